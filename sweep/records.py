@@ -149,6 +149,19 @@ class Checkpoint:
         """How many weights the masks hold at zero."""
         return sum(int(mask.size - np.count_nonzero(mask)) for mask in self.masks.values())
 
+    def to_arrays(self) -> dict[str, Array]:
+        """The checkpoint as named arrays, none of dtype object."""
+        arrays = {"architecture": np.array(self.architecture), "weight_bits": np.array(self.weight_bits or 0)}
+        arrays |= {f"weight/{position:04d}": weight for position, weight in enumerate(self.weights)}
+        return arrays | {f"mask/{name}": mask for name, mask in self.masks.items()}
+
+    @staticmethod
+    def from_arrays(arrays: Arrays) -> Checkpoint:
+        """The checkpoint that `to_arrays` took apart; further names are ignored."""
+        weights = tuple(arrays[name] for name in sorted(arrays) if name.startswith("weight/"))
+        masks = {name.removeprefix("mask/"): mask for name, mask in arrays.items() if name.startswith("mask/")}
+        return Checkpoint(str(arrays["architecture"]), weights, masks, int(arrays["weight_bits"]) or None)
+
 
 Curves = Mapping[str, tuple[float, ...]]
 """Metric name to one value an epoch."""
@@ -214,6 +227,13 @@ class Metrics:
     def as_dict(self) -> dict[str, float | int]:
         """Metric name to value, in the order above."""
         return asdict(self)
+
+    def summary(self) -> str:
+        """One line for people."""
+        return (
+            f"test {self.test_accuracy:.2%}, validation {self.val_accuracy:.2%}, {self.size_bytes:,} bytes"
+            f" ({self.compression:.1f}x smaller), {self.sparsity:.0%} zeros, {self.latency_ms:.2f} ms"
+        )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""The default sweeper: `hydra/sweeper=pareto`."""

@@ -1,0 +1,348 @@
+"""What a written `.tflite` file holds, counted on its own tensors and operators: a request or a Keras model proves nothing.
+
+Only the main subgraph is read, and nothing is run: accuracy and time belong to `measure`.
+
+What the converter (TensorFlow 2.21) was seen to do, and what follows for the counts:
+
+- A Keras Conv2D is always a CONV_2D: with one input channel, 1x1, on a 1x1 image, as large as its image, dilated, grouped. A Dense
+  is always a FULLY_CONNECTED, on four-dimensional inputs and with one unit too; a DepthwiseConv2D a DEPTHWISE_CONV_2D, with one
+  channel too. So operators tell what pruning targeted. (The pointwise half of a SeparableConv2D and a Conv1D are CONV_2D as well.)
+- A layer used twice shares its kernel tensor, so a kernel counts once, with one bias. (Fake-quantised, each use stores a copy of its
+  own, in INT8 even at 4 bits.)
+- Equal constants are merged. A bias still counts with each kernel, or float and int8 files would disagree about biases of zeros;
+  a kernel of nothing but zeros counts at each use, since layers that pruning has emptied come to share one.
+- A convolution without bias gets a bias of zeros.
+- A BatchNorm that could not be folded becomes MUL and ADD; their constants, like the slopes of a PReLU, are not `parameters`.
+- Dynamic range quantises kernels of at least 1,024 elements, those of depthwise and transposed convolutions too.
+- At 4 bits, the kernel of a Dense with one unit may come out as INT8.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sweep.records import Array, Storage, require_choice
+
+_OPERANDS: Mapping[str, tuple[int, int]] = {
+    "CONV_2D": (1, 2),
+    "DEPTHWISE_CONV_2D": (1, 2),
+    "FULLY_CONNECTED": (1, 2),
+    "TRANSPOSE_CONV": (1, 3),
+}
+"""Compute operator to the positions of its kernel and its bias among its inputs."""
+
+_TARGETS: Mapping[str, tuple[str, ...]] = {
+    "conv": ("CONV_2D",),
+    "dense": ("FULLY_CONNECTED",),
+    "all": ("CONV_2D", "FULLY_CONNECTED"),
+}
+"""What pruning targets, as operators."""
+
+_STORED: Mapping[str, tuple[int, type[np.generic]]] = {
+    "FLOAT64": (64, np.float64),
+    "FLOAT32": (32, np.float32),
+    "FLOAT16": (16, np.float16),
+    "INT64": (64, np.int64),
+    "INT32": (32, np.int32),
+    "INT16": (16, np.int16),
+    "INT8": (8, np.int8),
+    "UINT8": (8, np.uint8),
+    "INT4": (4, np.int8),
+    "INT2": (2, np.int8),
+}
+"""Type of a weight or bias to its stored bits and the numpy type that holds it unpacked."""
+
+_FLOATS = frozenset({"FLOAT64", "FLOAT32", "FLOAT16", "BFLOAT16"})
+_RESTORING = frozenset({"DEQUANTIZE", "QUANTIZE", "DENSIFY"})
+_DYNAMIC_MINIMUM = 1024
+
+
+class AuditError(RuntimeError):
+    """The file cannot be read, or is not what was asked for."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One weight tensor of a compute operator, as stored.
+
+    Attributes:
+        operator: the builtin operator that it belongs to (`CONV_2D`).
+        name: the tensor's name, or `tensor N` where names were stripped.
+        type: the stored type (`INT4`), before any DEQUANTIZE.
+        shape: (c_out, h, w, c_in); depthwise (1, h, w, c_out); fully connected (units, c_in).
+        size: how many weights.
+        zeros: how many of them stand for the real value zero: stored value equal to the (channel's) zero point.
+        levels: how many distinct stored values there are.
+        bits: stored bits per weight: 32, 16, 8, 4 or 2.
+    """
+
+    operator: str
+    name: str
+    type: str
+    shape: tuple[int, ...]
+    size: int
+    zeros: int
+    levels: int
+    bits: int
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What a file holds.
+
+    Attributes:
+        kernels: the weight tensors of its compute operators (convolutions, depthwise, transposed and fully connected), in order.
+        parameters: the elements of those kernels and of their biases.
+        nonzero_parameters: those of them whose real value is not zero.
+        macs: multiply-accumulates of those operators for one image.
+        input_type: type of the input tensor (`INT8`).
+        output_type: type of the output tensor.
+        operators: builtin names, in the order of execution.
+        float_tensors: names of the float tensors that any operator reads or writes; empty for a full-integer file.
+    """
+
+    kernels: tuple[Kernel, ...]
+    parameters: int
+    nonzero_parameters: int
+    macs: int
+    input_type: str
+    output_type: str
+    operators: tuple[str, ...]
+    float_tensors: tuple[str, ...]
+
+    @property
+    def weight_bits(self) -> float:
+        """Mean stored bits per weight over all kernels; 0 without any."""
+        size = sum(kernel.size for kernel in self.kernels)
+        return sum(kernel.size * kernel.bits for kernel in self.kernels) / size if size else 0.0
+
+    @property
+    def distinct_weight_levels(self) -> int:
+        """The largest number of distinct stored values in one kernel; 0 without any."""
+        return max((kernel.levels for kernel in self.kernels), default=0)
+
+    def zeros(self, layers: str) -> int:
+        """How many weights of the targeted kernels are exactly zero.
+
+        Args:
+            layers: `conv`, `dense` or `all` (both). Depthwise and transposed kernels are never targets.
+
+        Raises:
+            ConfigError: for other `layers`.
+        """
+        return sum(kernel.zeros for kernel in self._targets(layers))
+
+    def sparsity(self, layers: str) -> float:
+        """The fraction of the targeted kernels' weights that are exactly zero, in [0, 1]; 0 without such kernels.
+
+        Args:
+            layers: see `zeros`.
+
+        Raises:
+            ConfigError: for other `layers`.
+        """
+        size = sum(kernel.size for kernel in self._targets(layers))
+        return self.zeros(layers) / size if size else 0.0
+
+    def _targets(self, layers: str) -> list[Kernel]:
+        require_choice("layers", layers, tuple(_TARGETS))
+        return [kernel for kernel in self.kernels if kernel.operator in _TARGETS[layers]]
+
+
+def read(content: bytes) -> Audit:
+    """Count what the bytes of a `.tflite` file hold.
+
+    Raises:
+        AuditError: for bytes that are no such file, are cut short, contradict themselves, or use a storage unknown here (sparse).
+    """
+    if content[4:8] != b"TFL3":
+        raise AuditError(f"expected a .tflite file (TFL3 in bytes 4 to 7), found {content[4:8]!r} among {len(content)} bytes")
+    try:
+        return _File(content).audit()
+    except AuditError:
+        raise
+    except Exception as error:  # the generated reader checks nothing: a wrong offset can surface as any exception
+        raise AuditError(f"the .tflite file is damaged: {type(error).__name__}: {' '.join(str(error).split())}") from error
+
+
+def expect(audit: Audit, *, storage: Storage, bits: int | None = None, zeros: int = 0, layers: str = "all") -> None:
+    """Check that a file shows what its configuration asked for.
+
+    Args:
+        audit: what was read from the file.
+        storage: FLOAT32 and FLOAT16 ask for kernels of that type. DYNAMIC asks for INT8 kernels from 1,024 elements up (smaller ones
+            may stay FLOAT32). INTEGER asks for integer kernels, int8 input and output, and no float tensor anywhere; the others for
+            float32 input and output.
+        bits: of the weights' grid, for INTEGER only: 2 to 4 ask for INT4 kernels, 5 to 8 for INT8, depthwise included, with at most
+            2**bits levels each. None accepts either type.
+        zeros: at least so many weights of the targeted kernels are exactly zero.
+        layers: which kernels those are: `conv`, `dense` or `all`.
+
+    Raises:
+        AuditError: naming the first tensor that differs, what was expected, and what was found.
+        ConfigError: for other `layers`.
+    """
+    ends = "INT8" if storage is Storage.INTEGER else "FLOAT32"
+    _require("the input tensor", (ends,), audit.input_type)
+    _require("the output tensor", (ends,), audit.output_type)
+    if not audit.kernels:
+        raise AuditError("the operators: expected at least one with a stored kernel, found none")
+    for kernel in audit.kernels:
+        where = f"the {kernel.operator} kernel {kernel.name!r}"
+        _require(where, _kernel_types(storage, bits, kernel.size), kernel.type)
+        if storage is Storage.INTEGER and bits is not None and kernel.levels > 2**bits:
+            raise AuditError(f"{where}: expected at most {2**bits} levels ({bits} bits), found {kernel.levels}")
+    if storage is Storage.INTEGER and audit.float_tensors:
+        raise AuditError(f"the tensor {audit.float_tensors[0]!r}: expected an integer, found a float")
+    if (found := audit.zeros(layers)) < zeros:
+        raise AuditError(f"the {' and '.join(_TARGETS[layers])} kernels: expected at least {zeros} zeros, found {found}")
+
+
+def _kernel_types(storage: Storage, bits: int | None, size: int) -> tuple[str, ...]:
+    if storage is Storage.FLOAT32 or storage is Storage.FLOAT16:
+        return (storage.name,)
+    if storage is Storage.DYNAMIC:
+        return ("INT8",) if size >= _DYNAMIC_MINIMUM else ("INT8", "FLOAT32")
+    if bits is None:
+        return ("INT4", "INT8")
+    return ("INT4",) if bits <= 4 else ("INT8",)
+
+
+def _require(where: str, expected: tuple[str, ...], found: str) -> None:
+    if found not in expected:
+        raise AuditError(f"{where}: expected {' or '.join(expected)}, found {found}")
+
+
+class _File:
+    """A parsed file, to resolve indices of tensors and operators in."""
+
+    def __init__(self, content: bytes) -> None:
+        from ai_edge_litert.schema_py_generated import BuiltinOperator, TensorType
+        from ai_edge_litert.tools import flatbuffer_utils
+
+        model = flatbuffer_utils.read_model_from_bytearray(content)
+        operators, types = ({value: name for name, value in vars(enum).items()} for enum in (BuiltinOperator, TensorType))
+        codes = [operators[flatbuffer_utils.get_builtin_code_from_operator_code(code)] for code in model.operatorCodes]
+        graph = model.subgraphs[0]
+        self.buffers = model.buffers
+        self.tensors = graph.tensors
+        self.types = [types[tensor.type] for tensor in self.tensors]
+        self.inputs, self.outputs = graph.inputs, graph.outputs
+        self.operators = [(codes[operator.opcodeIndex], operator.inputs, operator.outputs) for operator in graph.operators]
+        self.source = {outputs[0]: inputs[0] for operator, inputs, outputs in self.operators if operator in _RESTORING}
+
+    def audit(self) -> Audit:
+        """Everything, counted."""
+        if len(self.inputs) != 1 or len(self.outputs) != 1:
+            raise AuditError(f"expected one input and one output, found {len(self.inputs)} and {len(self.outputs)}")
+        kernels: dict[tuple[int, int], Kernel] = {}
+        parameters = nonzero = macs = 0
+        for position, (operator, inputs, outputs) in enumerate(self.operators):
+            if operator not in _OPERANDS:
+                continue
+            at_kernel, at_bias = _OPERANDS[operator]
+            macs += self._macs(operator, inputs, outputs)
+            index = self._stored(inputs[at_kernel])
+            if index is None:  # a product of two activations
+                continue
+            kernel = self._kernel(operator, index)
+            key = index, position if kernel.zeros == kernel.size else -1
+            if key in kernels:
+                continue
+            kernels[key] = kernel
+            parameters += kernel.size
+            nonzero += kernel.size - kernel.zeros
+            bias = self._stored(inputs[at_bias]) if len(inputs) > at_bias else None
+            if bias is not None:
+                values = self._values(bias)
+                parameters += values.size
+                nonzero += values.size - self._zeros(bias, values)
+        touched = {index for _, inputs, outputs in self.operators for index in (*inputs, *outputs) if index >= 0}
+        return Audit(
+            kernels=tuple(kernels.values()),
+            parameters=parameters,
+            nonzero_parameters=nonzero,
+            macs=macs // self._shape(self.inputs[0])[0],
+            input_type=self.types[self.inputs[0]],
+            output_type=self.types[self.outputs[0]],
+            operators=tuple(operator for operator, _, _ in self.operators),
+            float_tensors=tuple(self._name(index) for index in sorted(touched) if self.types[index] in _FLOATS),
+        )
+
+    def _kernel(self, operator: str, index: int) -> Kernel:
+        values = self._values(index)
+        return Kernel(
+            operator=operator,
+            name=self._name(index),
+            type=self.types[index],
+            shape=self._shape(index),
+            size=values.size,
+            zeros=self._zeros(index, values),
+            levels=len(np.unique(values)),
+            bits=_STORED[self.types[index]][0],
+        )
+
+    def _macs(self, operator: str, inputs: list[int], outputs: list[int]) -> int:
+        kernel, produced = self._shape(inputs[1]), math.prod(self._shape(outputs[0]))
+        if operator == "TRANSPOSE_CONV":  # every input element meets each weight of its channel
+            return math.prod(self._shape(inputs[2])) * math.prod(kernel[:3])
+        if operator == "DEPTHWISE_CONV_2D":
+            return produced * math.prod(kernel[:3])
+        return produced * math.prod(kernel[1:])
+
+    def _stored(self, index: int) -> int | None:
+        """The constant behind a tensor, sought through operators that only restore its values; None for an activation."""
+        for _ in range(1 + len(self.operators)):
+            if index < 0:
+                return None
+            data = self.buffers[self.tensors[index].buffer].data
+            if data is not None and len(data):
+                return index
+            if index not in self.source:
+                return None
+            index = self.source[index]
+        raise AuditError(f"the tensor {self._name(index)!r}: expected a source, found a cycle")
+
+    def _values(self, index: int) -> Array:
+        """The stored values of a constant, unpacked, in its shape."""
+        tensor, kind, shape = self.tensors[index], self.types[index], self._shape(index)
+        where = f"the tensor {self._name(index)!r}"
+        if tensor.sparsity is not None:
+            raise AuditError(f"{where}: expected dense storage, found sparse")
+        if kind not in _STORED:
+            raise AuditError(f"{where}: expected one of {', '.join(_STORED)}, found {kind}")
+        bits, dtype = _STORED[kind]
+        size = math.prod(shape)
+        data = np.frombuffer(self.buffers[tensor.buffer].data, np.uint8)
+        if data.size != -(-size * bits // 8):
+            raise AuditError(f"{where}: expected {-(-size * bits // 8)} bytes for {kind} {list(shape)}, found {data.size}")
+        return (_unpack(data, bits)[:size] if bits < 8 else data.view(dtype)).reshape(shape)
+
+    def _zeros(self, index: int, values: Array) -> int:
+        """How many stored values equal their zero point."""
+        quantization = self.tensors[index].quantization
+        points = () if quantization is None or quantization.zeroPoint is None else quantization.zeroPoint
+        if len(points) <= 1:
+            return int(np.count_nonzero(values == (points[0] if len(points) else 0)))
+        along = [1] * values.ndim
+        along[quantization.quantizedDimension] = len(points)  # one for each channel
+        return int(np.count_nonzero(values == np.reshape(points, along)))
+
+    def _shape(self, index: int) -> tuple[int, ...]:
+        shape = self.tensors[index].shape
+        return () if shape is None else tuple(int(length) for length in shape)
+
+    def _name(self, index: int) -> str:
+        name: Any = self.tensors[index].name
+        return bytes(name).decode(errors="replace") if name else f"tensor {index}"
+
+
+def _unpack(data: Array, bits: int) -> Array:
+    """The signed integers (int8) of `bits` each that lie in bytes (uint8), lowest bits first."""
+    fields = data[:, None] >> np.arange(0, 8, bits, dtype=np.uint8)
+    return (fields << (8 - bits)).view(np.int8).ravel() >> (8 - bits)

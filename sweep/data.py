@@ -1,0 +1,406 @@
+"""Data sets: read or downloaded, checked, split the same way for everybody, and handed on as numpy arrays.
+
+Scope: images as uint8 NHWC with integer labels, held in memory. The official test split is never touched, the validation
+split is cut from the official training images, and neither depends on a run's seed. Pixels are not scaled here, pickles are
+never loaded, and nothing is unpacked to disk. Downloads go to $SWEEP_DATA_DIR, or to the user's cache folder.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import sys
+import tarfile
+import zipfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import IO, ClassVar
+
+import numpy as np
+
+from sweep.records import Array, Arrays, ConfigError, Data, Split, require_choice, require_integer, require_number
+
+_IDX = {
+    "x_train": "train-images-idx3-ubyte",
+    "y_train": "train-labels-idx1-ubyte",
+    "x_test": "t10k-images-idx3-ubyte",
+    "y_test": "t10k-labels-idx1-ubyte",
+}
+_KEYS = tuple(_IDX)
+_TF_KERAS = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
+_TIMEOUT = (10, 30)
+"""Seconds to wait for a connection, and for each next piece of the answer."""
+_SPLIT_VERSION = 1
+"""Part of every `split_hash`; raised whenever `fair_order` or its use in `_load` changes."""
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random crops and mirror images, for training images only.
+
+    Args:
+        shift: how many pixels, at most, an image moves up, down, left or right; what it leaves behind is 0.
+        flip: whether an image is then mirrored left to right with probability 1/2.
+
+    Raises:
+        ConfigError: for a `shift` that is no integer of at least 0, or a `flip` that is no bool.
+    """
+
+    shift: int
+    flip: bool
+
+    def __post_init__(self) -> None:
+        require_integer("shift", self.shift, 0)
+        require_choice("flip", self.flip, (True, False))
+
+    def __call__(self, images: Array, seed: int, epoch: int) -> Array:
+        """The images of one epoch: what happens to image i depends on seed, epoch and i alone, not on the others.
+
+        Args:
+            images: uint8 (n, height, width, channels), in an order that is the same each epoch; left as they are.
+            seed: in [0, 2**64).
+            epoch: in [0, 2**64).
+
+        Returns:
+            uint8, same shape; `images` itself where there is nothing to do.
+        """
+        if not self.shift and not self.flip:
+            return images
+        height, width, channels = images.shape[1:]
+        moves, words = 2 * self.shift + 1, _random_words((seed, epoch), 3 * len(images)).reshape(-1, 3)
+        draws = zip((words[:, 0] % moves).tolist(), (words[:, 1] % moves).tolist(), (words[:, 2] % 2).tolist(), strict=True)
+        canvas = np.zeros((height + 2 * self.shift, width + 2 * self.shift, channels), np.uint8)
+        middle = canvas[self.shift : self.shift + height, self.shift : self.shift + width]
+        result = np.empty_like(images)
+        for image, out, (top, left, mirror) in zip(images, result, draws, strict=True):
+            middle[...] = image
+            crop = canvas[top : top + height, left : left + width]
+            out[...] = crop[:, ::-1] if self.flip and mirror else crop
+        return result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset(ABC):
+    """A data set by its parameters. A subclass says where the official arrays come from. No split changes the file's order.
+
+    Args:
+        validation: the fraction, in (0, 1), of the n official training images that is held out for validation: the first
+            round(validation · n) of their `fair_order`.
+        limit: how many of the others to train on: the first of their own `fair_order`; None takes all.
+        augment: what training does to its images; no part of what `load` returns.
+
+    Raises:
+        ConfigError: for a value outside these ranges.
+    """
+
+    name: ClassVar[str]
+
+    validation: float
+    limit: int | None
+    augment: Augment
+
+    def __post_init__(self) -> None:
+        require_number("validation", self.validation, 0, 1, open_low=True, open_high=True)
+        if self.limit is not None:
+            require_integer("limit", self.limit, 1)
+        if not isinstance(self.augment, Augment):
+            raise ConfigError("augment", "the keys shift and flip", self.augment)
+
+    def load(self) -> Data:
+        """The three splits, read once a process; every array is read-only.
+
+        Raises:
+            ConfigError: at `path` for what cannot be downloaded, read or used; at `validation` or `limit` where a split
+                would be empty, or is smaller than the limit; at `augment.shift` where it reaches across an image.
+        """
+        data = _load(replace(self, augment=Augment(shift=0, flip=False)))
+        require_integer("augment.shift", self.augment.shift, 0, min(data.input_shape[:2]) - 1)
+        return data
+
+    @abstractmethod
+    def _official(self) -> tuple[Arrays, int]:
+        """The official arrays by their .npz names, checked (see `_checked`), and the number of classes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Digits(Dataset):
+    """1,797 handwritten digits, grey, 8×8, in 10 classes; they come with scikit-learn.
+
+    Pixels v of 0 to 16 become round(v · 255 / 16). In the file's own order the first 1,437 are the official training images
+    and the last 360 the test split, by other writers than those at the beginning.
+    """
+
+    name: ClassVar[str] = "digits"
+
+    def _official(self) -> tuple[Arrays, int]:
+        from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+
+        digits = load_digits()
+        images, labels = np.rint(digits.images[..., None] * (255 / 16)).astype(np.uint8), digits.target.astype(np.int64)
+        return dict(zip(_KEYS, (images[:-360], labels[:-360], images[-360:], labels[-360:]), strict=True)), 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Published(Dataset):
+    """A data set of 10 classes that is downloaded from its publisher, or read from a place of the user's.
+
+    Args:
+        path: an .npz with uint8 images x_train, x_test and integer labels y_train, y_test, or the publisher's own files;
+            None downloads them.
+    """
+
+    base: ClassVar[str]
+    files: ClassVar[Mapping[str, str]]
+    """File name below `base` to its hash, as `algorithm:hex`."""
+    shape: ClassVar[tuple[int, int, int]]
+    accepts: ClassVar[str]
+
+    path: str | None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.path is not None and not (isinstance(self.path, str) and self.path):
+            raise ConfigError("path", f"{self.accepts}, or null to download it", self.path)
+
+    def _official(self) -> tuple[Arrays, int]:
+        place = _downloaded(self.name, self.base, self.files) if self.path is None else Path(os.path.expanduser(self.path))
+        if not os.path.exists(place):
+            raise ConfigError("path", self.accepts, f"{place}, which does not exist")
+        if place.is_file() and place.suffix == ".npz":
+            return _checked(_read_npz(place), place, self.shape, 10), 10
+        return _checked(self._read(place), place, self.shape, 10), 10
+
+    @abstractmethod
+    def _read(self, place: Path) -> Arrays:
+        """The arrays in the publisher's own files, unchecked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Idx(_Published):
+    """28×28 grey images in idx files, as LeCun, Cortes and Burges defined them for MNIST."""
+
+    shape: ClassVar[tuple[int, int, int]] = (28, 28, 1)
+    accepts: ClassVar[str] = f"an .npz, or a folder with {', '.join(_IDX.values())} (each as it is or .gz)"
+
+    def _read(self, place: Path) -> Arrays:
+        if not place.is_dir():
+            raise ConfigError("path", self.accepts, f"{place}, which is neither")
+        return {key: _read_idx(place, name) for key, name in _IDX.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mnist(_Idx):
+    """MNIST: 60,000 and 10,000 handwritten digits."""
+
+    name: ClassVar[str] = "mnist"
+    base: ClassVar[str] = _TF_KERAS
+    files: ClassVar[Mapping[str, str]] = {
+        "mnist.npz": "sha256:731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1"
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class FashionMnist(_Idx):
+    """Fashion-MNIST: 60,000 and 10,000 articles of clothing."""
+
+    name: ClassVar[str] = "fashion_mnist"
+    base: ClassVar[str] = _TF_KERAS
+    files: ClassVar[Mapping[str, str]] = {
+        "train-images-idx3-ubyte.gz": "md5:8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        "train-labels-idx1-ubyte.gz": "md5:25c81989df183df01b3e8a0aad5dffbe",
+        "t10k-images-idx3-ubyte.gz": "md5:bef4ecab320f06d8554ea6380940ec79",
+        "t10k-labels-idx1-ubyte.gz": "md5:bb300cfdad3c16e7a12a480ee83cd310",
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cifar10(_Published):
+    """CIFAR-10: 50,000 and 10,000 colour photographs, 32×32."""
+
+    name: ClassVar[str] = "cifar10"
+    base: ClassVar[str] = "https://www.cs.toronto.edu/~kriz/"
+    files: ClassVar[Mapping[str, str]] = {"cifar-10-binary.tar.gz": "md5:c32a1d4ab5d03f1284b67883e8d87530"}
+    shape: ClassVar[tuple[int, int, int]] = (32, 32, 3)
+    accepts: ClassVar[str] = "an .npz, cifar-10-binary.tar.gz, or the folder of .bin files unpacked from it"
+    records: ClassVar[int] = 10_000
+    """Images in each of the six files."""
+
+    def _read(self, place: Path) -> Arrays:
+        if not place.is_dir() and not place.name.endswith((".tar.gz", ".tgz")):
+            raise ConfigError("path", self.accepts, f"{place}, which is neither")
+        wanted = [*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"]
+        names, batches = set[str](), dict[str, Array]()
+        with _parsing(place, "the binary version of CIFAR-10"):
+            for name, stream in _members(place):
+                names.add(name)
+                if name in wanted:
+                    batches[name] = np.frombuffer(stream.read(), np.uint8).reshape(self.records, 1 + 3 * 32 * 32)
+        missing = [name for name in wanted if name not in batches]
+        if missing and names & {name.removesuffix(".bin") for name in wanted}:
+            raise ConfigError("path", f"{self.accepts} (pickles are never loaded)", f"{place}, the version for Python")
+        if missing:
+            raise ConfigError("path", self.accepts, f"{place}, without {', '.join(missing)}")
+        train, test = np.concatenate([batches[name] for name in wanted[:-1]]), batches[wanted[-1]]
+        images = [part[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1) for part in (train, test)]
+        return dict(zip(_KEYS, (images[0], train[:, 0], images[1], test[:, 0]), strict=True))
+
+
+def fair_order(labels: Array) -> Array:
+    """A fixed order of the images of which every beginning holds each class in fair proportion (Sainte-Laguë's method).
+
+    Every image gets a word of Philox's raw stream under the key (0, 0). The one with the r-th smallest word of its class
+    (r = 0, 1, …), of n, comes at (r + 1/2) / n; ties go to the smaller label.
+
+    Args:
+        labels: integers (n,) of at least 0.
+
+    Returns:
+        int64 (n,), a permutation of 0 … n - 1.
+    """
+    by_class = np.lexsort((_random_words((0, 0), len(labels)), labels))
+    counts = np.bincount(labels)
+    rank = np.arange(len(labels)) - (np.cumsum(counts) - counts)[labels[by_class]]
+    return by_class[np.argsort((rank + 0.5) / counts[labels[by_class]], kind="stable")]
+
+
+@lru_cache(maxsize=2)
+def _load(dataset: Dataset) -> Data:
+    arrays, classes = dataset._official()
+    images, labels = arrays["x_train"], arrays["y_train"]
+    held_out, order = round(dataset.validation * len(labels)), fair_order(labels)
+    if not 0 < held_out < len(labels):
+        expected = f"a fraction that leaves {len(labels)} training images some on either side"
+        raise ConfigError("validation", expected, dataset.validation)
+    validation, train = np.sort(order[:held_out]), np.sort(order[held_out:])
+    if dataset.limit is not None:
+        if dataset.limit > len(train):
+            raise ConfigError("limit", f"null or at most {len(train)}, the training images there are", dataset.limit)
+        train = train[np.sort(fair_order(labels[train])[: dataset.limit])]
+    content_hash = _hash_arrays(arrays)
+    split = json.dumps([_SPLIT_VERSION, content_hash, dataset.validation, dataset.limit])
+    return Data(
+        name=dataset.name,
+        classes=classes,
+        train=_read_only(images[train], labels[train]),
+        validation=_read_only(images[validation], labels[validation]),
+        test=_read_only(arrays["x_test"], arrays["y_test"]),
+        content_hash=content_hash,
+        split_hash=hashlib.sha256(split.encode()).hexdigest(),
+    )
+
+
+def _random_words(key: tuple[int, int], count: int) -> Array:
+    """uint64 (count,): the raw stream of a counter-based generator, which numpy never changes; a longer one begins alike."""
+    return np.random.Philox(key=np.array(key, np.uint64)).random_raw(count)
+
+
+def _hash_arrays(arrays: Arrays) -> str:
+    """sha256 (hex) over the names, dtypes, shapes and bytes of C-contiguous arrays."""
+    digest = hashlib.sha256()
+    for key, array in arrays.items():
+        digest.update(f"{key} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
+
+
+def _read_only(images: Array, labels: Array) -> Split:
+    images.setflags(write=False)
+    labels.setflags(write=False)
+    return Split(images, labels)
+
+
+def _checked(arrays: Arrays, file: Path, shape: tuple[int, int, int], classes: int) -> Arrays:
+    """The same arrays as uint8 (n, *shape) and int64 (n,), C-contiguous, in the order of _KEYS.
+
+    Raises:
+        ConfigError: for another dtype or shape, no image, as many labels as there are not images, or a label that is no class.
+    """
+    shapes = [shape[:2], shape] if shape[2] == 1 else [shape]
+    checked: dict[str, Array] = {}
+    for part in ("train", "test"):
+        images, labels = arrays[f"x_{part}"], arrays[f"y_{part}"]
+        if images.dtype != np.uint8 or images.shape[1:] not in shapes or not len(images):
+            expected = f"x_{part} to be uint8 of shape {' or '.join(f'(n, {str(one)[1:]}' for one in shapes)}, n at least 1"
+            raise ConfigError("path", expected, f"{file}, where it is {images.dtype} {images.shape}")
+        if labels.dtype.kind not in "iu" or labels.shape not in ((len(images),), (len(images), 1)):
+            expected = f"y_{part} to be {len(images)} integers, a label for each image"
+            raise ConfigError("path", expected, f"{file}, where it is {labels.dtype} {labels.shape}")
+        if labels.min() < 0 or labels.max() >= classes:
+            expected = f"the labels y_{part} to be in [0, {classes})"
+            raise ConfigError("path", expected, f"{file}, where they run from {labels.min()} to {labels.max()}")
+        checked[f"x_{part}"] = np.ascontiguousarray(images).reshape(-1, *shape)
+        checked[f"y_{part}"] = labels.reshape(-1).astype(np.int64)
+    return checked
+
+
+@contextmanager
+def _parsing(file: Path, form: str) -> Iterator[None]:
+    """Turn whatever a parser says of bytes that it cannot read into a ConfigError at `path`."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except Exception as error:  # zipfile, gzip, tarfile and numpy raise nearly anything on broken bytes
+        raise ConfigError("path", f"{form}, whole and readable", f"{file} ({type(error).__name__}: {error})") from error
+
+
+def _read_npz(file: Path) -> Arrays:
+    with _parsing(file, "an .npz file"), zipfile.ZipFile(file) as archive:
+        held = [name.removesuffix(".npy") for name in archive.namelist()]
+        if not set(_KEYS) <= set(held):
+            raise ConfigError("path", f"an .npz with the arrays {', '.join(_KEYS)}", f"{file} with {', '.join(held) or 'none'}")
+        # Each array is read whole before it is parsed: only so does zipfile compare its checksum first.
+        return {key: np.lib.format.read_array(io.BytesIO(archive.read(f"{key}.npy")), allow_pickle=False) for key in _KEYS}
+
+
+def _read_idx(folder: Path, name: str) -> Array:
+    """uint8, of the shape that the file states."""
+    file = next((file for file in (folder / name, folder / f"{name}.gz") if os.path.isfile(file)), None)
+    if file is None:
+        raise ConfigError("path", f"a folder with {name} or {name}.gz", f"{folder}, which has neither")
+    axes = 3 if "idx3" in name else 1
+    with _parsing(file, f"an idx file of unsigned bytes along {axes} {'axes' if axes > 1 else 'axis'}"):
+        raw = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+        if raw[:4] != bytes((0, 0, 8, axes)):
+            raise ValueError(f"it begins with {raw[:4].hex(' ') or 'nothing'}")
+        shape = np.frombuffer(raw, ">u4", axes, offset=4)
+        return np.frombuffer(raw, np.uint8, offset=4 + shape.nbytes).reshape(shape)
+
+
+def _members(place: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """The plain files of a folder or a .tar.gz, each by its name without folders and open until the next one is asked for."""
+    if place.is_dir():
+        for file in sorted(place.iterdir()):
+            if file.is_file():
+                with file.open("rb") as stream:
+                    yield file.name, stream
+        return
+    with gzip.open(place) as unzipped:
+        with tarfile.open(fileobj=unzipped, mode="r|") as archive:
+            for member in archive:
+                if member.isfile() and (content := archive.extractfile(member)):
+                    yield PurePosixPath(member.name).name, content
+        while unzipped.read(1 << 20):  # gzip compares its checksum at the very end, which tarfile does not read up to
+            pass
+
+
+def _downloaded(name: str, base: str, files: Mapping[str, str]) -> Path:
+    """The file, or the folder of several, downloaded unless it is there already with the right hashes."""
+    import pooch  # type: ignore[import-untyped]
+
+    folder = Path(os.path.expanduser(os.environ.get("SWEEP_DATA_DIR") or pooch.os_cache("sweep"))) / name
+    fetch = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=_TIMEOUT, chunk_size=1 << 16)
+    for file, known_hash in files.items():
+        try:
+            pooch.retrieve(f"{base}{file}", known_hash, fname=file, path=folder, downloader=fetch)
+        except (OSError, ValueError) as error:
+            expected = f"a reachable {base}{file}, or dataset.path=FILE.npz"
+            raise ConfigError("path", expected, f"{type(error).__name__}: {error}") from error
+    return folder / next(iter(files)) if len(files) == 1 else folder

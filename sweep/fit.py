@@ -1,0 +1,400 @@
+"""The only training loop: what a stage minimises, for how long, and under which masks.
+
+One compiled function runs many optimiser steps at a time over images that stay uint8 in memory, so that small networks are not
+slowed by Python between the steps. What is minimised, and towards which targets, is the caller's.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from sweep import native
+from sweep.records import (
+    Array,
+    Checkpoint,
+    ConfigError,
+    Curves,
+    Data,
+    Progress,
+    Remember,
+    Spec,
+    Split,
+    require_integer,
+    require_number,
+)
+
+_STEPS_A_CALL = 32
+_EVALUATION_BATCH = 500
+
+
+class TrainingError(RuntimeError):
+    """Training went wrong in a way that no later stage can mend."""
+
+
+class Optimizer(Protocol):
+    """A way to follow the gradient."""
+
+    def build(self) -> Any:
+        """A fresh Keras optimizer; its learning rate is set at every step."""
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam (Kingma and Ba 2015), with decoupled weight decay (Loshchilov and Hutter 2019) when asked for.
+
+    Args:
+        weight_decay: per step and unit of learning rate, at least 0.
+    """
+
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_number("weight_decay", self.weight_decay, 0)
+
+    def build(self) -> Any:
+        """The Keras optimizer."""
+        import tf_keras as keras
+
+        return keras.optimizers.Adam(weight_decay=self.weight_decay or None)
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Stochastic gradient descent with Nesterov momentum.
+
+    Args:
+        momentum: in [0, 1).
+        weight_decay: per step and unit of learning rate, at least 0.
+    """
+
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_number("momentum", self.momentum, 0, 1, open_high=True)
+        require_number("weight_decay", self.weight_decay, 0)
+
+    def build(self) -> Any:
+        """The Keras optimizer."""
+        import tf_keras as keras
+
+        return keras.optimizers.SGD(momentum=self.momentum, nesterov=True, weight_decay=self.weight_decay or None)
+
+
+class Schedule(Protocol):
+    """How the learning rate moves."""
+
+    def factors(self, steps: int) -> Array:
+        """float32 (steps,) in [0, 1]: what the peak rate is multiplied with at each step."""
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The peak rate throughout."""
+
+    def factors(self, steps: int) -> Array:
+        """Ones."""
+        return np.ones(steps, np.float32)
+
+
+@dataclass(frozen=True)
+class WarmupCosine:
+    """A linear rise, then half a cosine down to zero (Loshchilov and Hutter 2017, eq. 5, without restarts).
+
+    Args:
+        warmup: the fraction of the steps that the rise takes, in [0, 1).
+    """
+
+    warmup: float
+
+    def __post_init__(self) -> None:
+        require_number("warmup", self.warmup, 0, 1, open_high=True)
+
+    def factors(self, steps: int) -> Array:
+        """Up from 1 / rise to 1, then down to just above 0."""
+        rise = round(self.warmup * steps)
+        down = np.arange(steps - rise) / max(1, steps - rise)
+        return np.concatenate([np.arange(1, rise + 1) / max(1, rise), (1 + np.cos(np.pi * down)) / 2]).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How networks are trained.
+
+    Args:
+        epochs: passes over the training images for a network from scratch, at least 1.
+        batch_size: images a step, at least 1.
+        learning_rate: the peak rate, above 0.
+        optimizer: how the gradient is followed.
+        schedule: how the rate moves over a training.
+        label_smoothing: the probability mass spread over all classes (Szegedy et al. 2016, section 7), in [0, 1).
+        augment: whether each epoch sees the data set's own augmentation of the images.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    optimizer: Optimizer
+    schedule: Schedule
+    label_smoothing: float = 0.0
+    augment: bool = False
+
+    def __post_init__(self) -> None:
+        require_integer("epochs", self.epochs, 1)
+        require_integer("batch_size", self.batch_size, 1)
+        require_number("learning_rate", self.learning_rate, 0, open_low=True)
+        require_number("label_smoothing", self.label_smoothing, 0, 1, open_high=True)
+        if not isinstance(self.augment, bool):
+            raise ConfigError("augment", "true or false", self.augment)
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """What a stage may use besides the network that it receives.
+
+    Attributes:
+        data: the three splits; a stage learns from `data.train` and watches `data.validation`, never `data.test`.
+        recipe: how to train.
+        augment: the augmentation, (images, seed, epoch) to images of the same shape.
+        view: plain values that name what `augment` does, for cache keys; None when the images are taken as they are.
+        seed: of everything random in the stage.
+        model: the network to build where the stage starts from nothing.
+        teacher: the network to learn from, and its cache key; None where there is none.
+        remember: the cache, for results that several stages share.
+        progress: where to say how far the work is.
+    """
+
+    data: Data
+    recipe: Recipe
+    augment: Callable[[Array, int, int], Array]
+    view: Mapping[str, Any] | None
+    seed: int
+    model: Spec
+    teacher: tuple[str, Checkpoint] | None
+    remember: Remember
+    progress: Progress
+
+    def images(self, epoch: int) -> Array:
+        """The training images as epoch `epoch` (from 0) sees them: uint8 (n, height, width, channels)."""
+        images = self.data.train.images
+        return images if self.view is None else self.augment(images, self.seed, epoch)
+
+    def view_key(self, epoch: int) -> dict[str, Any]:
+        """Plain values that name `images(epoch)`, equal for equal images."""
+        return {"augment": None} if self.view is None else {"augment": self.view, "seed": self.seed, "epoch": epoch}
+
+    def one_hot(self) -> Array:
+        """The training labels, float32 (n, classes)."""
+        return np.eye(self.data.classes, dtype=np.float32)[self.data.train.labels]
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a stage hands on: the network, and the learning curves of getting there."""
+
+    network: Checkpoint
+    curves: Curves = field(default_factory=dict)
+
+
+class Masks(Protocol):
+    """Keeps pruned weights at zero while a network trains."""
+
+    def update(self, done: float) -> None:
+        """Move to the masks that hold when the fraction `done` of the training, in [0, 1], is through."""
+
+    def pairs(self) -> list[tuple[Any, Any]]:
+        """(kernel variable, mask variable of the same shape, 1 for kept and 0 for pruned)."""
+
+
+class HeldMasks:
+    """Masks that stay as they are.
+
+    Args:
+        kernels: layer name to kernel variable of the network in training.
+        masks: layer name to bool array of the kernel's shape, True for kept.
+    """
+
+    def __init__(self, kernels: Mapping[str, Any], masks: Mapping[str, Array]) -> None:
+        import tensorflow as tf
+
+        self._pairs = [(kernels[name], tf.constant(mask, tf.float32)) for name, mask in masks.items()]
+
+    def update(self, done: float) -> None:
+        """Nothing moves."""
+
+    def pairs(self) -> list[tuple[Any, Any]]:
+        """(kernel variable, constant mask)."""
+        return self._pairs
+
+
+Loss = Callable[[Any, Any], Any]
+"""(targets, logits (batch, classes)) to a scalar, in TensorFlow."""
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """Cross-entropy against one-hot targets (batch, classes), with label smoothing."""
+
+    label_smoothing: float = 0.0
+
+    def __call__(self, targets: Any, logits: Any) -> Any:
+        """The mean over the batch, in nats."""
+        import tensorflow as tf
+
+        smooth = targets * (1.0 - self.label_smoothing) + self.label_smoothing / logits.shape[-1]
+        return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(smooth, logits))
+
+
+def start(threads: int) -> None:
+    """Set TensorFlow up for repeatable results, once a process.
+
+    Args:
+        threads: for every operation; another count gives other sums, so it is part of what names a result.
+
+    Raises:
+        TrainingError: when this process already runs TensorFlow with another count.
+    """
+    with native.caught():
+        import tensorflow as tf
+    # Its Python warnings are about the style of calls that are made on purpose here.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    if tf.config.threading.get_intra_op_parallelism_threads() == threads:
+        return
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+    except RuntimeError as error:
+        raise TrainingError(f"threads={threads} needs a process of its own: TensorFlow already runs here") from error
+    tf.config.experimental.enable_op_determinism()
+
+
+def fit(
+    model: Any,
+    context: Context,
+    *,
+    epochs: int,
+    learning_rate: float,
+    loss: Loss,
+    targets: Callable[[int], Array],
+    masks: Masks | None = None,
+) -> Curves:
+    """Train `model` in place.
+
+    Args:
+        model: a Keras model from float32 images in [0, 1] to logits.
+        context: the data, the recipe, the seed and the progress display.
+        epochs: passes over the training images; with 0 nothing happens.
+        learning_rate: the peak rate.
+        loss: what is minimised.
+        targets: epoch to float32 (n, k), whose first `classes` columns are one-hot labels.
+        masks: pruning masks to hold, or to tighten as training goes on.
+
+    Returns:
+        `loss`, `accuracy` (both over the epoch, while training) and `val_accuracy`, one value an epoch.
+
+    Raises:
+        TrainingError: when the loss is no longer finite.
+    """
+    import tensorflow as tf
+
+    data, recipe = context.data, context.recipe
+    count, size = len(data.train), min(recipe.batch_size, len(data.train))
+    steps = -(-count // size)
+    rates = np.float32(learning_rate) * recipe.schedule.factors(epochs * steps)
+    optimizer = recipe.optimizer.build()
+    optimizer.build(model.trainable_variables)
+    answers = Answers(model)
+    run = _compiled_steps(model, optimizer, loss, masks.pairs() if masks else [], data.classes)
+    curves: dict[str, list[float]] = {"loss": [], "accuracy": [], "val_accuracy": []}
+    calls = max(1, min(_STEPS_A_CALL, epochs * steps // 50))
+    held: tuple[Array, Any] | None = None
+    for epoch in range(epochs):
+        images = context.images(epoch)
+        if held is None or held[0] is not images:
+            held = images, tf.constant(images)
+        wanted = tf.constant(targets(epoch))
+        total, correct, seen = 0.0, 0, 0
+        order = np.random.Generator(np.random.Philox(key=[context.seed, epoch])).permutation(count).astype(np.int32)
+        for first, batches in _calls(order, size, calls):
+            at = epoch * steps + first
+            if masks:
+                masks.update(at / (epochs * steps))
+            summed, right = run(held[1], wanted, tf.constant(batches), tf.constant(rates[at : at + len(batches)]))
+            total, correct, seen = total + float(summed), correct + int(right), seen + batches.size
+            if not np.isfinite(total):
+                raise TrainingError(f"the loss is no longer finite in epoch {epoch + 1}, at learning rate {learning_rate:g}")
+            context.progress.advance((at + len(batches)) / steps, epochs, f"loss {total / seen:.3f}")
+        if masks and epoch == epochs - 1:
+            masks.update(1.0)
+        curves["loss"].append(total / count)
+        curves["accuracy"].append(correct / count)
+        curves["val_accuracy"].append(answers.accuracy(data.validation))
+        context.progress.advance(epoch + 1, epochs, f"validation {curves['val_accuracy'][-1]:.2%}")
+    return {name: tuple(values) for name, values in curves.items()}
+
+
+class Answers:
+    """The Keras model's logits on images, not training; compiled once, and following the weights as they change.
+
+    Args:
+        model: from float32 images in [0, 1] to logits.
+    """
+
+    def __init__(self, model: Any) -> None:
+        import tensorflow as tf
+
+        @tf.function(input_signature=[tf.TensorSpec(model.input_shape, tf.uint8)])  # type: ignore[untyped-decorator]
+        def answer(batch: Any) -> Any:
+            return model(tf.cast(batch, tf.float32) / 255.0, training=False)
+
+        self._answer = answer
+
+    def __call__(self, images: Array) -> Array:
+        """uint8 images (n, height, width, channels) to float32 logits (n, classes)."""
+        starts = range(0, len(images), _EVALUATION_BATCH)
+        return np.concatenate([self._answer(images[at : at + _EVALUATION_BATCH]).numpy() for at in starts])
+
+    def accuracy(self, split: Split) -> float:
+        """Top-1 accuracy on `split`, in [0, 1]."""
+        return float(np.mean(np.argmax(self(split.images), axis=1) == split.labels))
+
+
+def _calls(order: Array, size: int, steps: int) -> Iterator[tuple[int, Array]]:
+    """Cut an epoch's order into (first step, batches (k, size)) of at most `steps` steps; a last, smaller batch comes alone."""
+    full = len(order) // size
+    for first in range(0, full, steps):
+        last = min(full, first + steps)
+        yield first, order[first * size : last * size].reshape(-1, size)
+    if len(order) % size:
+        yield full, order[None, full * size :]
+
+
+def _compiled_steps(model: Any, optimizer: Any, loss: Loss, pairs: list[tuple[Any, Any]], classes: int) -> Any:
+    """(images, targets, batches (k, size), rates (k,)) to the summed loss and the number of right answers, in one call."""
+    import tensorflow as tf
+
+    variables = model.trainable_variables
+
+    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+    def run(images: Any, targets: Any, batches: Any, rates: Any) -> Any:
+        total, right = tf.constant(0.0), tf.constant(0, tf.int64)
+        for step in tf.range(tf.shape(batches)[0]):
+            chosen = batches[step]
+            wanted = tf.gather(targets, chosen)
+            with tf.GradientTape() as tape:
+                answers = model(tf.cast(tf.gather(images, chosen), tf.float32) / 255.0, training=True)
+                value = loss(wanted, answers)
+            optimizer.learning_rate.assign(rates[step])
+            optimizer.apply_gradients(zip(tape.gradient(value, variables), variables, strict=True))
+            for kernel, mask in pairs:
+                kernel.assign(kernel * mask)
+            total += value * tf.cast(tf.size(chosen), tf.float32)
+            right += tf.math.count_nonzero(tf.argmax(answers, 1) == tf.argmax(wanted[:, :classes], 1))
+        return total, right
+
+    return run

@@ -1,0 +1,67 @@
+"""What the terminal shows while a trial runs: one line for each stage that ended, and a bar with an estimate for the one under way.
+
+On a terminal the bar is redrawn in place; elsewhere (a file, CI) only the lines are written. Everything goes to stderr.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+from sweep.records import Progress
+
+
+class Terminal(Progress):
+    """Progress on stderr, as a context manager around one trial."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._bars = Progress(
+            TextColumn("  {task.description:<12}"),
+            BarColumn(bar_width=24),
+            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task: Any = None
+
+    def __enter__(self) -> Terminal:
+        self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bars.stop()
+
+    def stage(self, name: str) -> None:
+        """Show an empty bar for the stage."""
+        self._clear()
+        self._task = self._bars.add_task(name, total=None, epoch=0, epochs="?", note="")
+
+    def advance(self, done: float, total: float, note: str) -> None:
+        """Move the bar."""
+        if self._task is not None:
+            self._bars.update(
+                self._task, completed=done, total=total, epoch=min(int(done) + 1, int(total)), epochs=int(total), note=note
+            )
+
+    def finish(self, name: str, seconds: float, reused: bool) -> None:
+        """Leave a line in the bar's place."""
+        self._clear()
+        self.say(f"  {name:<12} reused, saved {seconds:.1f} s" if reused else f"  {name:<12} done in {seconds:.1f} s")
+
+    def say(self, line: str) -> None:
+        """Write a line above the bar."""
+        self._console.print(line, markup=False)
+
+    def _clear(self) -> None:
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+            self._task = None

@@ -1,0 +1,467 @@
+"""One trial: the stages of a plan in their order, through the cache, into a file that is then audited and measured.
+
+The only module that knows the order of things.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import logging
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol
+
+import numpy as np
+
+from sweep import audit, data, distill, export, fit, measure, models, prune, quant, records, track
+from sweep.cache import Cache, canonical, digest
+from sweep.records import (
+    Arrays,
+    Checkpoint,
+    ConfigError,
+    Curves,
+    Data,
+    Metrics,
+    Progress,
+    Spec,
+    Storage,
+    TrialRecord,
+    require_integer,
+)
+
+_log = logging.getLogger(__name__)
+
+_STAGES = ("train", "distill", "prune", "quant")
+_LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "numpy")
+
+
+class Stage(Protocol):
+    """A step of the pipeline: a frozen dataclass whose fields, with what it receives, determine what it hands on."""
+
+    def apply(self, network: Checkpoint | None, context: fit.Context) -> fit.Outcome:
+        """From the network received (None: start from fresh weights) to the one handed on."""
+
+
+class Pruning(Stage, Protocol):
+    """A choice of the `prune` group."""
+
+    @property
+    def sparsity(self) -> float:
+        """The fraction asked for."""
+
+    @property
+    def layers(self) -> str:
+        """The targeted kind of layer: conv, dense or all."""
+
+
+class Quantisation(Stage, Protocol):
+    """A choice of the `quant` group."""
+
+    @property
+    def storage(self) -> Storage:
+        """The kind of file."""
+
+    @property
+    def bits(self) -> int | None:
+        """The bits of the weights' integer grid; None for float weights and dynamic range."""
+
+    def restore(self, network: Checkpoint) -> Any:
+        """The Keras model to convert."""
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """In which order the stages run.
+
+    Args:
+        order: names out of train, distill, prune and quant, each at most once: train or distill first, quant last.
+    """
+
+    order: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        order = self.order
+        if not isinstance(order, (tuple, list)) or not order or any(name not in _STAGES for name in order):
+            raise ConfigError("order", f"a list of stages out of {', '.join(_STAGES)}", _shown(order))
+        if len(set(order)) != len(order):
+            raise ConfigError("order", "each stage once", _shown(order))
+        if order[0] not in ("train", "distill"):
+            raise ConfigError("order", "train or distill first: nothing is trained yet", _shown(order))
+        if order[-1] != "quant":
+            raise ConfigError("order", "quant last: it makes what the file holds", _shown(order))
+
+
+def _shown(order: object) -> str:
+    return f"[{', '.join(map(str, order))}]" if isinstance(order, (tuple, list)) else repr(order)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one configuration asks for.
+
+    Args:
+        dataset: where the images come from.
+        model: the student.
+        train: how networks are trained.
+        distill: who teaches the student.
+        prune: which weights go.
+        quant: what the file's weights become.
+        pipeline: in which order.
+        seed: of everything random, at least 0.
+        threads: of every TensorFlow operation, at least 1.
+    """
+
+    dataset: data.Dataset
+    model: Spec
+    train: fit.Recipe
+    distill: distill.Distillation
+    prune: Pruning
+    quant: Quantisation
+    pipeline: Pipeline
+    seed: int
+    threads: int
+
+    def __post_init__(self) -> None:
+        require_integer("seed", self.seed, 0, 2**31 - 1)
+        require_integer("threads", self.threads, 1, 1024)
+
+    def check(self) -> Data:
+        """Refuse what cannot work, before anything trains and without TensorFlow.
+
+        Returns:
+            The data.
+
+        Raises:
+            ConfigError: for data that cannot be read, a network that cannot take its images, nothing to prune, or a choice that the pipeline's order leaves out.
+        """
+        try:
+            images = self.dataset.load()
+        except ConfigError as error:
+            raise error.under("dataset") from error
+        networks = {"model": self.model} | {f"distill.{lesson.role}": lesson.model for lesson in self.distill.tutors()}
+        for where, model in networks.items():
+            try:
+                model.check(images.input_shape)
+            except ConfigError as error:
+                raise error.under(where) from error
+        order = self.pipeline.order
+        for name, wanted in (("distill", bool(self.distill.tutors())), ("prune", self.prune.sparsity > 0)):
+            if wanted and name not in order:
+                raise ConfigError("pipeline.order", f"{name} in it, or {name}=none", _shown(order))
+        kinds = self.model.kinds()
+        if self.prune.sparsity > 0 and self.prune.layers not in {*kinds, "all"}:
+            raise ConfigError("prune.layers", f"a kind of layer that the model has ({', '.join(sorted(kinds))})", self.prune.layers)
+        return images
+
+
+@dataclass(frozen=True, eq=False)
+class _Node:
+    """A stage in its place: what it receives, and who teaches it."""
+
+    name: str
+    stage: Stage
+    model: Spec
+    upstream: _Node | None
+    teacher: _Node | None
+
+
+def _nodes(plan: Plan) -> list[_Node]:
+    """Every stage that the plan runs, each after all that it needs."""
+    nodes: list[_Node] = []
+    teacher: _Node | None = None
+    for lesson in plan.distill.tutors():
+        teacher = _Node(lesson.role, lesson.stage, lesson.model, None, teacher)
+        nodes.append(teacher)
+    stages: dict[str, Stage] = {
+        "train": distill.Train(),
+        "distill": plan.distill.stage(),
+        "prune": plan.prune,
+        "quant": plan.quant,
+    }
+    idle = {"prune": plan.prune.sparsity == 0, "quant": plan.quant.storage is not Storage.INTEGER}
+    upstream: _Node | None = None
+    for name in plan.pipeline.order:
+        if not idle.get(name, False):
+            upstream = _Node(name, stages[name], plan.model, upstream, teacher if name == "distill" else None)
+            nodes.append(upstream)
+    return nodes
+
+
+@cache
+def _code(*modules: ModuleType) -> str:
+    """sha256 (hex) of the source text of what computed a result."""
+    return hashlib.sha256("\0".join(inspect.getsource(module) for module in modules).encode()).hexdigest()
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {name: metadata.version(name) for name in _LIBRARIES}
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a plan came to.
+
+    Attributes:
+        content: the bytes of the `.tflite`.
+        metrics: what is known of it.
+        curves: stage name to its learning curves.
+        data: the data it was trained and measured on.
+    """
+
+    content: bytes
+    metrics: Metrics
+    curves: Mapping[str, Curves]
+    data: Data
+
+
+def run(plan: Plan, store: Cache, progress: Progress) -> Result:
+    """Carry the plan out: stages, file, audit, measurements.
+
+    Args:
+        plan: what to do.
+        store: where finished stages are, and go.
+        progress: where to say how far it is.
+
+    Raises:
+        ConfigError: before anything trains, for what cannot work.
+        AuditError: when the file does not show what the plan asked for.
+        Exception: whatever a stage, the converter or the interpreter could not do.
+    """
+    return _Run(plan, store, progress).result()
+
+
+class _Run:
+    def __init__(self, plan: Plan, store: Cache, progress: Progress) -> None:
+        self._plan, self._store, self._progress = plan, store, progress
+        self._data = plan.check()
+        self._view = canonical(plan.dataset.augment) if plan.train.augment else None
+        self._networks: dict[_Node, Checkpoint] = {}
+        self._keys: dict[_Node, str] = {}
+
+    def result(self) -> Result:
+        plan, nodes = self._plan, _nodes(self._plan)
+        spent, saved, reused, curves = 0.0, 0.0, 0, {}
+        for node in nodes:
+            hit = self._store.fetch(self._key(node), lambda node=node: self._compute(node))  # type: ignore[misc]
+            self._networks[node] = Checkpoint.from_arrays(hit.arrays)
+            curves[node.name] = {name: tuple(values) for name, values in json.loads(str(hit.arrays["curves"])).items()}
+            self._progress.finish(node.name, hit.seconds, hit.reused)
+            spent, saved = (spent, saved + hit.seconds) if hit.reused else (spent + hit.seconds, saved)
+            reused += hit.reused
+        network = self._networks[nodes[-1]]
+        artifact = self._artifact(nodes[-1], plan.quant)
+        baseline = self._artifact(nodes[0], quant.Float32())
+        content = artifact["tflite"].tobytes()
+        facts = audit.read(content)
+        audit.expect(facts, storage=plan.quant.storage, bits=plan.quant.bits, zeros=network.zeros, layers=plan.prune.layers)
+        val_accuracy, test_accuracy = self._accuracies(content)
+        float_accuracy, latency = float(artifact["float_accuracy"]), measure.latency(content)
+        metrics = Metrics(
+            val_accuracy=val_accuracy,
+            test_accuracy=test_accuracy,
+            float_accuracy=float_accuracy,
+            conversion_gap=float_accuracy - val_accuracy,
+            size_bytes=len(content),
+            gzip_bytes=measure.gzip_bytes(content),
+            efficiency=100 * test_accuracy / (len(content) / 1024),
+            compression=baseline["tflite"].size / len(content),
+            parameters=facts.parameters,
+            nonzero_parameters=facts.nonzero_parameters,
+            sparsity=facts.sparsity(plan.prune.layers),
+            macs=facts.macs,
+            weight_bits=facts.weight_bits,
+            distinct_weight_levels=facts.distinct_weight_levels,
+            latency_ms=latency.median_ms,
+            latency_p10_ms=latency.p10_ms,
+            latency_p90_ms=latency.p90_ms,
+            train_seconds=spent,
+            stages_reused=reused,
+            seconds_saved=saved,
+        )
+        return Result(content, metrics, curves, self._data)
+
+    def _key(self, node: _Node) -> dict[str, Any]:
+        """All that determines the node's result."""
+        modules = (records, data, models, fit, inspect.getmodule(type(node.stage)))
+        return {
+            "stage": node.stage,
+            "model": None if node.upstream else node.model,
+            "upstream": self._digest(node.upstream),
+            "teacher": self._digest(node.teacher),
+            "recipe": self._plan.train,
+            "data": self._data.split_hash,
+            "view": self._view,
+            "seed": self._plan.seed,
+            "threads": self._plan.threads,
+            "versions": _versions(),
+            "code": _code(*modules),
+        }
+
+    def _digest(self, node: _Node | None) -> str | None:
+        if node is None:
+            return None
+        if node not in self._keys:
+            self._keys[node] = digest(self._key(node))
+        return self._keys[node]
+
+    def _compute(self, node: _Node) -> Arrays:
+        self._progress.stage(node.name)
+        fit.start(self._plan.threads)
+        models.fresh(self._plan.seed)
+        teacher = (str(self._digest(node.teacher)), self._networks[node.teacher]) if node.teacher else None
+        context = fit.Context(
+            data=self._data,
+            recipe=self._plan.train,
+            augment=self._plan.dataset.augment,
+            view=self._view,
+            seed=self._plan.seed,
+            model=node.model,
+            teacher=teacher,
+            remember=lambda key, compute: self._store.fetch(key, compute).arrays,
+            progress=self._progress,
+        )
+        outcome = node.stage.apply(self._networks[node.upstream] if node.upstream else None, context)
+        return {**outcome.network.to_arrays(), "curves": np.array(json.dumps(outcome.curves))}
+
+    def _artifact(self, node: _Node, form: Quantisation) -> Arrays:
+        """The node's network as a file (`tflite`, uint8 (bytes,)) and its Keras accuracy on validation (`float_accuracy`)."""
+
+        def make() -> Arrays:
+            self._progress.stage("convert")
+            fit.start(self._plan.threads)
+            models.fresh(self._plan.seed)
+            model = form.restore(self._networks[node])
+            accuracy = fit.Answers(model).accuracy(self._data.validation)
+            return {"tflite": np.frombuffer(export.convert(model, form.storage), np.uint8), "float_accuracy": np.array(accuracy)}
+
+        key = {"file of": self._digest(node), "form": form, "code": _code(records, models, fit, quant, export)}
+        return self._store.fetch(key, make).arrays
+
+    def _accuracies(self, content: bytes) -> tuple[float, float]:
+        """Top-1 of the file on the validation and the test split."""
+
+        def make() -> Arrays:
+            self._progress.stage("measure")
+            splits = (self._data.validation, self._data.test)
+            return {"accuracies": np.array([measure.accuracy(content, split, threads=self._plan.threads) for split in splits])}
+
+        key = {
+            "accuracy of": hashlib.sha256(content).hexdigest(),
+            "data": self._data.split_hash,
+            "code": _code(records, measure),
+            "interpreter": metadata.version("ai-edge-litert"),
+        }
+        validation, test = self._store.fetch(key, make).arrays["accuracies"]
+        return float(validation), float(test)
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A plan and everything around it.
+
+    Attributes:
+        plan: what to do.
+        tracker: where the run is logged.
+        store: the stage cache's folder.
+        folder: where the trial's files go; it exists.
+        name: the run's name.
+        swept: override key to text of what the sweep varies.
+        params: every leaf of the composed configuration, dotted key to text.
+        config: the composed configuration as YAML.
+        overrides: the command line's overrides, as given.
+    """
+
+    plan: Plan
+    tracker: track.Tracker
+    store: Path
+    folder: Path
+    name: str
+    swept: Mapping[str, str]
+    params: Mapping[str, str]
+    config: str
+    overrides: tuple[str, ...]
+
+
+def execute(job: Job, progress: Progress) -> Metrics:
+    """Run the job, leave its files in its folder, and log it, whether it succeeds or fails.
+
+    Returns:
+        The metrics, which `metrics.json` holds too.
+
+    Raises:
+        Exception: what `run` raised, after `error.txt` was written and the failure was logged.
+    """
+    began = time.time()
+    _write(job.folder / "config.yaml", job.config)
+    _write(job.folder / "overrides", "".join(f"{line}\n" for line in job.overrides))
+    handler = logging.FileHandler(job.folder / "log")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger("sweep")
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        result = run(job.plan, Cache(job.store), progress)
+        (job.folder / "model.tflite").write_bytes(result.content)
+        _write(job.folder / "metrics.json", json.dumps(result.metrics.as_dict(), indent=2) + "\n")
+    except Exception as error:
+        _log.exception("the trial failed")
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        _write(job.folder / "error.txt", reason + "\n")
+        _track(job, TrialRecord(job.name, job.folder, job.swept, job.params, {}, {}, _tags(job.plan), reason, began, time.time()))
+        raise
+    finally:
+        root.removeHandler(handler)
+        handler.close()
+    record = TrialRecord(
+        job.name,
+        job.folder,
+        job.swept,
+        job.params,
+        result.metrics.as_dict(),
+        result.curves,
+        _tags(job.plan) | {"data_hash": result.data.content_hash, "split_hash": result.data.split_hash},
+        None,
+        began,
+        time.time(),
+    )
+    _track(job, record)
+    return result.metrics
+
+
+def _track(job: Job, record: TrialRecord) -> None:
+    """Log the record; a tracker that fails now costs the log only, since the files are written."""
+    try:
+        job.tracker.log_trial(record)
+    except Exception as error:
+        _log.warning("could not log to MLflow (%s); the results are in %s", " ".join(str(error).split()), job.folder)
+
+
+def _tags(plan: Plan) -> dict[str, str]:
+    tags = {"dataset": plan.dataset.name, "seed": str(plan.seed), **{f"version.{name}": text for name, text in _versions().items()}}
+    return tags | ({"mlflow.source.git.commit": commit} if (commit := _git_commit()) else {})
+
+
+@cache
+def _git_commit() -> str:
+    """The commit of the code that runs; empty outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _write(path: Path, text: str) -> None:
+    """Write aside and rename, so that a reader sees all of it or nothing."""
+    aside = path.with_name(f".{path.name}.aside")
+    aside.write_text(text)
+    aside.replace(path)

@@ -1,0 +1,160 @@
+"""Check a `.tflite` file without any code of the project: accuracy, size, and the zeros in its weights.
+
+    python tests/independent.py MODEL.tflite DATA.npz [--split test]     DATA holds x_test, y_test (or those of another split)
+    python tests/independent.py MODEL.tflite --digits                    scikit-learn's digits; test is the last 360 of the 1,797
+
+Prints JSON. A network sees pixels divided by 255; an integer one through the quantisation parameters of its own input tensor.
+Weights are read through the interpreter. It cannot tell INT4 from INT8, so a few lines walk the flatbuffer by hand for that
+(https://flatbuffers.dev/internals, fields numbered as in TensorFlow's schema.fbs).
+"""
+
+import argparse
+import json
+import struct
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+OPERATORS = {3: "CONV_2D", 4: "DEPTHWISE_CONV_2D", 9: "FULLY_CONNECTED"}
+DEQUANTIZE = 6
+TYPES = {0: "FLOAT32", 1: "FLOAT16", 2: "INT32", 3: "UINT8", 7: "INT16", 9: "INT8", 17: "INT4"}
+
+
+class Table:
+    """A flatbuffer table: field number to value, straight from the bytes."""
+
+    def __init__(self, data, position):
+        self.data, self.position = data, position
+
+    def where(self, field):
+        vtable = self.position - struct.unpack_from("<i", self.data, self.position)[0]
+        (length,) = struct.unpack_from("<H", self.data, vtable)
+        offset = struct.unpack_from("<H", self.data, vtable + 4 + 2 * field)[0] if 4 + 2 * field < length else 0
+        return self.position + offset if offset else None
+
+    def scalar(self, field, code):
+        where = self.where(field)
+        return 0 if where is None else struct.unpack_from("<" + code, self.data, where)[0]
+
+    def follow(self, where):
+        return where + struct.unpack_from("<I", self.data, where)[0]
+
+    def vector(self, field, code):
+        if self.where(field) is None:
+            return ()
+        start = self.follow(self.where(field))
+        return struct.unpack_from(f"<{struct.unpack_from('<I', self.data, start)[0]}{code}", self.data, start + 4)
+
+    def table(self, field):
+        return None if self.where(field) is None else Table(self.data, self.follow(self.where(field)))
+
+    def tables(self, field):
+        start = self.follow(self.where(field))
+        (count,) = struct.unpack_from("<I", self.data, start)
+        return [Table(self.data, self.follow(start + 4 + 4 * number)) for number in range(count)]
+
+
+def stored_bytes(model, buffer):
+    """The bytes of a buffer, which lie inside it or at an offset from the start of the file."""
+    buffer = model.tables(4)[buffer]
+    offset, size = buffer.scalar(1, "Q"), buffer.scalar(2, "Q")
+    return model.data[offset : offset + size] if offset > 1 else bytes(buffer.vector(0, "B"))
+
+
+def nibbles(data, count):
+    """Signed 4-bit integers, the low half of each byte first."""
+    values = [half for byte in data for half in (byte & 15, byte >> 4)]
+    return np.array([value - 16 if value > 7 else value for value in values[:count]])
+
+
+def weights(content):
+    """Name, operator, type, shape and zeros of each weight tensor, in order."""
+    interpreter = Interpreter(
+        model_content=content,
+        experimental_preserve_all_tensors=True,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    interpreter.allocate_tensors()
+    details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
+    model = Table(content, struct.unpack_from("<I", content, 0)[0])
+    graph = model.tables(2)[0]
+    tensors, operators = graph.tables(0), graph.tables(3)
+    codes = [max(code.scalar(0, "b"), code.scalar(3, "i")) for code in model.tables(1)]
+    code_of = [codes[operator.scalar(0, "I")] for operator in operators]
+    restored = {op.vector(2, "i")[0]: op.vector(1, "i")[0] for op, code in zip(operators, code_of) if code == DEQUANTIZE}
+    found = {}
+    for operator, code in zip(operators, code_of):
+        if code not in OPERATORS:
+            continue
+        index = operator.vector(1, "i")[1]
+        index = restored.get(index, index)
+        tensor, detail = tensors[index], details[index]
+        kind, shape = TYPES[tensor.scalar(1, "b")], [int(length) for length in detail["shape"]]
+        packed = stored_bytes(model, tensor.scalar(2, "I"))
+        if not packed:
+            continue
+        values = nibbles(packed, int(np.prod(shape))).reshape(shape) if kind == "INT4" else interpreter.get_tensor(index)
+        parameters = detail["quantization_parameters"]
+        points = parameters["zero_points"]
+        if len(points):
+            axis = parameters["quantized_dimension"]
+            along = [-1 if number == axis else 1 for number in range(len(shape))] if len(points) > 1 else [1] * len(shape)
+            values = values.astype(np.int64) - points.reshape(along)
+        found[index] = {
+            "name": detail["name"],
+            "operator": OPERATORS[code],
+            "type": kind,
+            "shape": shape,
+            "zeros": int((values == 0).sum()),
+        }
+    return list(found.values())
+
+
+def accuracy(content, images, labels):
+    """Top-1 in [0, 1], image by image."""
+    interpreter = Interpreter(model_content=content, num_threads=1)
+    interpreter.allocate_tensors()
+    (given,), (answer,) = interpreter.get_input_details(), interpreter.get_output_details()
+    right = 0
+    for image, label in zip(images, labels):
+        pixels = image[None].astype(np.float32) / 255
+        if given["dtype"] == np.int8:
+            scale, zero_point = given["quantization"]
+            pixels = np.clip(np.round(pixels / scale + zero_point), -128, 127).astype(np.int8)
+        interpreter.set_tensor(given["index"], pixels)
+        interpreter.invoke()
+        right += int(np.argmax(interpreter.get_tensor(answer["index"])[0]) == label)
+    return right / len(labels)
+
+
+def digits():
+    """Images uint8 (360, 8, 8, 1) and labels (360,) of the digits test split."""
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    return np.round(data.images[-360:, :, :, None] * 255 / 16).astype(np.uint8), data.target[-360:]
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Recompute accuracy, size and zeros of a .tflite file from the file alone.")
+    parser.add_argument("model")
+    parser.add_argument("data", nargs="?", help=".npz with x_SPLIT (uint8 images) and y_SPLIT (labels)")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--digits", action="store_true", help="use scikit-learn's digits instead of DATA.npz")
+    arguments = parser.parse_args()
+    if arguments.digits == bool(arguments.data):
+        parser.error("give either DATA.npz or --digits")
+    with open(arguments.model, "rb") as file:
+        content = file.read()
+    if arguments.digits:
+        images, labels = digits()
+    else:
+        with np.load(arguments.data, allow_pickle=False) as data:
+            images, labels = data[f"x_{arguments.split}"], data[f"y_{arguments.split}"].ravel()
+    images = images if images.ndim == 4 else images[..., None]
+    report = {"accuracy": accuracy(content, images, labels), "size_bytes": len(content), "weights": weights(content)}
+    print(json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    main()
