@@ -4,17 +4,19 @@ Only the main subgraph is read, and nothing is run: accuracy and time belong to 
 
 What the converter (TensorFlow 2.21) was seen to do, and what follows for the counts:
 
-- A Keras Conv2D is always a CONV_2D: with one input channel, 1x1, on a 1x1 image, as large as its image, dilated, grouped. A Dense
-  is always a FULLY_CONNECTED, on four-dimensional inputs and with one unit too; a DepthwiseConv2D a DEPTHWISE_CONV_2D, with one
-  channel too. So operators tell what pruning targeted. (The pointwise half of a SeparableConv2D and a Conv1D are CONV_2D as well.)
-- A layer used twice shares its kernel tensor, so a kernel counts once, with one bias. (Fake-quantised, each use stores a copy of its
-  own, in INT8 even at 4 bits.)
-- Equal constants are merged. A bias still counts with each kernel, or float and int8 files would disagree about biases of zeros;
-  a kernel of nothing but zeros counts at each use, since layers that pruning has emptied come to share one.
+- A Keras Conv2D is always a CONV_2D: with one input channel, 1x1, on a 1x1 image, as large as its image, dilated, grouped. A
+  Dense is always a FULLY_CONNECTED, on four-dimensional inputs and with one unit too; a DepthwiseConv2D a DEPTHWISE_CONV_2D,
+  with one channel too. So operators tell what pruning targets. (Conv1D and the pointwise half of SeparableConv2D are CONV_2D.)
+- A layer used twice shares its kernel tensor, so a kernel counts once, with one bias. (Fake-quantised, each use stores a copy
+  of its own, in INT8 even at 4 bits.)
+- Equal constants are merged. A bias still counts with each kernel, or float and int8 files would disagree about biases of
+  zeros; a kernel of nothing but zeros counts at each use, since layers that pruning has emptied come to share one.
 - A convolution without bias gets a bias of zeros.
 - A BatchNorm that could not be folded becomes MUL and ADD; their constants, like the slopes of a PReLU, are not `parameters`.
 - Dynamic range quantises kernels of at least 1,024 elements, those of depthwise and transposed convolutions too.
-- At 4 bits, the kernel of a Dense with one unit may come out as INT8.
+- A layer whose weights carry no fake quantisation is stored as INT8 with up to 255 levels, whatever the bits of its neighbours:
+  what TFMOT's n-bit scheme leaves of a Conv, Depthwise or Dense with a ReLU *layer* right after it (a fused
+  `activation="relu"`, or a BatchNorm in between, is fine). `expect` refuses such a file at 4 bits.
 """
 
 from __future__ import annotations
@@ -96,7 +98,7 @@ class Audit:
     """What a file holds.
 
     Attributes:
-        kernels: the weight tensors of its compute operators (convolutions, depthwise, transposed and fully connected), in order.
+        kernels: weight tensors of its compute operators (convolutions, depthwise, transposed and fully connected), in order.
         parameters: the elements of those kernels and of their biases.
         nonzero_parameters: those of them whose real value is not zero.
         macs: multiply-accumulates of those operators for one image.
@@ -158,7 +160,8 @@ def read(content: bytes) -> Audit:
     """Count what the bytes of a `.tflite` file hold.
 
     Raises:
-        AuditError: for bytes that are no such file, are cut short, contradict themselves, or use a storage unknown here (sparse).
+        AuditError: for bytes that are no such file, are cut short, contradict themselves, or store weights in a way unknown
+            here (sparse).
     """
     if content[4:8] != b"TFL3":
         raise AuditError(f"expected a .tflite file (TFL3 in bytes 4 to 7), found {content[4:8]!r} among {len(content)} bytes")
@@ -175,11 +178,11 @@ def expect(audit: Audit, *, storage: Storage, bits: int | None = None, zeros: in
 
     Args:
         audit: what was read from the file.
-        storage: FLOAT32 and FLOAT16 ask for kernels of that type. DYNAMIC asks for INT8 kernels from 1,024 elements up (smaller ones
-            may stay FLOAT32). INTEGER asks for integer kernels, int8 input and output, and no float tensor anywhere; the others for
-            float32 input and output.
-        bits: of the weights' grid, for INTEGER only: 2 to 4 ask for INT4 kernels, 5 to 8 for INT8, depthwise included, with at most
-            2**bits levels each. None accepts either type.
+        storage: FLOAT32 and FLOAT16 ask for kernels of that type. DYNAMIC asks for INT8 kernels from 1,024 elements up
+            (smaller ones may stay FLOAT32). INTEGER asks for integer kernels, int8 input and output, and no float tensor
+            anywhere; the others for float32 input and output.
+        bits: of the weights' grid, for INTEGER only: 2 to 4 ask for INT4 kernels, 5 to 8 for INT8, depthwise included, with
+            at most 2**bits levels each. None accepts either type.
         zeros: at least so many weights of the targeted kernels are exactly zero.
         layers: which kernels those are: `conv`, `dense` or `all`.
 
@@ -326,7 +329,7 @@ class _File:
     def _zeros(self, index: int, values: Array) -> int:
         """How many stored values equal their zero point."""
         quantization = self.tensors[index].quantization
-        points = () if quantization is None or quantization.zeroPoint is None else quantization.zeroPoint
+        points: Any = () if quantization is None or quantization.zeroPoint is None else quantization.zeroPoint
         if len(points) <= 1:
             return int(np.count_nonzero(values == (points[0] if len(points) else 0)))
         along = [1] * values.ndim

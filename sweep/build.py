@@ -29,6 +29,9 @@ def plan(config: DictConfig) -> trial.Plan:
     Raises:
         ConfigError: for a key that its target does not take, a missing one, or a value out of range.
     """
+    known = (*_PLAN_GROUPS, "tracking", "seed", "threads", "output", "sweep", "hydra")
+    if unknown := [str(name) for name in config if name not in known]:
+        raise ConfigError("config", f"no keys but {', '.join(known[:-1])}", unknown[0])
     parts = {name: instantiate(config[name], name) for name in _PLAN_GROUPS}
     threads = len(os.sched_getaffinity(0)) if config.threads is None else config.threads
     return trial.Plan(**parts, seed=config.seed, threads=threads)
@@ -69,6 +72,7 @@ def job(config: DictConfig, *, folder: Path, choices: Mapping[str, str], overrid
     Raises:
         ConfigError: as `plan`.
     """
+    sweep_name(config)
     given = [override for override in overrides if not override.startswith(_INTERNAL)]
     groups = {group: str(choice) for group, choice in choices.items() if not group.startswith("hydra/")}
     return trial.Job(
@@ -181,7 +185,7 @@ def _refusal(error: BaseException) -> ConfigError | None:
         cause = error.__cause__
         if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
             parent = cause.parent_node
-            known = [str(name) for name in parent if name != "_target_"] if isinstance(parent, DictConfig) else []
+            known = [str(name) for name in parent if name not in ("_target_", "hydra")] if isinstance(parent, DictConfig) else []
             near = difflib.get_close_matches(str(cause.key), known, n=1)
             hint = f" (did you mean {near[0]}?)" if near else ""
             return ConfigError(_parent(cause.full_key) or "config", f"one of the keys {', '.join(known)}{hint}", str(cause.key))

@@ -140,7 +140,7 @@ class Digits(Dataset):
     name: ClassVar[str] = "digits"
 
     def _official(self) -> tuple[Arrays, int]:
-        from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+        from sklearn.datasets import load_digits
 
         digits = load_digits()
         images, labels = np.rint(digits.images[..., None] * (255 / 16)).astype(np.uint8), digits.target.astype(np.int64)
@@ -166,20 +166,21 @@ class _Published(Dataset):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.path is not None and not (isinstance(self.path, str) and self.path):
+        if type(self.path) not in (str, type(None)) or self.path == "":
             raise ConfigError("path", f"{self.accepts}, or null to download it", self.path)
 
     def _official(self) -> tuple[Arrays, int]:
-        place = _downloaded(self.name, self.base, self.files) if self.path is None else Path(os.path.expanduser(self.path))
-        if not os.path.exists(place):
-            raise ConfigError("path", self.accepts, f"{place}, which does not exist")
-        if place.is_file() and place.suffix == ".npz":
-            return _checked(_read_npz(place), place, self.shape, 10), 10
-        return _checked(self._read(place), place, self.shape, 10), 10
+        place = _downloaded(self.name, self.base, self.files) if self.path is None else Path(self.path)
+        with _parsing(place, self.accepts):
+            place = place.expanduser()
+            if not place.exists():
+                raise ConfigError("path", self.accepts, f"{place}, which does not exist")
+            arrays = _read_npz(place) if place.is_file() and place.suffix == ".npz" else self._read(place)
+        return _checked(arrays, place, self.shape, 10), 10
 
     @abstractmethod
     def _read(self, place: Path) -> Arrays:
-        """The arrays in the publisher's own files, unchecked."""
+        """The arrays in the publisher's own files, unchecked; may raise anything where those are broken."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,11 +238,11 @@ class Cifar10(_Published):
             raise ConfigError("path", self.accepts, f"{place}, which is neither")
         wanted = [*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"]
         names, batches = set[str](), dict[str, Array]()
-        with _parsing(place, "the binary version of CIFAR-10"):
-            for name, stream in _members(place):
-                names.add(name)
-                if name in wanted:
-                    batches[name] = np.frombuffer(stream.read(), np.uint8).reshape(self.records, 1 + 3 * 32 * 32)
+        for name, stream in _members(place):
+            names.add(name)
+            if name in wanted:
+                with _parsing(place / name, f"{self.records} records of 3073 bytes"):
+                    batches[name] = np.frombuffer(stream.read(), np.uint8).reshape(self.records, 3073)
         missing = [name for name in wanted if name not in batches]
         if missing and names & {name.removesuffix(".bin") for name in wanted}:
             raise ConfigError("path", f"{self.accepts} (pickles are never loaded)", f"{place}, the version for Python")
@@ -352,7 +353,7 @@ def _parsing(file: Path, form: str) -> Iterator[None]:
 
 
 def _read_npz(file: Path) -> Arrays:
-    with _parsing(file, "an .npz file"), zipfile.ZipFile(file) as archive:
+    with zipfile.ZipFile(file) as archive:
         held = [name.removesuffix(".npy") for name in archive.namelist()]
         if not set(_KEYS) <= set(held):
             raise ConfigError("path", f"an .npz with the arrays {', '.join(_KEYS)}", f"{file} with {', '.join(held) or 'none'}")
@@ -362,7 +363,7 @@ def _read_npz(file: Path) -> Arrays:
 
 def _read_idx(folder: Path, name: str) -> Array:
     """uint8, of the shape that the file states."""
-    file = next((file for file in (folder / name, folder / f"{name}.gz") if os.path.isfile(file)), None)
+    file = next((file for file in (folder / name, folder / f"{name}.gz") if file.is_file()), None)
     if file is None:
         raise ConfigError("path", f"a folder with {name} or {name}.gz", f"{folder}, which has neither")
     axes = 3 if "idx3" in name else 1
@@ -385,7 +386,7 @@ def _members(place: Path) -> Iterator[tuple[str, IO[bytes]]]:
     with gzip.open(place) as unzipped:
         with tarfile.open(fileobj=unzipped, mode="r|") as archive:
             for member in archive:
-                if member.isfile() and (content := archive.extractfile(member)):
+                if content := archive.extractfile(member):  # refuses links, and is None for a folder
                     yield PurePosixPath(member.name).name, content
         while unzipped.read(1 << 20):  # gzip compares its checksum at the very end, which tarfile does not read up to
             pass
@@ -395,7 +396,7 @@ def _downloaded(name: str, base: str, files: Mapping[str, str]) -> Path:
     """The file, or the folder of several, downloaded unless it is there already with the right hashes."""
     import pooch  # type: ignore[import-untyped]
 
-    folder = Path(os.path.expanduser(os.environ.get("SWEEP_DATA_DIR") or pooch.os_cache("sweep"))) / name
+    folder = Path(os.environ.get("SWEEP_DATA_DIR") or pooch.os_cache("sweep")).expanduser() / name
     fetch = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=_TIMEOUT, chunk_size=1 << 16)
     for file, known_hash in files.items():
         try:

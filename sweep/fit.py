@@ -262,7 +262,8 @@ def start(threads: int) -> None:
     with native.caught():
         import tensorflow as tf
     # Its Python warnings are about the style of calls that are made on purpose here.
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    for name in ("tensorflow", "absl"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     if tf.config.threading.get_intra_op_parallelism_threads() == threads:
         return
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,49 +17,64 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
+# A user who sets this wants the traceback. Otherwise it makes Hydra raise its errors, which it would tell over several lines.
+_TRACEBACK = "HYDRA_FULL_ERROR" in os.environ
+os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+
+
 @hydra.main(version_base="1.3", config_path=str(Path(__file__).resolve().parents[1] / "conf"), config_name="config")
 def run(config: DictConfig) -> dict[str, float | int]:
-    """One run, or one trial of a sweep: build, check, execute; the metrics are returned."""
+    """One run, or one trial of a sweep; the metrics are returned. A sweep gets the error of its trial, a person a line."""
+    state = HydraConfig.get()
+    folder, swept = Path(state.runtime.output_dir), state.mode == RunMode.MULTIRUN
+    try:
+        return _execute(config, folder, swept)
+    except Exception as error:
+        if swept or _TRACEBACK:
+            raise
+        with suppress(OSError):
+            folder.rmdir()  # only where nothing was written yet
+        raise SystemExit(_tell(error)) from None
+
+
+def _execute(config: DictConfig, folder: Path, swept: bool) -> dict[str, float | int]:
+    """Build, check, prepare, execute."""
     from sweep import build, trial
     from sweep.progress import Terminal
 
     state = HydraConfig.get()
-    swept = state.mode == RunMode.MULTIRUN
-    job = build.job(
-        config,
-        folder=Path(state.runtime.output_dir),
-        choices=state.runtime.choices,
-        overrides=list(state.overrides.task),
-        swept=swept,
-    )
+    job = build.job(config, folder=folder, choices=state.runtime.choices, overrides=list(state.overrides.task), swept=swept)
     job.plan.check()
     if not swept:
         build.prepare(job.tracker)
     with Terminal() as terminal:
         metrics = trial.execute(job, terminal)
-        terminal.say(f"  {metrics.summary()}\n  {job.folder}/model.tflite")
+        terminal.say(f"  {metrics.summary()}")
+        terminal.say(f"  {folder}/model.tflite")
     return metrics.as_dict()
 
 
+def _tell(error: Exception) -> int:
+    """Say in one line what is wrong; returns the exit code."""
+    from sweep import build
+
+    code, line = build.explain(error)
+    print(f"error: {line}", file=sys.stderr)
+    return code
+
+
 def main() -> int:
-    """The command. Returns the exit code: 0, 1 for a run that failed, 2 for input that cannot be used, 130 for Ctrl-C."""
-    told_to_raise = "HYDRA_FULL_ERROR" in os.environ
-    # Hydra would print its own errors over several lines and exit; raised, they can be told in one.
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    """The command. Returns the exit code: 0, 1 for work that failed, 2 for input that cannot be used, 130 for Ctrl-C."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
         run()
     except KeyboardInterrupt:
-        print("interrupted; what is finished is kept, and the same command goes on from there", file=sys.stderr)
+        print("interrupted; finished stages are kept, and the same command goes on from them", file=sys.stderr)
         return 130
     except Exception as error:
-        if told_to_raise:
+        if _TRACEBACK:
             raise
-        from sweep import build
-
-        code, line = build.explain(error)
-        print(f"error: {line}", file=sys.stderr)
-        return code
+        return _tell(error)
     return 0
 
 

@@ -1,8 +1,8 @@
 """How a `.tflite` file behaves when LiteRT runs it (with its default XNNPACK delegate), and how small it deflates.
 
-Images run one at a time, as they will on the device. That is also the fast way: on a ResNet-8 batches of 25 to 500 gained nothing
-(a dynamic-range file lost half its speed), while `invoke` releases the GIL, so interpreters side by side share the cores: two take
-half the time. What the tensors of a file hold is `audit`'s business.
+Images run one at a time, as they will on the device. That is also the fast way: on a ResNet-8 batches of 25 to 500 gained
+nothing (a dynamic-range file lost half its speed), while `invoke` releases the GIL, so interpreters side by side share the
+cores: two on two free cores take half the time. What the tensors of a file hold is the business of `audit`.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def predict(content: bytes, images: Array, threads: int = 1) -> Array:
 
     Args:
         content: the file's bytes.
-        images: uint8 (n, height, width, channels). A float network sees them divided by 255 in float32; an integer one sees that
-            divided by the scale of its input tensor, plus the zero point, rounded half to even and clipped.
+        images: uint8 (n, height, width, channels). A float network sees them divided by 255 in float32; an integer one sees
+            that divided by the scale of its input tensor, plus the zero point, rounded half to even and clipped.
         threads: interpreters of one thread each that share the images; the answer does not depend on it.
 
     Returns:

@@ -49,10 +49,13 @@ def require_number(
     Raises:
         ConfigError: for another type (a bool too), NaN, or a number outside.
     """
-    bounds = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high or high == math.inf else ']'}"
+    if high == math.inf:
+        bounds = f"above {low:g}" if open_low else f"of at least {low:g}"
+    else:
+        bounds = f"in {'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
     number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if not number or not low <= value <= high or (open_low and value == low) or (open_high and value == high):  # type: ignore[operator]
-        raise ConfigError(where, f"a number in {bounds}", value)
+        raise ConfigError(where, f"a number {bounds}", value)
 
 
 def require_integer(where: str, value: object, low: int, high: int | None = None) -> None:

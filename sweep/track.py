@@ -31,8 +31,8 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 _PARENT = "mlflow.parentRunId"
 _DESCRIPTION = "mlflow.note.content"
-_COMMIT = "mlflow.source.git.commit"
-_PARAM_LIMIT, _TAG_LIMIT, _KEY_LIMIT, _DIGEST_LIMIT = 6000, 8000, 250, 36
+_PARAM_LIMIT, _TAG_LIMIT, _KEY_LIMIT = 6000, 8000, 250
+_DIGEST = 12  # characters of the content hash in the UI's data set column; the tag holds all of it
 _COMPARABLE = 100  # runs in one link: the description that holds it is a tag
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -357,7 +357,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _require_writable(where: str, folder: Path) -> None:
-    """Refuse a folder that cannot be created or written in. Root may write anywhere: a folder without a write bit counts too."""
+    """Refuse a folder that cannot be created or written in. Root may write anywhere: a folder without a write bit counts."""
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir() or not _writable(existing):
         raise ConfigError(where, "a folder that can be written to", str(existing))
@@ -407,8 +407,7 @@ def _key(name: str) -> str:
 
 def _tags(tags: Mapping[str, str]) -> dict[str, str]:
     source = {"mlflow.source.name": "sweep", "mlflow.source.type": "LOCAL"}
-    commit = {_COMMIT: tags["git_commit"]} if "git_commit" in tags else {}
-    return {name[:_KEY_LIMIT]: value[:_TAG_LIMIT] for name, value in {**source, **commit, **tags}.items()}
+    return {name[:_KEY_LIMIT]: value[:_TAG_LIMIT] for name, value in {**source, **tags}.items()}
 
 
 def _params(params: Mapping[str, str]) -> list[Param]:
@@ -437,7 +436,7 @@ def _log_dataset(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> 
     from mlflow.exceptions import MlflowException
 
     name, content = tags["dataset"], tags["data_hash"]
-    dataset = Dataset(name, content[:_DIGEST_LIMIT], "code", json.dumps({"tags": {"data_hash": content}}))
+    dataset = Dataset(name, content[:_DIGEST], "code", json.dumps({"tags": {"data_hash": content}}))
     inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", "train")])]
     try:
         client.log_inputs(run_id, inputs)

@@ -1,7 +1,7 @@
 """Check a `.tflite` file without any code of the project: accuracy, size, and the zeros in its weights.
 
     python tests/independent.py MODEL.tflite DATA.npz [--split test]     DATA holds x_test, y_test (or those of another split)
-    python tests/independent.py MODEL.tflite --digits                    scikit-learn's digits; test is the last 360 of the 1,797
+    python tests/independent.py MODEL.tflite --digits                    scikit-learn's digits; the last 360 of the 1,797
 
 Prints JSON. A network sees pixels divided by 255; an integer one through the quantisation parameters of its own input tensor.
 Weights are read through the interpreter. It cannot tell INT4 from INT8, so a few lines walk the flatbuffer by hand for that
@@ -11,6 +11,8 @@ Weights are read through the interpreter. It cannot tell INT4 from INT8, so a fe
 import argparse
 import json
 import struct
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
@@ -23,51 +25,49 @@ TYPES = {0: "FLOAT32", 1: "FLOAT16", 2: "INT32", 3: "UINT8", 7: "INT16", 9: "INT
 class Table:
     """A flatbuffer table: field number to value, straight from the bytes."""
 
-    def __init__(self, data, position):
+    def __init__(self, data: bytes, position: int) -> None:
         self.data, self.position = data, position
 
-    def where(self, field):
+    def where(self, field: int) -> int | None:
         vtable = self.position - struct.unpack_from("<i", self.data, self.position)[0]
         (length,) = struct.unpack_from("<H", self.data, vtable)
         offset = struct.unpack_from("<H", self.data, vtable + 4 + 2 * field)[0] if 4 + 2 * field < length else 0
         return self.position + offset if offset else None
 
-    def scalar(self, field, code):
+    def scalar(self, field: int, code: str) -> Any:
         where = self.where(field)
         return 0 if where is None else struct.unpack_from("<" + code, self.data, where)[0]
 
-    def follow(self, where):
-        return where + struct.unpack_from("<I", self.data, where)[0]
-
-    def vector(self, field, code):
-        if self.where(field) is None:
+    def vector(self, field: int, code: str) -> tuple[Any, ...]:
+        where = self.where(field)
+        if where is None:
             return ()
-        start = self.follow(self.where(field))
-        return struct.unpack_from(f"<{struct.unpack_from('<I', self.data, start)[0]}{code}", self.data, start + 4)
-
-    def table(self, field):
-        return None if self.where(field) is None else Table(self.data, self.follow(self.where(field)))
-
-    def tables(self, field):
-        start = self.follow(self.where(field))
+        start = where + struct.unpack_from("<I", self.data, where)[0]
         (count,) = struct.unpack_from("<I", self.data, start)
-        return [Table(self.data, self.follow(start + 4 + 4 * number)) for number in range(count)]
+        return struct.unpack_from(f"<{count}{code}", self.data, start + 4)
+
+    def tables(self, field: int) -> list["Table"]:
+        where = self.where(field)
+        if where is None:
+            return []
+        start = where + struct.unpack_from("<I", self.data, where)[0] + 4
+        return [Table(self.data, start + 4 * number + offset) for number, offset in enumerate(self.vector(field, "I"))]
 
 
-def stored_bytes(model, buffer):
+def stored_bytes(model: Table, index: int) -> bytes:
     """The bytes of a buffer, which lie inside it or at an offset from the start of the file."""
-    buffer = model.tables(4)[buffer]
+    buffer = model.tables(4)[index]
     offset, size = buffer.scalar(1, "Q"), buffer.scalar(2, "Q")
     return model.data[offset : offset + size] if offset > 1 else bytes(buffer.vector(0, "B"))
 
 
-def nibbles(data, count):
+def nibbles(data: bytes, count: int) -> Any:
     """Signed 4-bit integers, the low half of each byte first."""
     values = [half for byte in data for half in (byte & 15, byte >> 4)]
     return np.array([value - 16 if value > 7 else value for value in values[:count]])
 
 
-def weights(content):
+def weights(content: bytes) -> list[dict[str, Any]]:
     """Name, operator, type, shape and zeros of each weight tensor, in order."""
     interpreter = Interpreter(
         model_content=content,
@@ -81,9 +81,13 @@ def weights(content):
     tensors, operators = graph.tables(0), graph.tables(3)
     codes = [max(code.scalar(0, "b"), code.scalar(3, "i")) for code in model.tables(1)]
     code_of = [codes[operator.scalar(0, "I")] for operator in operators]
-    restored = {op.vector(2, "i")[0]: op.vector(1, "i")[0] for op, code in zip(operators, code_of) if code == DEQUANTIZE}
+    restored = {
+        operator.vector(2, "i")[0]: operator.vector(1, "i")[0]
+        for operator, code in zip(operators, code_of, strict=True)
+        if code == DEQUANTIZE
+    }
     found = {}
-    for operator, code in zip(operators, code_of):
+    for operator, code in zip(operators, code_of, strict=True):
         if code not in OPERATORS:
             continue
         index = operator.vector(1, "i")[1]
@@ -110,13 +114,13 @@ def weights(content):
     return list(found.values())
 
 
-def accuracy(content, images, labels):
+def accuracy(content: bytes, images: Any, labels: Any) -> float:
     """Top-1 in [0, 1], image by image."""
     interpreter = Interpreter(model_content=content, num_threads=1)
     interpreter.allocate_tensors()
     (given,), (answer,) = interpreter.get_input_details(), interpreter.get_output_details()
     right = 0
-    for image, label in zip(images, labels):
+    for image, label in zip(images, labels, strict=True):
         pixels = image[None].astype(np.float32) / 255
         if given["dtype"] == np.int8:
             scale, zero_point = given["quantization"]
@@ -127,7 +131,7 @@ def accuracy(content, images, labels):
     return right / len(labels)
 
 
-def digits():
+def digits() -> tuple[Any, Any]:
     """Images uint8 (360, 8, 8, 1) and labels (360,) of the digits test split."""
     from sklearn.datasets import load_digits
 
@@ -135,7 +139,7 @@ def digits():
     return np.round(data.images[-360:, :, :, None] * 255 / 16).astype(np.uint8), data.target[-360:]
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description="Recompute accuracy, size and zeros of a .tflite file from the file alone.")
     parser.add_argument("model")
     parser.add_argument("data", nargs="?", help=".npz with x_SPLIT (uint8 images) and y_SPLIT (labels)")
@@ -144,8 +148,7 @@ def main():
     arguments = parser.parse_args()
     if arguments.digits == bool(arguments.data):
         parser.error("give either DATA.npz or --digits")
-    with open(arguments.model, "rb") as file:
-        content = file.read()
+    content = Path(arguments.model).read_bytes()
     if arguments.digits:
         images, labels = digits()
     else:

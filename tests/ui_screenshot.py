@@ -3,8 +3,8 @@
     python tests/ui_screenshot.py STORE_FOLDER OUT_FOLDER
 
 Checks, in the rendered pages, that the runs table shows the sweep with its trials below it, and that the link in the sweep's
-description leads to a comparison of all finished trials with what was swept. Writes sweep.png and compare.png; exits with 1, and says
-what is missing, otherwise. Meant for sweeps of at most sixty trials: the table shows more only when one scrolls.
+description leads to a comparison of all finished trials with what was swept. Writes sweep.png and compare.png; where something
+is missing, says so and exits with 1. Meant for sweeps of at most sixty trials: the table shows more only when one scrolls.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PATIENCE = 60  # seconds for one thing to appear
 T = TypeVar("T")
 
 
-class Missing(Exception):
+class MissingError(Exception):
     """Something that a user should see is not there."""
 
 
@@ -87,7 +87,7 @@ def ui(store: Path, log: Path) -> Iterator[str]:
         deadline = time.monotonic() + PATIENCE
         while not _answers(address):
             if server.poll() is not None or time.monotonic() > deadline:
-                raise Missing(f"the UI did not start:\n{log.read_text()}")
+                raise MissingError(f"the UI did not start:\n{log.read_text()}")
             time.sleep(0.2)
         yield address
     finally:
@@ -126,7 +126,7 @@ def newest_sweep(address: str) -> tuple[Run, list[Run]]:
     ]
     parents = {run.parent for run in runs}
     if (sweep := next((run for run in runs if run.id in parents), None)) is None:
-        raise Missing("the store holds no sweep")
+        raise MissingError("the store holds no sweep")
     return sweep, [run for run in reversed(runs) if run.parent == sweep.id]
 
 
@@ -157,14 +157,14 @@ def wait(browser: webdriver.Chrome, what: str, look: Callable[[webdriver.Chrome]
     """What `look` finds, once it finds something.
 
     Raises:
-        Missing: when it does not.
+        MissingError: when it does not.
     """
     ignored = (NoSuchElementException, StaleElementReferenceException)
     try:
         return WebDriverWait(browser, PATIENCE, 0.2, ignored).until(look)
     except TimeoutException:
         text = browser.find_element(By.TAG_NAME, "body").text
-        raise Missing(f"{what} at {browser.current_url}; the page begins:\n{text[:1000]}") from None
+        raise MissingError(f"{what} at {browser.current_url}; the page begins:\n{text[:1000]}") from None
 
 
 def close_assistant(browser: webdriver.Chrome) -> None:
@@ -199,7 +199,9 @@ def show_comparison(browser: webdriver.Chrome, address: str, sweep: Run, childre
     expected += [(key, [child.params.get(key, "") for child in finished]) for key in swept]
     for title, values in expected:
         wait(browser, f"no row {title} {values}", lambda page: [title, *values] in _rows(page))  # noqa: B023
-    wait(browser, "no plot", lambda page: page.find_element(By.CSS_SELECTOR, ".parcoords, .js-plotly-plot svg"))
+    wait(browser, "no plot", lambda page: page.find_element(By.CSS_SELECTOR, ".js-plotly-plot svg"))
+    for switch in browser.find_elements(By.CSS_SELECTOR, '[role="switch"]')[:1]:  # of the parameters: show those that differ
+        switch.click()
 
 
 def _rows(page: webdriver.Chrome) -> list[list[str]]:
@@ -212,7 +214,7 @@ def main(store: Path, out: Path) -> None:
     """Take both pictures.
 
     Raises:
-        Missing: when a page does not show what it should.
+        MissingError: when a page does not show what it should.
     """
     out.mkdir(parents=True, exist_ok=True)
     with ui(store, out / "ui.log") as address:
@@ -230,5 +232,5 @@ if __name__ == "__main__":
         sys.exit(__doc__)
     try:
         main(Path(sys.argv[1]), Path(sys.argv[2]))
-    except Missing as missing:
+    except MissingError as missing:
         sys.exit(f"missing: {missing}")

@@ -75,7 +75,8 @@ def sweep(
                 own.append(f"tracking.parent_run_id={parent}")
             returns.extend(launcher.launch([[*point, *own]], initial_job_idx=number))
             if returns[-1].status is not JobStatus.COMPLETED:
-                _say(f"  failed: {build.explain(_error(returns[-1]))[1]}")
+                # `return_value` would print a line of Hydra's own and raise.
+                _say(f"  failed: {build.explain(returns[-1]._return_value)[1]}")
             left = (time.monotonic() - began) / (number + 1) * (len(points) - number - 1)
             _say(f"  {number + 1} done, {len(points) - number - 1} to go" + (f", about {_clock(left)} left" if left else ""))
         status = "FAILED" if any(job.status is not JobStatus.COMPLETED for job in returns) else "FINISHED"
@@ -139,14 +140,6 @@ def _points(loader: ConfigLoader, config: DictConfig, axes: Sequence[Axis], fixe
     for point in points:
         build.plan(loader.load_sweep_config(config, list(point))).check()
     return list(points)
-
-
-def _error(job: JobReturn) -> BaseException:
-    """What made a job fail."""
-    try:
-        return RuntimeError(f"no exception: {job.return_value}")
-    except Exception as error:  # JobReturn raises what the job raised
-        return error
 
 
 def _say(line: str) -> None:

@@ -1,0 +1,84 @@
+"""What the tests share: the real data, and a cheap but real context to apply a stage in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweep import data, fit, models
+from sweep.records import Arrays, Data, Spec, Split
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+
+
+class Silent:
+    """Progress that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.finished: list[tuple[str, bool]] = []
+        self.advanced: list[float] = []
+
+    def stage(self, name: str) -> None:
+        pass
+
+    def advance(self, done: float, total: float, note: str) -> None:
+        self.advanced.append(done / total)
+
+    def finish(self, name: str, seconds: float, reused: bool) -> None:
+        self.finished.append((name, reused))
+
+
+def real_file(name: str) -> Path:
+    """One of the real data sets, or a skip where it is not at hand."""
+    folder = os.environ.get("SWEEP_TEST_DATA")
+    path = Path(folder or "") / name
+    if not folder or not path.exists():
+        pytest.skip(f"SWEEP_TEST_DATA names no folder with {name}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def digits() -> Data:
+    """The real digits."""
+    still = data.Augment(shift=0, flip=False)
+    return data.Digits(validation=0.2, limit=None, augment=still).load()
+
+
+@pytest.fixture(scope="session")
+def few_digits(digits: Data) -> Data:
+    """The first 256 training digits, for tests in which accuracy does not matter."""
+    return replace(digits, train=Split(digits.train.images[:256], digits.train.labels[:256]))
+
+
+RECIPE = fit.Recipe(epochs=2, batch_size=64, learning_rate=0.003, optimizer=fit.Adam(), schedule=fit.Constant())
+
+
+@pytest.fixture(scope="session")
+def context(few_digits: Data) -> Callable[..., fit.Context]:
+    """Make a context on few digits; keywords replace its fields."""
+    fit.start(2)
+
+    def make(model: Spec | None = None, **fields: Any) -> fit.Context:
+        made = fit.Context(
+            data=few_digits,
+            recipe=RECIPE,
+            augment=data.Augment(shift=1, flip=False),
+            view=None,
+            seed=3,
+            model=model or models.CNN(filters=(8, 16), units=(12,)),
+            teacher=None,
+            remember=_remember_nothing,
+            progress=Silent(),
+        )
+        return replace(made, **fields)
+
+    return make
+
+
+def _remember_nothing(key: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
+    return compute()

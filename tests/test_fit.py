@@ -1,0 +1,133 @@
+"""The training loop against Keras's own, its schedules in closed form, and its repeatability."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from conftest import RECIPE
+from sweep import data, fit, models
+from sweep.records import ConfigError
+
+
+def trained(context, *, epochs=2, masks=None, loss=None, rate=0.003):
+    models.fresh(context.seed)
+    model = context.model.build(context.data.input_shape, context.data.classes)
+    held = fit.HeldMasks(models.kernels(model), masks) if masks else None
+    hot = context.one_hot()
+    curves = fit.fit(
+        model, context, epochs=epochs, learning_rate=rate, loss=loss or fit.CrossEntropy(), targets=lambda epoch: hot, masks=held
+    )
+    return model, curves
+
+
+@pytest.mark.parametrize(
+    "optimizer", [fit.Adam(), fit.Adam(weight_decay=0.01), fit.SGD(momentum=0.9, weight_decay=0.001)], ids=["adam", "adamw", "sgd"]
+)
+def test_the_loop_gives_the_weights_that_keras_gives(context, optimizer):
+    made = context(recipe=replace(RECIPE, optimizer=optimizer, batch_size=50))  # 256 images: the last batch has 6
+    ours, _ = trained(made)
+
+    models.fresh(made.seed)
+    theirs = made.model.build(made.data.input_shape, made.data.classes)
+    rule = optimizer.build()
+    rule.learning_rate = 0.003
+    import tf_keras as keras
+
+    theirs.compile(rule, keras.losses.CategoricalCrossentropy(from_logits=True))
+    for epoch in range(2):
+        order = np.random.Generator(np.random.Philox(key=[made.seed, epoch])).permutation(256)
+        for first in range(0, 256, 50):
+            chosen = order[first : first + 50]
+            theirs.train_on_batch(made.data.train.images[chosen] / np.float32(255), made.one_hot()[chosen])
+    for mine, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-3, atol=2e-4)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(context):
+    first, again, other = (trained(context(seed=seed))[0].get_weights() for seed in (1, 1, 2))
+    assert all(np.array_equal(one, two) for one, two in zip(first, again, strict=True))
+    assert not all(np.array_equal(one, two) for one, two in zip(first, other, strict=True))
+
+
+def test_the_curves_are_one_value_an_epoch_and_true(context):
+    made = context()
+    model, curves = trained(made, epochs=3)
+    assert {name: len(values) for name, values in curves.items()} == {"loss": 3, "accuracy": 3, "val_accuracy": 3}
+    answers = model(made.data.validation.images / np.float32(255), training=False).numpy()
+    assert curves["val_accuracy"][-1] == np.mean(answers.argmax(1) == made.data.validation.labels)
+    assert curves["loss"][-1] < curves["loss"][0]
+    assert made.progress.advanced == sorted(made.progress.advanced)
+    assert made.progress.advanced[-1] == 1.0
+
+
+def test_held_masks_keep_zeros_at_zero_and_let_the_rest_learn(context):
+    mask = np.random.default_rng(0).random((3, 3, 8, 16)) < 0.3
+    model, _ = trained(context(), masks={"conv2": mask})
+    kernel = models.kernels(model)["conv2"].numpy()
+    assert not kernel[~mask].any()
+    assert kernel[mask].all()
+
+
+def test_a_loss_that_is_not_finite_stops_the_training(context):
+    with pytest.raises(fit.TrainingError, match="no longer finite in epoch 1"):
+        trained(context(), loss=lambda targets, logits: fit.CrossEntropy()(targets, logits) * float("nan"))
+
+
+def test_an_augmented_epoch_sees_the_augmented_images(context):
+    shift = data.Augment(shift=2, flip=True)
+    made = context(augment=shift, view={"shift": 2})
+    np.testing.assert_array_equal(made.images(4), shift(made.data.train.images, made.seed, 4))
+    assert made.view_key(4) != made.view_key(5)
+    plain = context()
+    assert plain.images(4) is plain.data.train.images
+    assert plain.view_key(4) == plain.view_key(5)
+    assert not np.array_equal(trained(made)[0].get_weights()[0], trained(plain)[0].get_weights()[0])
+
+
+def test_cross_entropy_in_closed_form():
+    rng = np.random.default_rng(1)
+    logits, labels = rng.normal(size=(5, 4)).astype(np.float32), np.eye(4, dtype=np.float32)[[0, 3, 1, 1, 2]]
+    log_softmax = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    for smoothing in (0.0, 0.2):
+        wanted = labels * (1 - smoothing) + smoothing / 4
+        assert float(fit.CrossEntropy(smoothing)(labels, logits)) == pytest.approx(-(wanted * log_softmax).sum(1).mean(), rel=1e-5)
+
+
+def test_schedules_in_closed_form():
+    assert fit.Constant().factors(3).tolist() == [1, 1, 1]
+    factors = fit.WarmupCosine(warmup=0.25).factors(8)
+    np.testing.assert_allclose(factors[:2], [0.5, 1.0])
+    np.testing.assert_allclose(factors[2:], [(1 + np.cos(np.pi * step / 6)) / 2 for step in range(6)], rtol=1e-6)
+    assert fit.WarmupCosine(warmup=0).factors(1).tolist() == [1]
+    assert len(fit.WarmupCosine(warmup=0.99).factors(7)) == 7
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("epochs", -1), ("epochs", 0), ("epochs", 1.5), ("batch_size", 0), ("learning_rate", 0), ("learning_rate", float("inf")),
+        ("label_smoothing", 1), ("label_smoothing", -0.1), ("augment", "yes"),
+    ],
+)  # fmt: skip
+def test_bad_recipes_are_refused(field, value):
+    with pytest.raises(ConfigError) as refused:
+        replace(RECIPE, **{field: value})
+    assert refused.value.where == field
+
+
+@pytest.mark.parametrize(
+    ("make", "fields"),
+    [(fit.Adam, {"weight_decay": -1}), (fit.SGD, {"momentum": 1}), (fit.SGD, {"weight_decay": None}), (fit.WarmupCosine, {"warmup": 1})],
+)
+def test_bad_optimizers_and_schedules_are_refused(make, fields):
+    with pytest.raises(ConfigError):
+        make(**fields)
+
+
+def test_another_thread_count_in_one_process_is_refused():
+    fit.start(2)
+    with pytest.raises(fit.TrainingError, match="threads=3 needs a process of its own"):
+        fit.start(3)

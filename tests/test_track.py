@@ -1,0 +1,506 @@
+"""Tracking against a real database, a real server and MLflow's real UI."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import signal
+import socket
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+from omegaconf import OmegaConf
+
+from sweep.records import ConfigError, TrialRecord
+from sweep.track import MLflow, NoTracking, Tracker, TrackingError, comparison_link
+
+HERE = Path(__file__).parent
+CONF = HERE.parent / "conf" / "tracking"
+HASH = "0123456789abcdef" * 4
+
+
+def make_record(folder: Path, name: str = "trial-000", **changes: Any) -> TrialRecord:
+    """A finished trial with its files."""
+    folder = folder / name
+    (folder / "nested").mkdir(parents=True, exist_ok=True)
+    (folder / "nested" / "checkpoint").write_text("not logged")
+    for file in ("config.yaml", "metrics.json", "model.tflite", "trial.log"):
+        (folder / file).write_text(f"{name} {file}")
+    record = TrialRecord(
+        name=name,
+        folder=folder,
+        swept={"quant": "qat", "prune.sparsity": "0.8", "model@distill.teacher": "resnet20"},
+        params={"dataset.limit": "100", "prune.sparsity": "0.8", "zeta": "", "alpha": "1"},
+        metrics={"val_accuracy": 0.75, "size_bytes": 4096, "conversion_gap": math.nan},
+        curves={"distill": {"loss": (0.5, 0.25), "val_accuracy": (0.1, math.nan)}, "quant": {"loss": (0.125,)}},
+        tags={"dataset": "digits", "data_hash": HASH, "mlflow.source.git.commit": "c0ffee"},
+        error=None,
+        start=1_700_000_000.25,
+        end=1_700_000_012.75,
+    )
+    return dataclasses.replace(record, **changes)
+
+
+def client_of(tracker: MLflow) -> Any:
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(tracker.uri)
+
+
+def history(tracker: MLflow, run_id: str, key: str) -> dict[int, float]:
+    return {metric.step: metric.value for metric in client_of(tracker).get_metric_history(run_id, key)}
+
+
+def artifacts(tracker: MLflow, run_id: str) -> list[str]:
+    return [file.path for file in client_of(tracker).list_artifacts(run_id)]
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
+def database(folder: Path) -> MLflow:
+    return MLflow(f"sqlite:///{folder}/mlflow.db", "sweep", f"{folder}/artifacts", None)
+
+
+def open_run(tracker: MLflow, name: str = "grid") -> str:
+    run_id = tracker.open_sweep(name, {"quant": "ptq,qat"}, {}, "A grid.")
+    assert run_id is not None
+    return run_id
+
+
+def log(tracker: MLflow, record: TrialRecord) -> str:
+    run_id = tracker.log_trial(record)
+    assert run_id is not None
+    return run_id
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real MLflow server with its own store."""
+    folder, port = tmp_path_factory.mktemp("server"), free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
+    command += ["--artifacts-destination", f"{folder}/artifacts", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with (folder / "log").open("w") as output:
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    pytest.fail((folder / "log").read_text())
+                time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(20)
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> MLflow:
+    """A prepared database, in a folder whose name has to be escaped."""
+    tracker = database(tmp_path_factory.mktemp("a store, 100% é #1"))
+    tracker.prepare()
+    return tracker
+
+
+@pytest.fixture(params=["database", "server"])
+def tracker(request: pytest.FixtureRequest) -> MLflow:
+    """A prepared tracker of each kind, with an experiment of the test's own."""
+    uri = request.getfixturevalue("store").uri if request.param == "database" else request.getfixturevalue("server")
+    tracker = MLflow(uri, request.node.name, None, None)
+    tracker.prepare()
+    return tracker
+
+
+# --- the interface
+
+
+def test_nothing_is_tracked_by_none(tmp_path: Path) -> None:
+    tracker: Tracker = NoTracking()
+    tracker.prepare()
+    assert tracker.open_sweep("grid", {}, {}, "") is None
+    assert tracker.log_trial(make_record(tmp_path)) is None
+    tracker.close_sweep(None, status="FINISHED", metrics={}, artifacts=[], description="")
+
+
+def test_a_closed_sweep_that_was_not_tracked_is_no_error(store: MLflow) -> None:
+    tracker: Tracker = store
+    tracker.close_sweep(None, status="KILLED", metrics={"trials": 1}, artifacts=[], description="")
+
+
+@pytest.mark.parametrize(("file", "target"), [("mlflow", MLflow), ("none", NoTracking)])
+def test_the_yaml_names_every_field_of_its_target_and_no_other(file: str, target: type[Any]) -> None:
+    config = OmegaConf.to_container(OmegaConf.load(CONF / f"{file}.yaml"))
+    assert isinstance(config, dict)
+    assert config.pop("_target_") == f"sweep.track.{target.__name__}"
+    assert list(config) == [field.name for field in dataclasses.fields(target)]
+
+
+def test_importing_the_module_imports_no_mlflow() -> None:
+    code = "import sys, sweep.track; sys.exit('mlflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=HERE.parent, check=False).returncode == 0
+
+
+# --- prepare
+
+
+def test_prepare_creates_database_and_experiment_silently_and_only_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tracker = MLflow("sqlite:///out put/mlflow.db", "sweep", "out put/artifacts", None)
+    tracker.prepare()
+    tracker.prepare()
+    assert capfd.readouterr() == ("", "")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["mlflow.db", "out put"]
+    experiment = client_of(database(tmp_path / "out put")).get_experiment_by_name("sweep")
+    assert experiment.artifact_location == (tmp_path / "out put" / "artifacts").as_uri()
+    assert artifacts(database(tmp_path / "out put"), log(tracker, make_record(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "",
+        "mlruns",
+        "./mlruns",
+        "file:///tmp/mlruns",
+        "ftp://host/db",
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "http://",
+    ],
+)
+def test_an_unknown_kind_of_store_is_refused(uri: str) -> None:
+    with pytest.raises(ConfigError, match=r"^uri: expected sqlite:///FILE, http"):
+        MLflow(uri, "sweep", None, None).prepare()
+
+
+def garbage(path: Path) -> None:
+    path.write_bytes(b"not a database, whatever its name says" * 100)
+
+
+def other_database(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE customers (name TEXT)")
+    connection.close()
+
+
+def read_only_file(path: Path) -> None:
+    path.touch()
+    path.chmod(stat.S_IRUSR)
+
+
+@pytest.mark.parametrize("plant", [garbage, other_database, read_only_file, Path.mkdir])
+def test_a_file_that_is_no_writable_mlflow_database_is_refused_and_left_alone(
+    tmp_path: Path, plant: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "mlflow.db"
+    plant(path)
+    before = path.read_bytes() if path.is_file() else b""
+    with pytest.raises(ConfigError, match=r"^uri: expected (an MLflow database|a file that can be written to).*mlflow\.db"):
+        database(tmp_path).prepare()
+    assert path.is_dir() or path.read_bytes() == before
+
+
+@pytest.mark.parametrize("below", ["", "not/yet/there"])
+def test_a_read_only_folder_is_refused_even_to_root(tmp_path: Path, below: str) -> None:
+    folder = tmp_path / "shut"
+    folder.mkdir()
+    folder.chmod(0o555)
+    with pytest.raises(ConfigError, match=r"^uri: expected a folder that can be written to; received .*shut$"):
+        database(folder / below).prepare()
+    with pytest.raises(ConfigError, match=r"^artifacts: expected a folder that can be written to; received .*shut$"):
+        MLflow(f"sqlite:///{tmp_path}/mlflow.db", "sweep", str(folder / below), None).prepare()
+    assert not list(folder.iterdir())
+
+
+def test_a_folder_below_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"^uri: expected a folder"):
+        database(tmp_path / "file").prepare()
+
+
+def test_an_experiment_without_a_name_or_a_deleted_one_is_refused(store: MLflow) -> None:
+    with pytest.raises(ConfigError, match=r"^experiment: expected a name"):
+        dataclasses.replace(store, experiment="").prepare()
+    tracker = dataclasses.replace(store, experiment="deleted")
+    tracker.prepare()
+    client = client_of(tracker)
+    client.delete_experiment(client.get_experiment_by_name("deleted").experiment_id)
+    with pytest.raises(ConfigError, match=r"^experiment: expected an experiment that is not deleted; received deleted"):
+        tracker.prepare()
+
+
+def test_a_dead_server_is_refused_soon_and_without_its_password() -> None:
+    begin = time.monotonic()
+    with pytest.raises(ConfigError, match=r"^uri: expected an MLflow server that answers; received .*refused") as caught:
+        MLflow(f"http://user:secret@127.0.0.1:{free_port()}", "sweep", "/not/used", None).prepare()
+    assert time.monotonic() - begin < 10
+    assert "secret" not in str(caught.value)
+
+
+class _Page(BaseHTTPRequestHandler):
+    """Gives everyone the same status and body; a status of zero is silence."""
+
+    answer: tuple[int, bytes]
+
+    def do_GET(self) -> None:
+        status, body = self.answer
+        if not status:
+            time.sleep(2.5)
+            return
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_request(self, code: object = "-", size: object = "-") -> None:
+        """Not to the tests' output."""
+
+
+@pytest.mark.parametrize("answer", [(200, b"<html>hello</html>"), (200, b"{}"), (404, b"nothing here"), (403, b"{}"), (0, b"")])
+def test_a_server_that_is_not_mlflow_is_refused(answer: tuple[int, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    with HTTPServer(("127.0.0.1", 0), type("Page", (_Page,), {"answer": answer})) as page:
+        threading.Thread(target=page.serve_forever, daemon=True).start()
+        with pytest.raises(ConfigError, match=r"^uri: expected an MLflow server that answers; received http") as caught:
+            MLflow(f"http://127.0.0.1:{page.server_port}", "sweep", None, None).prepare()
+        page.shutdown()
+    assert len(str(caught.value)) < 250
+
+
+# --- trials
+
+
+def test_a_trial_is_logged_whole(tracker: MLflow, tmp_path: Path) -> None:
+    parent = open_run(tracker)
+    run_id = log(dataclasses.replace(tracker, parent_run_id=parent), make_record(tmp_path))
+    run = client_of(tracker).get_run(run_id)
+
+    assert (run.info.run_name, run.info.status) == ("trial-000", "FINISHED")
+    assert (run.info.start_time, run.info.end_time) == (1_700_000_000_250, 1_700_000_012_750)
+    assert list(run.data.params.items()) == [
+        ("quant", "qat"),
+        ("prune.sparsity", "0.8"),
+        ("model_distill.teacher", "resnet20"),
+        ("dataset.limit", "100"),
+        ("zeta", ""),
+        ("alpha", "1"),
+    ]
+    metrics = run.data.metrics
+    assert (metrics["val_accuracy"], metrics["size_bytes"]) == (0.75, 4096)
+    assert math.isnan(metrics["conversion_gap"])
+    assert history(tracker, run_id, "distill/loss") == {0: 0.5, 1: 0.25}
+    assert history(tracker, run_id, "quant/loss") == {0: 0.125}
+    accuracy = history(tracker, run_id, "distill/val_accuracy")
+    assert accuracy[0] == 0.1
+    assert math.isnan(accuracy[1])
+    tags = run.data.tags
+    assert tags["mlflow.parentRunId"] == parent
+    assert tags["mlflow.source.git.commit"] == "c0ffee"
+    assert tags["data_hash"] == HASH
+    (used,) = run.inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest) == ("digits", HASH[:12])
+    assert artifacts(tracker, run_id) == ["config.yaml", "metrics.json", "model.tflite", "trial.log"]
+    copy = client_of(tracker).download_artifacts(run_id, "model.tflite", str(tmp_path))
+    assert Path(copy).read_text() == "trial-000 model.tflite"
+
+
+def test_a_failed_trial_says_why(tracker: MLflow, tmp_path: Path) -> None:
+    record = make_record(tmp_path, metrics={}, curves={}, tags={}, error="RuntimeError: died\n" + "x" * 9000)
+    run_id = log(tracker, record)
+    run = client_of(tracker).get_run(run_id)
+    assert run.info.status == "FAILED"
+    assert run.data.metrics == {}
+    assert run.data.tags["error"].startswith("RuntimeError: died")
+    assert "mlflow.parentRunId" not in run.data.tags
+    copy = client_of(tracker).download_artifacts(run_id, "error.txt", str(tmp_path))
+    assert Path(copy).read_text() == record.error
+
+
+def test_a_failed_trial_keeps_its_own_error_file_and_may_have_no_folder(store: MLflow, tmp_path: Path) -> None:
+    record = make_record(tmp_path, error="short")
+    (record.folder / "error.txt").write_text("a long traceback")
+    run_id = log(store, record)
+    assert Path(client_of(store).download_artifacts(run_id, "error.txt", str(tmp_path))).read_text() == "a long traceback"
+    assert artifacts(store, log(store, dataclasses.replace(record, folder=tmp_path / "gone"))) == ["error.txt"]
+
+
+def test_names_and_values_are_fitted_to_the_limits_of_mlflow(tracker: MLflow, tmp_path: Path) -> None:
+    params = {f"key{index}": str(index) for index in range(230)}
+    odd = {"+new": "a", "a//b": "b", "../up": "c", "/abs": "d", "x=1<2": "e", "é": "f", "k" * 300: "v" * 7000}
+    curves = {"train": {"loss": tuple(float(epoch) for epoch in range(1500))}}
+    metrics = {"big": math.inf, "odd=name": 1}
+    run_id = log(
+        tracker, make_record(tmp_path, swept=odd, params=params, curves=curves, metrics=metrics, tags={"t" * 300: "v" * 9000})
+    )
+    run = client_of(tracker).get_run(run_id)
+    fitted = {"new": "a", "a/b": "b", "up": "c", "abs": "d", "x_1_2": "e", "é": "f", "k" * 250: "v" * 6000}
+    assert list(run.data.params.items()) == [*fitted.items(), *params.items()]
+    assert history(tracker, run_id, "train/loss") == {epoch: float(epoch) for epoch in range(1500)}
+    assert run.data.metrics["big"] > 1e300
+    assert run.data.metrics["odd_name"] == 1
+    assert run.data.tags["t" * 250] == "v" * 8000
+
+
+def test_what_mlflow_cannot_take_is_a_tracking_error(store: MLflow, tmp_path: Path) -> None:
+    record = make_record(tmp_path)
+    with pytest.raises(TrackingError, match="no experiment gone"):
+        dataclasses.replace(store, experiment="gone").log_trial(record)
+    with pytest.raises(TrackingError, match=r"could not be told of trial-000: .*refused"):
+        dataclasses.replace(store, uri=f"http://127.0.0.1:{free_port()}").log_trial(record)
+    with pytest.raises(TrackingError, match="of the sweep's end"):
+        store.close_sweep("0" * 32, status="FINISHED", metrics={}, artifacts=[], description="")
+
+
+def prepare_and_log(folder: Path, worker: int) -> list[str]:
+    """What one of several processes does at once."""
+    tracker = database(folder)
+    tracker.prepare()
+    return [log(tracker, make_record(folder, f"trial-{worker}-{index}")) for index in range(4)]
+
+
+@pytest.mark.slow
+def test_several_processes_prepare_and_log_at_once(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
+        run_ids = [run_id for ids in pool.map(prepare_and_log, [tmp_path] * 4, range(4)) for run_id in ids]
+    client = client_of(database(tmp_path))
+    runs = client.search_runs([client.get_experiment_by_name("sweep").experiment_id])
+    assert sorted(run.info.run_id for run in runs) == sorted(run_ids)
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert all(len(run.data.params) == 6 and len(run.inputs.dataset_inputs) == 1 for run in runs)
+    assert all(len(artifacts(database(tmp_path), run_id)) == 4 for run_id in run_ids)
+
+
+# --- sweeps
+
+
+def test_a_sweep_is_a_parent_of_its_trials(tracker: MLflow, tmp_path: Path) -> None:
+    parent = tracker.open_sweep(
+        "grid", {"quant": "ptq,qat", "prune.sparsity": "0.5"}, {"mlflow.source.git.commit": "c0ffee"}, "A *grid*."
+    )
+    assert parent is not None
+    client = client_of(tracker)
+    run = client.get_run(parent)
+    assert (run.info.run_name, run.info.status) == ("grid", "RUNNING")
+    assert list(run.data.params) == ["quant", "prune.sparsity"]
+    assert run.data.tags["mlflow.note.content"] == "A *grid*."
+
+    nested = dataclasses.replace(tracker, parent_run_id=parent)
+    children = [log(nested, make_record(tmp_path, f"trial-{index}", start=float(index + 1))) for index in range(3)]
+    failed = log(nested, make_record(tmp_path, "trial-3", error="died"))
+    experiment_id = run.info.experiment_id
+    left = client.create_run(experiment_id, tags={"mlflow.parentRunId": parent}).info.run_id
+    stranger = client.create_run(experiment_id, tags={"mlflow.parentRunId": open_run(tracker, "another")}).info.run_id
+
+    (tmp_path / "trials.csv").write_text("number\n0\n")
+    tracker.close_sweep(
+        parent, status="KILLED", metrics={"hypervolume": 0.5}, artifacts=[tmp_path / "trials.csv"], description="Stopped."
+    )
+    run = client.get_run(parent)
+    assert run.info.status == "KILLED"
+    assert run.info.end_time is not None
+    assert run.data.metrics == {"hypervolume": 0.5}
+    assert artifacts(tracker, parent) == ["trials.csv"]
+    assert [client.get_run(run_id).info.status for run_id in (*children, failed, left, stranger)] == [
+        *["FINISHED"] * 3,
+        "FAILED",
+        "KILLED",
+        "RUNNING",
+    ]
+    link = comparison_link(children, experiment_id)
+    assert run.data.tags["mlflow.note.content"] == f"Stopped.\n\n[Compare the 3 trials]({link})"
+
+
+def test_a_sweep_can_be_resumed(tracker: MLflow) -> None:
+    parent = open_run(tracker)
+    tracker.close_sweep(parent, status="KILLED", metrics={"trials": 1}, artifacts=[], description="Stopped.")
+    assert tracker.open_sweep("grid", {"quant": "other"}, {"again": "yes"}, "On.", resume=parent) == parent
+    run = client_of(tracker).get_run(parent)
+    assert run.info.status == "RUNNING"
+    assert (run.data.tags["mlflow.note.content"], run.data.tags["again"]) == ("On.", "yes")
+    assert run.data.params == {"quant": "ptq,qat"}
+    tracker.close_sweep(parent, status="FINISHED", metrics={"trials": 2}, artifacts=[], description="Done.")
+    assert client_of(tracker).get_run(parent).data.metrics == {"trials": 2}
+
+    client_of(tracker).delete_run(parent)
+    for gone in (parent, "0" * 32):
+        assert tracker.open_sweep("grid", {}, {}, "", resume=gone) not in (None, gone)
+
+
+def test_the_link_of_a_large_sweep_fits_into_the_description(store: MLflow) -> None:
+    parent, client = open_run(store), client_of(store)
+    experiment_id = client.get_run(parent).info.experiment_id
+    for index in range(101):
+        child = client.create_run(experiment_id, start_time=index + 1, tags={"mlflow.parentRunId": parent})
+        client.set_terminated(child.info.run_id)
+    store.close_sweep(parent, status="FINISHED", metrics={}, artifacts=[], description="x" * 9000)
+    description = client.get_run(parent).data.tags["mlflow.note.content"]
+    assert len(description) == 8000
+    assert "x\n\n[Compare the first 100 of 101 trials](/#/compare-runs?" in description
+    assert description.endswith(")")
+
+
+def test_the_comparison_link_names_its_runs() -> None:
+    link = comparison_link(["b", "a"], "7")
+    assert link.startswith("/#/compare-runs?")
+    assert not set(link) & set(' "[]()')
+    query: Mapping[str, list[str]] = parse_qs(urlsplit(urlsplit(link).fragment).query)
+    assert {name: json.loads(unquote(value)) for name, (value,) in query.items()} == {"runs": ["b", "a"], "experiments": ["7"]}
+
+
+# --- the user interface
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (Path("/usr/bin/chromium").exists() and Path("/usr/bin/chromedriver").exists()),
+    reason="needs chromium and chromedriver",
+)
+def test_the_ui_shows_the_sweep_and_compares_its_trials(store: MLflow, tmp_path: Path) -> None:
+    tracker = dataclasses.replace(store, experiment="ui")
+    tracker.prepare()
+    parent = open_run(tracker, "ui-grid")
+    nested = dataclasses.replace(tracker, parent_run_id=parent)
+    points = [(sparsity, quant) for sparsity in ("0.5", "0.8") for quant in ("ptq", "qat")]
+    for index, (sparsity, quant) in enumerate(points):
+        swept, now = {"prune.sparsity": sparsity, "quant": quant}, time.time()
+        metrics = {"val_accuracy": 0.9 + index / 100, "size_bytes": 9000 - 1000 * index}
+        log(
+            nested,
+            make_record(tmp_path, f"trial-{index:03d}", swept=swept, params=swept, metrics=metrics, start=now - 9, end=now),
+        )
+    tracker.close_sweep(parent, status="FINISHED", metrics={"trials": 4}, artifacts=[], description="Four trials.")
+
+    folder = tracker.uri.removeprefix("sqlite:///").removesuffix("/mlflow.db")
+    command = [sys.executable, str(HERE / "ui_screenshot.py"), folder, str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ui-grid: 4 trials" in done.stdout
+    for picture in ("sweep.png", "compare.png"):
+        assert (tmp_path / "out" / picture).read_bytes().startswith(b"\x89PNG")
