@@ -28,6 +28,8 @@ from sweep.records import (
     require_number,
 )
 
+_log = logging.getLogger(__name__)
+
 _STEPS_A_CALL = 32
 _EVALUATION_BATCH = 500
 
@@ -335,7 +337,9 @@ def fit(
         curves["loss"].append(total / count)
         curves["accuracy"].append(correct / count)
         curves["val_accuracy"].append(answers.accuracy(data.validation))
-        context.progress.advance(epoch + 1, epochs, f"validation {curves['val_accuracy'][-1]:.2%}")
+        note = f"validation {curves['val_accuracy'][-1]:.2%}"
+        context.progress.advance(epoch + 1, epochs, note)
+        _log.info("epoch %d of %d: loss %.4f, %s", epoch + 1, epochs, curves["loss"][-1], note)
     return {name: tuple(values) for name, values in curves.items()}
 
 

@@ -255,6 +255,7 @@ class _Run:
             self._networks[node] = Checkpoint.from_arrays(hit.arrays)
             curves[node.name] = {name: tuple(values) for name, values in json.loads(str(hit.arrays["curves"])).items()}
             self._progress.finish(node.name, hit.seconds, hit.reused)
+            _log.info("%s: %s, %.1f s", node.name, "reused" if hit.reused else "computed", hit.seconds)
             spent, saved = (spent, saved + hit.seconds) if hit.reused else (spent + hit.seconds, saved)
             reused += hit.reused
         network = self._networks[nodes[-1]]
@@ -315,6 +316,7 @@ class _Run:
 
     def _compute(self, node: _Node) -> Arrays:
         self._progress.stage(node.name)
+        _log.info("%s: computing %s", node.name, node.stage)
         fit.start(self._plan.threads)
         models.fresh(self._plan.seed)
         teacher = (str(self._digest(node.teacher)), self._networks[node.teacher]) if node.teacher else None

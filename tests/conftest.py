@@ -59,9 +59,14 @@ RECIPE = fit.Recipe(epochs=2, batch_size=64, learning_rate=0.003, optimizer=fit.
 
 
 @pytest.fixture(scope="session")
-def context(few_digits: Data) -> Callable[..., fit.Context]:
-    """Make a context on few digits; keywords replace its fields."""
+def tensorflow() -> None:
+    """TensorFlow, set up before anything else can set it up otherwise."""
     fit.start(2)
+
+
+@pytest.fixture(scope="session")
+def context(few_digits: Data, tensorflow: None) -> Callable[..., fit.Context]:
+    """Make a context on few digits; keywords replace its fields."""
 
     def make(model: Spec | None = None, **fields: Any) -> fit.Context:
         made = fit.Context(

@@ -11,6 +11,8 @@ from conftest import RECIPE
 from sweep import data, fit, models
 from sweep.records import ConfigError
 
+pytestmark = pytest.mark.usefixtures("tensorflow")
+
 
 def trained(context, *, epochs=2, masks=None, loss=None, rate=0.003):
     models.fresh(context.seed)
@@ -128,6 +130,6 @@ def test_bad_optimizers_and_schedules_are_refused(make, fields):
 
 
 def test_another_thread_count_in_one_process_is_refused():
-    fit.start(2)
+    fit.start(2)  # again is nothing
     with pytest.raises(fit.TrainingError, match="threads=3 needs a process of its own"):
         fit.start(3)

@@ -7,7 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from conftest import CONF
-from sweep import build, fit, models
+from sweep import build, models
 from sweep.records import ConfigError, Spec
 
 CHOICES = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
@@ -19,8 +19,7 @@ def spec(choice: str) -> Spec:
 
 
 @pytest.fixture(autouse=True)
-def _fresh() -> None:
-    fit.start(2)
+def _fresh(tensorflow: None) -> None:
     models.fresh(0)
 
 

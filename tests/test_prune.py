@@ -1,0 +1,124 @@
+"""Masks by count against oracles, schedules in closed form, and zeros that stay."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from sweep import models, prune
+from sweep.records import ConfigError
+
+pytestmark = pytest.mark.usefixtures("tensorflow")
+
+SETTINGS = {"layers": "all", "schedule": prune.ConstantSparsity(), "finetune": 0, "learning_rate": 0.001}
+
+
+def made(kind, **fields):
+    return kind(**{"sparsity": 0.5, **SETTINGS, **fields})
+
+
+layer = hnp.arrays(np.float32, hnp.array_shapes(min_dims=2, max_dims=4, max_side=5), elements=st.sampled_from([-2, -1, 0, 0.5, 1, 2]))
+
+
+@settings(deadline=None)
+@given(layers=st.lists(layer, min_size=1, max_size=4), sparsity=st.floats(0, 0.999))
+def test_global_pruning_drops_exactly_the_count_and_only_the_smallest(layers, sparsity):
+    weights = {str(number): values for number, values in enumerate(layers)}
+    masks = made(prune.GlobalMagnitude, sparsity=sparsity).masks(weights, {}, sparsity)
+    kept = np.concatenate([np.abs(weights[name])[mask] for name, mask in masks.items()])
+    dropped = np.concatenate([np.abs(weights[name])[~mask] for name, mask in masks.items()])
+    assert len(dropped) == round(sparsity * sum(values.size for values in layers))  # ties included
+    if len(kept) and len(dropped):
+        assert dropped.max() <= kept.min()
+    assert all(mask.shape == weights[name].shape for name, mask in masks.items())
+
+
+@settings(deadline=None)
+@given(layers=st.lists(layer, min_size=1, max_size=4), sparsity=st.floats(0, 0.999))
+def test_local_pruning_drops_the_same_fraction_of_each_layer(layers, sparsity):
+    weights = {str(number): values for number, values in enumerate(layers)}
+    masks = made(prune.LocalMagnitude, sparsity=sparsity).masks(weights, {}, sparsity)
+    for name, mask in masks.items():
+        oracle = np.sort(np.abs(weights[name]).ravel())[: round(sparsity * mask.size)]
+        np.testing.assert_array_equal(np.sort(np.abs(weights[name])[~mask]), oracle)
+
+
+def test_the_one_threshold_of_global_pruning_is_not_local():
+    weights = {"small": np.full((4, 4), 0.1, np.float32), "large": np.full((4, 4), 10.0, np.float32)}
+    masks = made(prune.GlobalMagnitude).masks(weights, {}, 0.5)
+    assert not masks["small"].any()
+    assert masks["large"].all()
+    assert made(prune.LocalMagnitude).masks(weights, {}, 0.5)["small"].sum() == 8
+
+
+@pytest.mark.parametrize("kind", [prune.GlobalMagnitude, prune.LocalMagnitude])
+def test_what_an_earlier_mask_dropped_goes_first(kind):
+    weights, earlier = {"a": np.arange(1.0, 9.0).reshape(2, 4)}, {"a": np.ones((2, 4), bool)}
+    earlier["a"][1, 3] = False  # the largest weight
+    mask = made(kind).masks(weights, earlier, 0.25)["a"]
+    assert mask.tolist() == [[False, True, True, True], [True, True, True, False]]
+
+
+def test_the_polynomial_schedule_is_zhu_and_guptas():
+    schedule = prune.PolynomialSparsity(power=3.0, end=0.5)
+    for done in (0.0, 0.1, 0.3, 0.5):
+        assert schedule.fraction(done) == pytest.approx(1 - (1 - done / 0.5) ** 3)
+    assert schedule.fraction(0.0) == 0
+    assert schedule.fraction(0.7) == schedule.fraction(1.0) == 1
+    assert prune.ConstantSparsity().fraction(0.0) == 1
+
+
+def network():
+    models.fresh(0)
+    return models.snapshot(models.CNN(filters=(8, 16), units=(12,)).build((8, 8, 1), 10))
+
+
+@pytest.mark.parametrize("kind", [prune.GlobalMagnitude, prune.LocalMagnitude])
+@pytest.mark.parametrize("schedule", [prune.ConstantSparsity(), prune.PolynomialSparsity()])
+@pytest.mark.parametrize("finetune", [0, 2])
+def test_the_realised_sparsity_is_the_requested_one(context, kind, schedule, finetune):
+    outcome = made(kind, sparsity=0.8, schedule=schedule, finetune=finetune).apply(network(), context())
+    kernels = {name: kernel.numpy() for name, kernel in models.kernels(models.restore(outcome.network)).items()}
+    zeros, size = sum(int((kernel == 0).sum()) for kernel in kernels.values()), sum(kernel.size for kernel in kernels.values())
+    if kind is prune.GlobalMagnitude:
+        assert zeros == round(0.8 * size)
+    else:
+        assert zeros == sum(round(0.8 * kernel.size) for kernel in kernels.values())
+    assert outcome.network.zeros == zeros
+    assert len(outcome.curves.get("loss", ())) == finetune
+
+
+@pytest.mark.parametrize("layers", ["conv", "dense"])
+def test_only_the_targeted_layers_are_pruned(context, layers):
+    before, outcome = network(), made(prune.GlobalMagnitude, layers=layers).apply(network(), context())
+    model = models.restore(outcome.network)
+    assert set(outcome.network.masks) == set(models.kernels(model, layers))
+    start = models.kernels(models.restore(before))
+    for name, kernel in models.kernels(model).items():
+        assert np.array_equal(kernel, start[name]) == (name not in outcome.network.masks)
+
+
+def test_a_second_pruning_holds_the_masks_of_the_first(context):
+    first = made(prune.LocalMagnitude, sparsity=0.6, layers="conv").apply(network(), context()).network
+    second = made(prune.LocalMagnitude, sparsity=0.3, layers="all", finetune=1).apply(first, context()).network
+    for name, mask in first.masks.items():
+        assert not (second.masks[name] & ~mask).any()
+    model = models.restore(second)
+    for name, kernel in models.kernels(model).items():
+        assert not kernel.numpy()[~second.masks[name]].any()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("sparsity", 1.5), ("sparsity", 1.0), ("sparsity", -0.1), ("sparsity", "half"), ("layers", "convs"), ("finetune", -1),
+     ("learning_rate", 0)],
+)  # fmt: skip
+def test_bad_values_are_refused(field, value):
+    with pytest.raises(ConfigError) as refused:
+        made(prune.GlobalMagnitude, **{field: value})
+    assert refused.value.where == field
+    with pytest.raises(ConfigError):
+        prune.PolynomialSparsity(end=0)

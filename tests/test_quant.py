@@ -1,0 +1,157 @@
+"""Fake quantisation and what the converter makes of it: ranges, grids, zeros, and Keras against the file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from conftest import RECIPE
+from sweep import audit, distill, export, measure, models, prune, quant
+from sweep.records import ConfigError, Storage
+
+pytestmark = pytest.mark.usefixtures("tensorflow")
+
+FAMILIES = {
+    "lenet5": models.LeNet5(width=0.5),
+    "resnet8": models.ResNet(blocks=1, width=0.25),
+    "mobilenet": models.MobileNet(stem=8, filters=(8, 16), strides=(1, 2)),
+    "khan": models.Khan(filters=(8, 12), units=(9,)),
+}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def pruned(request, context):
+    """A trained network with zeros, and the context that it was trained in."""
+    made = context(model=FAMILIES[request.param], recipe=replace(RECIPE, epochs=3))
+    models.fresh(0)
+    trained = distill.Train().apply(None, made).network
+    stage = prune.GlobalMagnitude(sparsity=0.6, layers="all", schedule=prune.ConstantSparsity(), finetune=1, learning_rate=0.003)
+    return stage.apply(trained, made).network, made
+
+
+def variables(model, ending):
+    return {variable.name: variable.numpy() for variable in model.weights if variable.name.endswith(f"{ending}:0")}
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_the_file_of_qat_is_integer_throughout_keeps_every_zero_and_answers_as_keras_does(pruned, bits):
+    network, made = pruned
+    stage = quant.QAT(bits=bits, calibration_samples=64, finetune=1, learning_rate=0.001)
+    models.fresh(0)
+    outcome = stage.apply(network, made)
+    assert len(outcome.curves["loss"]) == 1
+    assert outcome.network.masks.keys() == network.masks.keys()
+    models.fresh(0)
+    model = stage.restore(outcome.network)
+    content = export.convert(model, stage.storage)
+    facts = audit.read(content)
+    audit.expect(facts, storage=Storage.INTEGER, bits=bits, zeros=network.zeros, layers="all")
+    assert facts.distinct_weight_levels <= 2**bits - 1
+    images = made.data.validation.images
+    in_keras = model(images / np.float32(255), training=False).numpy().argmax(1)
+    assert np.mean(measure.predict(content, images) == in_keras) > 0.97
+
+
+def test_ptq_is_qat_without_the_training(pruned):
+    network, made = pruned
+    results = []
+    for stage in (
+        quant.PTQ(bits=8, calibration_samples=64),
+        quant.QAT(bits=8, calibration_samples=64, finetune=0, learning_rate=0.001),
+    ):
+        models.fresh(0)
+        results.append(stage.apply(network, made).network.weights)
+    assert all(np.array_equal(one, two) for one, two in zip(*results, strict=True))
+
+
+def test_calibration_sets_the_ranges_to_what_the_images_give_and_moves_no_weight(pruned):
+    network, made = pruned
+    models.fresh(0)
+    stage = quant.PTQ(bits=8, calibration_samples=64)
+    model = stage.restore(stage.apply(network, made).network)
+    lows, highs = variables(model, "_min"), variables(model, "_max")
+    assert {lows["quantize_layer/quantize_layer_min:0"].item(), highs["quantize_layer/quantize_layer_max:0"].item()} == {0.0, 1.0}
+    activations = [name for name in highs if not name.endswith("kernel_max:0")]
+    assert len(activations) > 2
+    assert not any(highs[name] == 6.0 or np.isnan(highs[name]) for name in activations)  # none is where the toolkit starts
+    before = {name: kernel.numpy() for name, kernel in models.kernels(models.restore(network)).items()}
+    for name, kernel in models.kernels(model).items():
+        np.testing.assert_array_equal(kernel.numpy(), before[name])
+    statistics = variables(model, "moving_mean")
+    for name, values in variables(models.restore(network), "moving_mean").items():
+        np.testing.assert_array_equal(statistics[name], values)
+
+
+def test_ptq_agrees_with_the_converters_own(context, digits):
+    """Two implementations of 8-bit post-training quantisation: fake quantisation, and the converter's calibrator."""
+    import tensorflow as tf
+
+    made = context(model=models.ResNet(blocks=1, width=0.5), recipe=replace(RECIPE, epochs=10))
+    models.fresh(0)
+    network = distill.Train().apply(None, made).network
+    stage = quant.PTQ(bits=8, calibration_samples=256)
+    ours = export.convert(stage.restore(stage.apply(network, made).network), Storage.INTEGER)
+    converter = tf.lite.TFLiteConverter.from_keras_model(models.restore(network))
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.inference_input_type = converter.inference_output_type = tf.int8
+    images = made.data.train.images[:256] / np.float32(255)
+    converter.representative_dataset = lambda: ([image[None]] for image in images)
+    theirs = converter.convert()
+    mine, other = measure.accuracy(ours, digits.test), measure.accuracy(theirs, digits.test)
+    assert mine > 0.6  # trained at all
+    assert abs(mine - other) < 0.03
+    assert abs(len(ours) - len(theirs)) < 0.1 * len(theirs)
+
+
+@pytest.mark.parametrize(("form", "storage"), [(quant.Float32(), "float32"), (quant.Float16(), "float16"), (quant.Dynamic(), "dynamic")])
+def test_forms_that_leave_the_network_alone(context, form, storage):
+    models.fresh(0)
+    network = models.snapshot(models.CNN(filters=(16, 32), units=(64,)).build((8, 8, 1), 10))
+    assert form.apply(network, context()).network is network
+    assert form.storage.value == storage
+    model = form.restore(network)
+    content = export.convert(model, form.storage)
+    audit.expect(audit.read(content), storage=form.storage)
+    images = context().data.validation.images
+    agreement = np.mean(measure.predict(content, images) == model(images / np.float32(255)).numpy().argmax(1))
+    assert agreement == 1.0 if storage == "float32" else agreement > 0.95
+
+
+def test_equal_networks_make_equal_bytes(pruned):
+    network, made = pruned
+    contents = set()
+    for _ in range(2):
+        models.fresh(0)
+        stage = quant.PTQ(bits=8, calibration_samples=32)
+        contents.add(export.convert(stage.restore(stage.apply(network, made).network), stage.storage))
+    assert len(contents) == 1
+
+
+def test_a_network_that_the_converter_refuses_is_told_in_one_line():
+    import tensorflow as tf
+    import tf_keras as keras
+
+    image = keras.Input((8, 8, 1), name="image")
+    model = keras.Model(image, keras.layers.Lambda(lambda x: tf.linalg.det(x[..., 0]))(image))
+    with pytest.raises(export.ExportError, match="the converter refused the network: ") as refused:
+        export.convert(model, Storage.FLOAT32)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "where"),
+    [
+        (quant.PTQ, {"bits": 9}, "bits"),
+        (quant.PTQ, {"bits": 8.0}, "bits"),
+        (quant.PTQ, {"bits": None}, "bits"),
+        (quant.PTQ, {"calibration_samples": 0}, "calibration_samples"),
+        (quant.QAT, {"finetune": -1, "learning_rate": 0.1}, "finetune"),
+        (quant.QAT, {"finetune": 1, "learning_rate": 0}, "learning_rate"),
+    ],
+)
+def test_bad_values_are_refused(kind, fields, where):
+    with pytest.raises(ConfigError) as refused:
+        kind(**{"bits": 8, "calibration_samples": 1, **fields})
+    assert refused.value.where == where
