@@ -1,4 +1,4 @@
-# Every recipe does one job, and CI calls them by these names. ARGS is handed on: make sweep-mnist ARGS="n_jobs=2".
+# Every recipe does one job, and CI calls them by these names. ARGS is handed on: make sweep-mnist ARGS="seed=1".
 # PYTHON is the interpreter that .venv is made with: make setup PYTHON=python3.12.
 
 PYTHON ?= python3
@@ -52,7 +52,7 @@ sweep-cifar: setup ## the CIFAR-10 search
 	$(PY) -m sweep.main -m +experiment=cifar $(ARGS)
 
 ui: setup ## MLflow's pages of all runs, on http://127.0.0.1:5000
-	$(PY) -m mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --artifacts-destination mlruns/artifacts \
+	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(PY) -m mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --artifacts-destination mlruns/artifacts \
 		--host 127.0.0.1 --port 5000 --workers 1 $(ARGS)
 
 lock: setup ## write requirements.lock again from pyproject.toml; make lock ARGS=--upgrade takes newer versions

@@ -15,7 +15,8 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from sweep import track, trial
+from sweep import track
+from sweep.plan import Job, Plan
 from sweep.records import ConfigError
 
 # What a sweep tells its trials, as against what its user asks for.
@@ -23,7 +24,7 @@ _INTERNAL = ("tracking.parent_run_id=", "sweep.name=")
 _PLAN_GROUPS = ("dataset", "model", "train", "distill", "prune", "quant", "pipeline")
 
 
-def plan(config: DictConfig) -> trial.Plan:
+def plan(config: DictConfig) -> Plan:
     """What the configuration asks for, every value of it validated.
 
     Raises:
@@ -34,7 +35,7 @@ def plan(config: DictConfig) -> trial.Plan:
         raise ConfigError("config", f"no keys but {', '.join(known[:-1])}", unknown[0])
     parts = {name: instantiate(config[name], name) for name in _PLAN_GROUPS}
     threads = len(os.sched_getaffinity(0)) if config.threads is None else config.threads
-    return trial.Plan(**parts, seed=config.seed, threads=threads)
+    return Plan(**parts, seed=config.seed, threads=threads)
 
 
 def tracker(config: DictConfig) -> track.Tracker:
@@ -59,7 +60,7 @@ def prepare(logged: track.Tracker) -> None:
         raise error.under("tracking") from error
 
 
-def job(config: DictConfig, *, folder: Path, choices: Mapping[str, str], overrides: list[str], swept: bool) -> trial.Job:
+def job(config: DictConfig, *, folder: Path, choices: Mapping[str, str], overrides: list[str], swept: bool) -> Job:
     """What the configuration asks for, with all that its run leaves behind.
 
     Args:
@@ -75,7 +76,7 @@ def job(config: DictConfig, *, folder: Path, choices: Mapping[str, str], overrid
     sweep_name(config)
     given = [override for override in overrides if not override.startswith(_INTERNAL)]
     groups = {group: str(choice) for group, choice in choices.items() if not group.startswith("hydra/")}
-    return trial.Job(
+    return Job(
         plan=plan(config),
         tracker=tracker(config),
         store=output(config) / "cache",
@@ -98,7 +99,9 @@ def output(config: DictConfig) -> Path:
     nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     # The superuser may write anywhere; a folder that nobody has write permission for is meant to be left alone all the same.
     if not nearest.is_dir() or not os.access(nearest, os.W_OK) or not nearest.stat().st_mode & 0o222:
-        raise ConfigError("output", "a folder that can be written to", f"{folder} (read-only)" if nearest.is_dir() else f"{folder} (a file)")
+        raise ConfigError(
+            "output", "a folder that can be written to", f"{folder} (read-only)" if nearest.is_dir() else f"{folder} (a file)"
+        )
     return folder
 
 
@@ -115,13 +118,14 @@ def sweep_name(config: DictConfig) -> str:
 
 
 def flat(config: DictConfig) -> dict[str, str]:
-    """Every leaf of the configuration, resolved: dotted key to text. A list is one leaf."""
+    """Every leaf of the configuration but the `_target_`s, resolved: dotted key to text. A list is one leaf."""
     leaves: dict[str, str] = {}
 
     def walk(node: Any, path: str) -> None:
         if isinstance(node, dict) and node:
             for name, value in node.items():
-                walk(value, f"{path}.{name}" if path else str(name))
+                if name != "_target_":  # the group's choice says it shorter
+                    walk(value, f"{path}.{name}" if path else str(name))
         else:
             leaves[path] = str(node)
 
@@ -144,7 +148,7 @@ def instantiate(node: Any, path: str) -> Any:
             return tuple(instantiate(item, f"{path}[{position}]") for position, item in enumerate(node))
         if not isinstance(node, DictConfig):
             return node
-        values = {str(name): instantiate(node[name], f"{path}.{name}") for name in node if name != "_target_"}
+        values = {name: instantiate(node[name], f"{path}.{name}") for name in map(str, node) if name != "_target_"}
     except OmegaConfBaseException as error:
         raise ConfigError(path, "a value for every key", str(error).splitlines()[0]) from error
     if "_target_" not in node:
@@ -158,7 +162,9 @@ def instantiate(node: Any, path: str) -> Any:
     except ConfigError as error:
         raise error.under(path) from error
     except TypeError as error:
-        raise ConfigError(path, f"the keys of {target.__name__}", str(error).removeprefix(f"{target.__name__}.__init__() ")) from error
+        raise ConfigError(
+            path, f"the keys of {target.__name__}", str(error).removeprefix(f"{target.__name__}.__init__() ")
+        ) from error
 
 
 def explain(error: BaseException) -> tuple[int, str]:
@@ -185,7 +191,9 @@ def _refusal(error: BaseException) -> ConfigError | None:
         cause = error.__cause__
         if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
             parent = cause.parent_node
-            known = [str(name) for name in parent if name not in ("_target_", "hydra")] if isinstance(parent, DictConfig) else []
+            known = (
+                [str(name) for name in parent if name not in ("_target_", "hydra")] if isinstance(parent, DictConfig) else []
+            )
             near = difflib.get_close_matches(str(cause.key), known, n=1)
             hint = f" (did you mean {near[0]}?)" if near else ""
             return ConfigError(_parent(cause.full_key) or "config", f"one of the keys {', '.join(known)}{hint}", str(cause.key))
@@ -193,7 +201,11 @@ def _refusal(error: BaseException) -> ConfigError | None:
     if isinstance(error, OmegaConfBaseException):
         return ConfigError(str(error.full_key or "config"), "a value that can be resolved", first)
     if isinstance(error, (PermissionError, FileExistsError, NotADirectoryError)) or getattr(error, "errno", None) == EROFS:
-        return ConfigError("output", "a folder that can be written to", f"{getattr(error, 'filename', None)} ({getattr(error, 'strerror', error)})")
+        return ConfigError(
+            "output",
+            "a folder that can be written to",
+            f"{getattr(error, 'filename', None)} ({getattr(error, 'strerror', error)})",
+        )
     return None
 
 

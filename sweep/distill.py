@@ -1,7 +1,7 @@
 """Training on labels, and distilling a network from a teacher, directly or through teacher assistants.
 
-The teacher's logits are computed once for each view of the training images and kept in the cache, where every temperature, alpha
-and student finds them. Only logits are matched; features are not.
+The teacher's logits are computed once for each view of the training images and kept in the cache, where every temperature,
+alpha and student finds them. Only logits are matched; features are not.
 """
 
 from __future__ import annotations

@@ -66,9 +66,7 @@ def _channel_list(where: str, value: object) -> None:
 def _conv_bn(x: Any, channels: int, name: str, *, kernel: int = 3, stride: int = 1) -> Any:
     import tf_keras as keras
 
-    conv = keras.layers.Conv2D(
-        channels, kernel, stride, "same", use_bias=False, kernel_initializer="he_normal", name=name
-    )
+    conv = keras.layers.Conv2D(channels, kernel, stride, "same", use_bias=False, kernel_initializer="he_normal", name=name)
     return keras.layers.BatchNormalization(momentum=_MOMENTUM, name=f"{name}_bn")(conv(x))
 
 
@@ -234,7 +232,7 @@ class MobileNet(_Family):
 
 @dataclass(frozen=True, kw_only=True)
 class Khan(_Family):
-    """The networks of arXiv 2305.08075: strided 3x3 convolutions, LeakyReLU 0.2, 2x2 max-pooling of stride 1, linear dense layers.
+    """The networks of arXiv 2305.08075: strided 3x3 convolutions, LeakyReLU 0.2, max-pooling of stride 1, linear dense layers.
 
     Args:
         filters: channels of each convolution (stride 2, 'same').

@@ -1,4 +1,4 @@
-"""What the terminal shows while a trial runs: one line for each stage that ended, and a bar with an estimate for the one under way.
+"""What the terminal shows while a trial runs: a line for each stage that ended, and a bar for the one under way.
 
 On a terminal the bar is redrawn in place; elsewhere (a file, CI) only the lines are written. Everything goes to stderr.
 """

@@ -198,7 +198,7 @@ def _scores(kernel: Array, kept: Array | None) -> Array:
 
 
 def _largest(scores: Array, sparsity: float) -> Array:
-    """bool (n,): False for exactly round(sparsity * n) of the smallest scores (n,), ties broken by position."""
+    """Bool (n,): False for exactly round(sparsity * n) of the smallest scores (n,), ties broken by position."""
     dropped = round(sparsity * scores.size)
     keep = np.ones(scores.size, bool)
     if dropped:

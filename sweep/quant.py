@@ -1,8 +1,9 @@
 """Quantisation: what the file's weights become, after training (PTQ) or with training (QAT).
 
-Both full-integer choices wrap the network with the toolkit's n-bit scheme and calibrate its activation ranges on training images;
-QAT then trains under the fake quantisation, PTQ does not. So the two differ in nothing but that training. Weights live on a
-symmetric grid, per output channel (per tensor in dense layers), where zero is exact: what pruning dropped stays zero in the file.
+Both full-integer choices wrap the network with the toolkit's n-bit scheme and calibrate its activation ranges on training
+images; QAT then trains under the fake quantisation, PTQ does not. So the two differ in nothing but that training. Weights live
+on a symmetric grid, per output channel (per tensor in dense layers), where zero is exact: what pruning dropped stays zero in
+the file.
 """
 
 from __future__ import annotations
@@ -151,7 +152,7 @@ def _fake_quantised(model: Any, bits: int) -> Any:
 def _calibrate(model: Any, images: Any) -> None:
     """Set every activation range to what `images`, uint8 (n, height, width, channels), give in one batch.
 
-    The toolkit starts the ranges at -6 and 6 and moves them by a thousandth a step, which would clip or waste the grid for long.
+    The toolkit starts the ranges at -6 and 6 and moves them by a thousandth a step: for long that would clip or waste the grid.
     """
     import tensorflow as tf
 

@@ -12,21 +12,21 @@ import logging
 import subprocess
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from sweep import audit, data, distill, export, fit, measure, models, prune, quant, records, track
+from sweep import audit, data, distill, export, fit, measure, models, quant, records, track
 from sweep.cache import Cache, canonical, digest
+from sweep.plan import Job, Plan, Quantisation, Stage
 from sweep.records import (
     Arrays,
     Checkpoint,
-    ConfigError,
     Curves,
     Data,
     Metrics,
@@ -34,132 +34,11 @@ from sweep.records import (
     Spec,
     Storage,
     TrialRecord,
-    require_integer,
 )
 
 _log = logging.getLogger(__name__)
 
-_STAGES = ("train", "distill", "prune", "quant")
 _LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "numpy")
-
-
-class Stage(Protocol):
-    """A step of the pipeline: a frozen dataclass whose fields, with what it receives, determine what it hands on."""
-
-    def apply(self, network: Checkpoint | None, context: fit.Context) -> fit.Outcome:
-        """From the network received (None: start from fresh weights) to the one handed on."""
-
-
-class Pruning(Stage, Protocol):
-    """A choice of the `prune` group."""
-
-    @property
-    def sparsity(self) -> float:
-        """The fraction asked for."""
-
-    @property
-    def layers(self) -> str:
-        """The targeted kind of layer: conv, dense or all."""
-
-
-class Quantisation(Stage, Protocol):
-    """A choice of the `quant` group."""
-
-    @property
-    def storage(self) -> Storage:
-        """The kind of file."""
-
-    @property
-    def bits(self) -> int | None:
-        """The bits of the weights' integer grid; None for float weights and dynamic range."""
-
-    def restore(self, network: Checkpoint) -> Any:
-        """The Keras model to convert."""
-
-
-@dataclass(frozen=True)
-class Pipeline:
-    """In which order the stages run.
-
-    Args:
-        order: names out of train, distill, prune and quant, each at most once: train or distill first, quant last.
-    """
-
-    order: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        order = self.order
-        if not isinstance(order, (tuple, list)) or not order or any(name not in _STAGES for name in order):
-            raise ConfigError("order", f"a list of stages out of {', '.join(_STAGES)}", _shown(order))
-        if len(set(order)) != len(order):
-            raise ConfigError("order", "each stage once", _shown(order))
-        if order[0] not in ("train", "distill"):
-            raise ConfigError("order", "train or distill first: nothing is trained yet", _shown(order))
-        if order[-1] != "quant":
-            raise ConfigError("order", "quant last: it makes what the file holds", _shown(order))
-
-
-def _shown(order: object) -> str:
-    return f"[{', '.join(map(str, order))}]" if isinstance(order, (tuple, list)) else repr(order)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What one configuration asks for.
-
-    Args:
-        dataset: where the images come from.
-        model: the student.
-        train: how networks are trained.
-        distill: who teaches the student.
-        prune: which weights go.
-        quant: what the file's weights become.
-        pipeline: in which order.
-        seed: of everything random, at least 0.
-        threads: of every TensorFlow operation, at least 1.
-    """
-
-    dataset: data.Dataset
-    model: Spec
-    train: fit.Recipe
-    distill: distill.Distillation
-    prune: Pruning
-    quant: Quantisation
-    pipeline: Pipeline
-    seed: int
-    threads: int
-
-    def __post_init__(self) -> None:
-        require_integer("seed", self.seed, 0, 2**31 - 1)
-        require_integer("threads", self.threads, 1, 1024)
-
-    def check(self) -> Data:
-        """Refuse what cannot work, before anything trains and without TensorFlow.
-
-        Returns:
-            The data.
-
-        Raises:
-            ConfigError: for data that cannot be read, a network that cannot take its images, nothing to prune, or a choice that the pipeline's order leaves out.
-        """
-        try:
-            images = self.dataset.load()
-        except ConfigError as error:
-            raise error.under("dataset") from error
-        networks = {"model": self.model} | {f"distill.{lesson.role}": lesson.model for lesson in self.distill.tutors()}
-        for where, model in networks.items():
-            try:
-                model.check(images.input_shape)
-            except ConfigError as error:
-                raise error.under(where) from error
-        order = self.pipeline.order
-        for name, wanted in (("distill", bool(self.distill.tutors())), ("prune", self.prune.sparsity > 0)):
-            if wanted and name not in order:
-                raise ConfigError("pipeline.order", f"{name} in it, or {name}=none", _shown(order))
-        kinds = self.model.kinds()
-        if self.prune.sparsity > 0 and self.prune.layers not in {*kinds, "all"}:
-            raise ConfigError("prune.layers", f"a kind of layer that the model has ({', '.join(sorted(kinds))})", self.prune.layers)
-        return images
 
 
 @dataclass(frozen=True, eq=False)
@@ -343,7 +222,10 @@ class _Run:
             models.fresh(self._plan.seed)
             model = form.restore(self._networks[node])
             accuracy = fit.Answers(model).accuracy(self._data.validation)
-            return {"tflite": np.frombuffer(export.convert(model, form.storage), np.uint8), "float_accuracy": np.array(accuracy)}
+            return {
+                "tflite": np.frombuffer(export.convert(model, form.storage), np.uint8),
+                "float_accuracy": np.array(accuracy),
+            }
 
         key = {"file of": self._digest(node), "form": form, "code": _code(records, models, fit, quant, export)}
         return self._store.fetch(key, make).arrays
@@ -364,33 +246,6 @@ class _Run:
         }
         validation, test = self._store.fetch(key, make).arrays["accuracies"]
         return float(validation), float(test)
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """A plan and everything around it.
-
-    Attributes:
-        plan: what to do.
-        tracker: where the run is logged.
-        store: the stage cache's folder.
-        folder: where the trial's files go; it exists.
-        name: the run's name.
-        swept: override key to text of what the sweep varies.
-        params: every leaf of the composed configuration, dotted key to text.
-        config: the composed configuration as YAML.
-        overrides: the command line's overrides, as given.
-    """
-
-    plan: Plan
-    tracker: track.Tracker
-    store: Path
-    folder: Path
-    name: str
-    swept: Mapping[str, str]
-    params: Mapping[str, str]
-    config: str
-    overrides: tuple[str, ...]
 
 
 def execute(job: Job, progress: Progress) -> Metrics:
@@ -418,7 +273,9 @@ def execute(job: Job, progress: Progress) -> Metrics:
         _log.exception("the trial failed")
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         _write(job.folder / "error.txt", reason + "\n")
-        _track(job, TrialRecord(job.name, job.folder, job.swept, job.params, {}, {}, _tags(job.plan), reason, began, time.time()))
+        _track(
+            job, TrialRecord(job.name, job.folder, job.swept, job.params, {}, {}, _tags(job.plan), reason, began, time.time())
+        )
         raise
     finally:
         root.removeHandler(handler)
@@ -443,12 +300,16 @@ def _track(job: Job, record: TrialRecord) -> None:
     """Log the record; a tracker that fails now costs the log only, since the files are written."""
     try:
         job.tracker.log_trial(record)
-    except Exception as error:
+    except track.TrackingError as error:
         _log.warning("could not log to MLflow (%s); the results are in %s", " ".join(str(error).split()), job.folder)
 
 
 def _tags(plan: Plan) -> dict[str, str]:
-    tags = {"dataset": plan.dataset.name, "seed": str(plan.seed), **{f"version.{name}": text for name, text in _versions().items()}}
+    tags = {
+        "dataset": plan.dataset.name,
+        "seed": str(plan.seed),
+        **{f"version.{name}": text for name, text in _versions().items()},
+    }
     return tags | ({"mlflow.source.git.commit": commit} if (commit := _git_commit()) else {})
 
 

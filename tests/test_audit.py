@@ -309,6 +309,9 @@ def test_what_contradicts_itself_is_refused(files: dict[str, bytes]) -> None:
     def longer(model: Any) -> None:
         kernel(model, 0).shape = [3, 3, 3, 2]
 
+    def shorter(model: Any) -> None:
+        kernel(model, 0).shape = [3, 2, 3, 1]
+
     def sparse(model: Any) -> None:
         from ai_edge_litert.schema_py_generated import SparsityParametersT
 
@@ -322,6 +325,7 @@ def test_what_contradicts_itself_is_refused(files: dict[str, bytes]) -> None:
 
     for name, change, message in (
         ("int4", longer, "expected 27 bytes for INT4"),
+        ("int4", shorter, "expected 9 bytes for INT4"),
         ("float32", sparse, "expected dense storage, found sparse"),
         ("float16", circular, "found a cycle"),
         ("int8", two_inputs, "expected one input and one output, found 2 and 1"),

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import RECIPE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import RECIPE
 from sweep import data, distill, fit, models
 from sweep.records import ConfigError
 
@@ -21,7 +21,10 @@ CLASSES = 5
 def batch(seed: int):
     rng = np.random.default_rng(seed)
     labels = np.eye(CLASSES, dtype=np.float32)[rng.integers(0, CLASSES, 8)]
-    teacher, student = (3 * rng.normal(size=(8, CLASSES))).astype(np.float32), (3 * rng.normal(size=(8, CLASSES))).astype(np.float32)
+    teacher, student = (
+        (3 * rng.normal(size=(8, CLASSES))).astype(np.float32),
+        (3 * rng.normal(size=(8, CLASSES))).astype(np.float32),
+    )
     return labels, teacher, student
 
 
@@ -88,7 +91,9 @@ def test_the_gradient_keeps_its_scale_at_high_temperature():
 def test_label_smoothing_touches_the_labels_only():
     labels, teacher, student = batch(4)
     assert loss(labels, teacher, student, 2.0, 0.0, smoothing=0.5) == loss(labels, teacher, student, 2.0, 0.0)
-    assert loss(labels, teacher, student, 2.0, 1.0, smoothing=0.5) == pytest.approx(float(fit.CrossEntropy(0.5)(labels, student)))
+    assert loss(labels, teacher, student, 2.0, 1.0, smoothing=0.5) == pytest.approx(
+        float(fit.CrossEntropy(0.5)(labels, student))
+    )
 
 
 @pytest.fixture
@@ -112,7 +117,7 @@ def taught(context):
 
 
 def test_the_teacher_is_asked_once_for_all_students_on_plain_images(taught):
-    make, computed, teacher = taught
+    make, computed, _ = taught
     distill.Distill(temperature=4.0, alpha=0.1, finetune=1).apply(None, make())
     distill.Distill(temperature=2.0, alpha=0.9, finetune=1).apply(None, make(seed=9))
     assert len(computed) == 1

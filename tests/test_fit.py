@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
 from conftest import RECIPE
+
 from sweep import data, fit, models
 from sweep.records import ConfigError
 
@@ -20,13 +20,21 @@ def trained(context, *, epochs=2, masks=None, loss=None, rate=0.003):
     held = fit.HeldMasks(models.kernels(model), masks) if masks else None
     hot = context.one_hot()
     curves = fit.fit(
-        model, context, epochs=epochs, learning_rate=rate, loss=loss or fit.CrossEntropy(), targets=lambda epoch: hot, masks=held
+        model,
+        context,
+        epochs=epochs,
+        learning_rate=rate,
+        loss=loss or fit.CrossEntropy(),
+        targets=lambda epoch: hot,
+        masks=held,
     )
     return model, curves
 
 
 @pytest.mark.parametrize(
-    "optimizer", [fit.Adam(), fit.Adam(weight_decay=0.01), fit.SGD(momentum=0.9, weight_decay=0.001)], ids=["adam", "adamw", "sgd"]
+    "optimizer",
+    [fit.Adam(), fit.Adam(weight_decay=0.01), fit.SGD(momentum=0.9, weight_decay=0.001)],
+    ids=["adam", "adamw", "sgd"],
 )
 def test_the_loop_gives_the_weights_that_keras_gives(context, optimizer):
     made = context(recipe=replace(RECIPE, optimizer=optimizer, batch_size=50))  # 256 images: the last batch has 6
@@ -95,7 +103,9 @@ def test_cross_entropy_in_closed_form():
     log_softmax = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     for smoothing in (0.0, 0.2):
         wanted = labels * (1 - smoothing) + smoothing / 4
-        assert float(fit.CrossEntropy(smoothing)(labels, logits)) == pytest.approx(-(wanted * log_softmax).sum(1).mean(), rel=1e-5)
+        assert float(fit.CrossEntropy(smoothing)(labels, logits)) == pytest.approx(
+            -(wanted * log_softmax).sum(1).mean(), rel=1e-5
+        )
 
 
 def test_schedules_in_closed_form():
@@ -110,7 +120,7 @@ def test_schedules_in_closed_form():
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("epochs", -1), ("epochs", 0), ("epochs", 1.5), ("batch_size", 0), ("learning_rate", 0), ("learning_rate", float("inf")),
+        ("epochs", -1), ("epochs", 0), ("epochs", 1.5), ("batch_size", 0), ("learning_rate", 0), ("learning_rate", np.inf),
         ("label_smoothing", 1), ("label_smoothing", -0.1), ("augment", "yes"),
     ],
 )  # fmt: skip
@@ -122,7 +132,12 @@ def test_bad_recipes_are_refused(field, value):
 
 @pytest.mark.parametrize(
     ("make", "fields"),
-    [(fit.Adam, {"weight_decay": -1}), (fit.SGD, {"momentum": 1}), (fit.SGD, {"weight_decay": None}), (fit.WarmupCosine, {"warmup": 1})],
+    [
+        (fit.Adam, {"weight_decay": -1}),
+        (fit.SGD, {"momentum": 1}),
+        (fit.SGD, {"weight_decay": None}),
+        (fit.WarmupCosine, {"warmup": 1}),
+    ],
 )
 def test_bad_optimizers_and_schedules_are_refused(make, fields):
     with pytest.raises(ConfigError):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from conftest import CONF
 from omegaconf import OmegaConf
 
-from conftest import CONF
 from sweep import build, models
 from sweep.records import ConfigError, Spec
 
@@ -64,9 +64,7 @@ def test_kinds_are_those_of_the_built_network(choice):
     built = spec(choice).build((32, 32, 3), 10)
     found = {kind for kind in ("conv", "dense") if models.kernels(built, kind)}
     assert found == set(spec(choice).kinds())
-    assert list(models.kernels(built)) == [
-        layer.name for layer in built.layers if type(layer).__name__ in ("Conv2D", "Dense")
-    ]
+    assert list(models.kernels(built)) == [layer.name for layer in built.layers if type(layer).__name__ in ("Conv2D", "Dense")]
 
 
 @pytest.mark.parametrize("family", [models.LeNet5(), models.ResNet(blocks=1), models.CNN(filters=(4, 4, 4), units=())])

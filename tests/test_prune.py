@@ -20,7 +20,9 @@ def made(kind, **fields):
     return kind(**{"sparsity": 0.5, **SETTINGS, **fields})
 
 
-layer = hnp.arrays(np.float32, hnp.array_shapes(min_dims=2, max_dims=4, max_side=5), elements=st.sampled_from([-2, -1, 0, 0.5, 1, 2]))
+layer = hnp.arrays(
+    np.float32, hnp.array_shapes(min_dims=2, max_dims=4, max_side=5), elements=st.sampled_from([-2, -1, 0, 0.5, 1, 2])
+)
 
 
 @settings(deadline=None)

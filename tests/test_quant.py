@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
 from conftest import RECIPE
+
 from sweep import audit, distill, export, measure, models, prune, quant
 from sweep.records import ConfigError, Storage
 
@@ -27,7 +27,9 @@ def pruned(request, context):
     made = context(model=FAMILIES[request.param], recipe=replace(RECIPE, epochs=3))
     models.fresh(0)
     trained = distill.Train().apply(None, made).network
-    stage = prune.GlobalMagnitude(sparsity=0.6, layers="all", schedule=prune.ConstantSparsity(), finetune=1, learning_rate=0.003)
+    stage = prune.GlobalMagnitude(
+        sparsity=0.6, layers="all", schedule=prune.ConstantSparsity(), finetune=1, learning_rate=0.003
+    )
     return stage.apply(trained, made).network, made
 
 
@@ -72,7 +74,10 @@ def test_calibration_sets_the_ranges_to_what_the_images_give_and_moves_no_weight
     stage = quant.PTQ(bits=8, calibration_samples=64)
     model = stage.restore(stage.apply(network, made).network)
     lows, highs = variables(model, "_min"), variables(model, "_max")
-    assert {lows["quantize_layer/quantize_layer_min:0"].item(), highs["quantize_layer/quantize_layer_max:0"].item()} == {0.0, 1.0}
+    assert {lows["quantize_layer/quantize_layer_min:0"].item(), highs["quantize_layer/quantize_layer_max:0"].item()} == {
+        0.0,
+        1.0,
+    }
     activations = [name for name in highs if not name.endswith("kernel_max:0")]
     assert len(activations) > 2
     assert not any(highs[name] == 6.0 or np.isnan(highs[name]) for name in activations)  # none is where the toolkit starts
@@ -105,7 +110,9 @@ def test_ptq_agrees_with_the_converters_own(context, digits):
     assert abs(len(ours) - len(theirs)) < 0.1 * len(theirs)
 
 
-@pytest.mark.parametrize(("form", "storage"), [(quant.Float32(), "float32"), (quant.Float16(), "float16"), (quant.Dynamic(), "dynamic")])
+@pytest.mark.parametrize(
+    ("form", "storage"), [(quant.Float32(), "float32"), (quant.Float16(), "float16"), (quant.Dynamic(), "dynamic")]
+)
 def test_forms_that_leave_the_network_alone(context, form, storage):
     models.fresh(0)
     network = models.snapshot(models.CNN(filters=(16, 32), units=(64,)).build((8, 8, 1), 10))

@@ -15,13 +15,12 @@ from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, QuotedString
+from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from sweep import build
+from sweep import build, track
 from sweep.records import ConfigError
 
 _MISSING = object()
@@ -66,7 +65,8 @@ def sweep(
     swept = {axis.key: ",".join(text.partition("=")[2] for text in axis.overrides) for axis in axes}
     parent = tracker.open_sweep(name, swept, {}, f"{len(points)} trials.")
     returns: list[JobReturn] = []
-    began, status = time.monotonic(), "KILLED"
+    began = time.monotonic()
+    status: track.Status = "KILLED"
     try:
         for number, point in enumerate(points):
             _say(f"trial {number + 1} of {len(points)}: {' '.join(point) or 'the defaults'}")
@@ -83,7 +83,10 @@ def sweep(
     finally:
         done = sum(job.status is JobStatus.COMPLETED for job in returns)
         counts = {"trials": len(points), "trials_complete": done, "trials_failed": len(returns) - done}
-        tracker.close_sweep(parent, status=status, metrics=counts, artifacts=[], description=f"{done} of {len(points)} trials.")
+        try:
+            tracker.close_sweep(parent, status=status, metrics=counts, artifacts=[], description=f"{done} of {len(points)} trials.")
+        except track.TrackingError as error:
+            _say(f"warning: could not close the sweep's run in MLflow: {error}")
     _say(f"{done} of {len(points)} trials in {_clock(time.monotonic() - began)}: {build.output(config)}/sweeps/{name}")
     if failed := [number for number, job in enumerate(returns) if job.status is not JobStatus.COMPLETED]:
         where = ", ".join(f"trial-{number:03d}" for number in failed)
@@ -98,7 +101,7 @@ def parse(loader: ConfigLoader, params: Mapping[str, Any], arguments: Sequence[s
         ConfigError: for an axis without a finite list of values.
     """
     parser = OverridesParser.create(config_loader=loader)
-    given = [override for override in parser.parse_overrides(list(arguments))]
+    given = list(parser.parse_overrides(list(arguments)))
     keys = {override.get_key_element() for override in given}
     defaults = parser.parse_overrides([f"{key}={value}" for key, value in params.items()])
     axes, fixed = [], []
@@ -108,7 +111,9 @@ def parse(loader: ConfigLoader, params: Mapping[str, Any], arguments: Sequence[s
         elif override.is_discrete_sweep():
             axes.append(Axis(override.get_key_element(), tuple(dict.fromkeys(_texts(override)))))
         else:
-            raise ConfigError(override.get_key_element(), "a finite axis: a,b,c or range(…) or glob(…)", override.get_value_element_as_str())
+            raise ConfigError(
+                override.get_key_element(), "a finite axis: a,b,c or range(…) or glob(…)", override.get_value_element_as_str()
+            )
     return axes, fixed
 
 
@@ -130,7 +135,11 @@ def _points(loader: ConfigLoader, config: DictConfig, axes: Sequence[Axis], fixe
     points: dict[tuple[str, ...], None] = {}
     for choice in itertools.product(*(axis.overrides for axis in groups)):
         composed = loader.load_sweep_config(config, [*choice, *fixed])
-        here = [axis for axis in values if axis.key.startswith("+") or OmegaConf.select(composed, axis.key, default=_MISSING) is not _MISSING]
+        here = [
+            axis
+            for axis in values
+            if axis.key.startswith("+") or OmegaConf.select(composed, axis.key, default=_MISSING) is not _MISSING
+        ]
         applied.update(axis.key for axis in here)
         for combination in itertools.product(*(axis.overrides for axis in here)):
             chosen = {text.partition("=")[0]: text for text in (*choice, *combination)}

@@ -1,0 +1,162 @@
+"""What is to be done: one configuration as plain, validated objects. Nothing here trains, and nothing imports TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from sweep import data, distill, fit, track
+from sweep.records import Checkpoint, ConfigError, Data, Spec, Storage, require_integer
+
+_STAGES = ("train", "distill", "prune", "quant")
+
+
+class Stage(Protocol):
+    """A step of the pipeline: a frozen dataclass whose fields, with what it receives, determine what it hands on."""
+
+    def apply(self, network: Checkpoint | None, context: fit.Context) -> fit.Outcome:
+        """From the network received (None: start from fresh weights) to the one handed on."""
+
+
+class Pruning(Stage, Protocol):
+    """A choice of the `prune` group."""
+
+    @property
+    def sparsity(self) -> float:
+        """The fraction asked for."""
+
+    @property
+    def layers(self) -> str:
+        """The targeted kind of layer: conv, dense or all."""
+
+
+class Quantisation(Stage, Protocol):
+    """A choice of the `quant` group."""
+
+    @property
+    def storage(self) -> Storage:
+        """The kind of file."""
+
+    @property
+    def bits(self) -> int | None:
+        """The bits of the weights' integer grid; None for float weights and dynamic range."""
+
+    def restore(self, network: Checkpoint) -> Any:
+        """The Keras model to convert."""
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """In which order the stages run.
+
+    Args:
+        order: names out of train, distill, prune and quant, each at most once: train or distill first, quant last.
+    """
+
+    order: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        order: object = self.order
+        if not isinstance(order, (tuple, list)) or not order or any(name not in _STAGES for name in order):
+            raise ConfigError("order", f"a list of stages out of {', '.join(_STAGES)}", _shown(order))
+        if len(set(order)) != len(order):
+            raise ConfigError("order", "each stage once", _shown(order))
+        if order[0] not in ("train", "distill"):
+            raise ConfigError("order", "train or distill first: nothing is trained yet", _shown(order))
+        if order[-1] != "quant":
+            raise ConfigError("order", "quant last: it makes what the file holds", _shown(order))
+
+
+def _shown(order: object) -> str:
+    return f"[{', '.join(map(str, order))}]" if isinstance(order, (tuple, list)) else repr(order)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one configuration asks for.
+
+    Args:
+        dataset: where the images come from.
+        model: the student.
+        train: how networks are trained.
+        distill: who teaches the student.
+        prune: which weights go.
+        quant: what the file's weights become.
+        pipeline: in which order.
+        seed: of everything random, at least 0.
+        threads: of every TensorFlow operation, at least 1.
+    """
+
+    dataset: data.Dataset
+    model: Spec
+    train: fit.Recipe
+    distill: distill.Distillation
+    prune: Pruning
+    quant: Quantisation
+    pipeline: Pipeline
+    seed: int
+    threads: int
+
+    def __post_init__(self) -> None:
+        require_integer("seed", self.seed, 0, 2**31 - 1)
+        require_integer("threads", self.threads, 1, 1024)
+
+    def check(self) -> Data:
+        """Refuse what cannot work, before anything trains and without TensorFlow.
+
+        Returns:
+            The data.
+
+        Raises:
+            ConfigError: for data that cannot be read, a network that cannot take its images, nothing to prune, or a choice that
+                the pipeline's order leaves out.
+        """
+        try:
+            images = self.dataset.load()
+        except ConfigError as error:
+            raise error.under("dataset") from error
+        networks = {"model": self.model} | {f"distill.{lesson.role}": lesson.model for lesson in self.distill.tutors()}
+        for where, model in networks.items():
+            try:
+                model.check(images.input_shape)
+            except ConfigError as error:
+                raise error.under(where) from error
+        order = self.pipeline.order
+        for name, wanted in (("distill", bool(self.distill.tutors())), ("prune", self.prune.sparsity > 0)):
+            if wanted and name not in order:
+                raise ConfigError("pipeline.order", f"{name} in it, or {name}=none", _shown(order))
+        kinds = self.model.kinds()
+        if self.prune.sparsity > 0 and self.prune.layers not in {*kinds, "all"}:
+            raise ConfigError(
+                "prune.layers", f"a kind of layer that the model has ({', '.join(sorted(kinds))})", self.prune.layers
+            )
+        return images
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A plan and everything around it.
+
+    Attributes:
+        plan: what to do.
+        tracker: where the run is logged.
+        store: the stage cache's folder.
+        folder: where the trial's files go; it exists.
+        name: the run's name.
+        swept: override key to text of what the sweep varies.
+        params: every leaf of the composed configuration, dotted key to text.
+        config: the composed configuration as YAML.
+        overrides: the command line's overrides, as given.
+    """
+
+    plan: Plan
+    tracker: track.Tracker
+    store: Path
+    folder: Path
+    name: str
+    swept: Mapping[str, str]
+    params: Mapping[str, str]
+    config: str
+    overrides: tuple[str, ...]
