@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from sweep import native
 from sweep.records import Array, Split
 
 _WARM_UP_NS = 20_000_000
@@ -52,10 +53,10 @@ def predict(content: bytes, images: Array, threads: int = 1) -> Array:
         MeasureError: for a file that does not run on such images, with the interpreter's reason; for NaN among the outputs.
     """
     shares = [share for share in np.array_split(images, max(1, threads)) if len(share)]
-    if len(shares) <= 1:
-        return np.concatenate([np.empty(0, np.int64), *(_Runner(content).predict(share) for share in shares)])
-    with ThreadPoolExecutor(len(shares)) as pool:
-        return np.concatenate(list(pool.map(lambda share: _Runner(content).predict(share), shares)))
+    runners = [_Runner(content) for _ in shares]
+    with ThreadPoolExecutor(max(1, len(shares))) as pool:
+        answers = pool.map(_Runner.predict, runners, shares)
+        return np.concatenate([np.empty(0, np.int64), *answers])
 
 
 def accuracy(content: bytes, split: Split, threads: int = 1) -> float:
@@ -106,7 +107,7 @@ class _Runner:
     def __init__(self, content: bytes) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        with _reasons():
+        with _reasons(), native.caught():
             self._interpreter: Any = Interpreter(model_content=content, num_threads=1)
             self._interpreter.allocate_tensors()
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()

@@ -1,7 +1,8 @@
 """The network families, and the way between a Keras model and a `Checkpoint`.
 
-Every family is quantisation-aware-trainable as built: a linear convolution, then batch normalisation, then ReLU, each a named
-layer (automatic names would change the bytes of equal files). Networks end in logits; nothing here trains.
+Every family is quantisation-aware-trainable as built: a linear convolution, then batch normalisation, then ReLU; a dense layer
+has its ReLU inside, since the toolkit leaves the weights of one with a ReLU layer after it float. Every layer is named (automatic
+names would change the bytes of equal files). Networks end in logits; nothing here trains.
 """
 
 from __future__ import annotations
@@ -76,12 +77,6 @@ def _conv_bn_relu(x: Any, channels: int, name: str, *, kernel: int = 3, stride: 
     return keras.layers.ReLU(name=f"{name}_relu")(_conv_bn(x, channels, name, kernel=kernel, stride=stride))
 
 
-def _dense_relu(x: Any, units: int, name: str) -> Any:
-    import tf_keras as keras
-
-    return keras.layers.ReLU(name=f"{name}_relu")(keras.layers.Dense(units, name=name)(x))
-
-
 def _model(image: Any, features: Any, classes: int, name: str) -> Any:
     import tf_keras as keras
 
@@ -107,7 +102,7 @@ class LeNet5(_Family):
             x = keras.layers.MaxPooling2D(name=f"pool{number}")(x)
         x = keras.layers.Flatten(name="flatten")(x)
         for number, units in enumerate((120, 84), start=1):
-            x = _dense_relu(x, self._scaled(units), f"dense{number}")
+            x = keras.layers.Dense(self._scaled(units), "relu", name=f"dense{number}")(x)
         return _model(image, x, classes, "lenet5")
 
 
@@ -147,7 +142,7 @@ class CNN(_Family):
             x = keras.layers.MaxPooling2D(name=f"pool{number}")(x)
         x = keras.layers.GlobalAveragePooling2D(name="pool")(x) if self.filters else keras.layers.Flatten(name="flatten")(x)
         for number, units in enumerate(self.units, start=1):
-            x = _dense_relu(x, self._scaled(units), f"dense{number}")
+            x = keras.layers.Dense(self._scaled(units), "relu", name=f"dense{number}")(x)
         return _model(image, x, classes, "cnn")
 
 

@@ -1,0 +1,217 @@
+"""The trial: what is reused, what must be equal, what the metrics are made of, and what a failure leaves behind."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import RECIPE, Silent
+from sweep import audit, data, distill, fit, measure, models, prune, quant, track, trial
+from sweep.cache import Cache
+from sweep.plan import Job, Pipeline, Plan
+from sweep.records import Storage
+
+pytestmark = [pytest.mark.usefixtures("tensorflow"), pytest.mark.slow]
+
+PRUNE = prune.GlobalMagnitude(sparsity=0.5, layers="all", schedule=prune.PolynomialSparsity(), finetune=1, learning_rate=0.003)
+KD = distill.KD(teacher=models.CNN(filters=(12,), units=()), temperature=4.0, alpha=0.1, finetune=1)
+PLAN = Plan(
+    dataset=data.Digits(validation=0.2, limit=256, augment=data.Augment(shift=1, flip=False)),
+    model=models.CNN(filters=(8,), units=(8,)),
+    train=RECIPE,
+    distill=distill.NoDistillation(),
+    prune=PRUNE,
+    quant=quant.PTQ(bits=8, calibration_samples=64),
+    pipeline=Pipeline(("distill", "prune", "quant")),
+    seed=0,
+    threads=2,
+)
+COSTS = {"latency_ms", "latency_p10_ms", "latency_p90_ms", "train_seconds", "stages_reused", "seconds_saved"}
+
+
+def facts(result: trial.Result) -> dict:
+    return {name: value for name, value in result.metrics.as_dict().items() if name not in COSTS}
+
+
+def ran(plan: Plan, store: Path) -> tuple[trial.Result, list[tuple[str, bool]]]:
+    progress = Silent()
+    return trial.run(plan, Cache(store), progress), progress.finished
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def first(store):
+    return ran(PLAN, store)[0]
+
+
+def test_the_second_time_every_stage_is_reused_and_the_bytes_are_equal(first, store):
+    again, finished = ran(PLAN, store)
+    assert finished == [("distill", True), ("prune", True), ("quant", True)]
+    assert again.content == first.content
+    assert facts(again) == facts(first)
+    assert again.curves == first.curves
+    assert (again.metrics.train_seconds, again.metrics.stages_reused) == (0, 3)
+    assert again.metrics.seconds_saved == pytest.approx(first.metrics.train_seconds)
+
+
+def test_the_same_seed_and_an_empty_cache_give_equal_bytes_and_another_seed_does_not(first, tmp_path):
+    assert ran(PLAN, tmp_path)[0].content == first.content
+    other, finished = ran(replace(PLAN, seed=1), tmp_path)
+    assert other.content != first.content
+    assert not any(reused for _, reused in finished)
+
+
+def test_what_ran_between_two_trials_leaves_no_trace(first, tmp_path):
+    ran(replace(PLAN, model=models.LeNet5(width=0.3), quant=quant.QAT(4, 32, 1, 0.001)), tmp_path)
+    assert ran(PLAN, tmp_path)[0].content == first.content
+
+
+def test_a_later_choice_reuses_the_stages_before_it(first, store):
+    _, finished = ran(replace(PLAN, quant=quant.PTQ(bits=4, calibration_samples=64)), store)
+    assert finished == [("distill", True), ("prune", True), ("quant", False)]
+    _, finished = ran(replace(PLAN, prune=replace(PRUNE, sparsity=0.7)), store)
+    assert finished == [("distill", True), ("prune", False), ("quant", False)]
+    _, finished = ran(replace(PLAN, train=replace(RECIPE, batch_size=32)), store)
+    assert not any(reused for _, reused in finished)
+
+
+def test_zero_sparsity_is_no_pruning(store):
+    none, _ = ran(replace(PLAN, prune=prune.NoPruning()), store)
+    zero, finished = ran(replace(PLAN, prune=replace(PRUNE, sparsity=0.0)), store)
+    assert finished == [("distill", True), ("quant", True)]
+    assert zero.content == none.content
+
+
+def test_the_metrics_are_of_the_file(first):
+    metrics, images = first.metrics, first.data
+    assert metrics.size_bytes == len(first.content)
+    assert metrics.val_accuracy == measure.accuracy(first.content, images.validation)
+    assert metrics.test_accuracy == measure.accuracy(first.content, images.test)
+    assert metrics.conversion_gap == metrics.float_accuracy - metrics.val_accuracy
+    assert metrics.efficiency == pytest.approx(100 * metrics.test_accuracy * 1024 / len(first.content))
+    read = audit.read(first.content)
+    assert (metrics.parameters, metrics.macs) == (read.parameters, read.macs)
+    assert metrics.sparsity == read.sparsity("all") >= 0.5
+    assert metrics.gzip_bytes < metrics.size_bytes
+
+
+def test_compression_is_against_the_float_file_of_where_one_started(first, store):
+    plain, _ = ran(replace(PLAN, prune=prune.NoPruning(), quant=quant.Float32()), store)
+    assert plain.metrics.compression == 1.0
+    assert first.metrics.compression == len(plain.content) / len(first.content)
+    taught, _ = ran(replace(PLAN, distill=KD), store)
+    teacher, _ = ran(replace(PLAN, model=KD.teacher, prune=prune.NoPruning(), quant=quant.Float32()), store)
+    assert taught.metrics.compression == len(teacher.content) / len(taught.content)
+
+
+def test_a_teacher_is_trained_once_and_is_what_training_it_alone_gives(store):
+    _, finished = ran(replace(PLAN, distill=replace(KD, alpha=0.5)), store)
+    names = [name for name, _ in finished]
+    assert names == ["teacher", "distill", "prune", "quant"]
+    _, finished = ran(replace(PLAN, distill=replace(KD, temperature=2.0)), store)
+    assert finished == [("teacher", True), ("distill", False), ("prune", False), ("quant", False)]
+    _, finished = ran(replace(PLAN, model=KD.teacher, prune=prune.NoPruning(), quant=quant.Float32()), store)
+    assert finished == [("distill", True)]
+
+
+def test_assistants_learn_in_turn(store):
+    chain = distill.Assistant(
+        teacher=KD.teacher, temperature=4.0, alpha=0.1, finetune=1, assistant=models.CNN(filters=(6,), units=())
+    )
+    result, finished = ran(replace(PLAN, distill=chain), store)
+    assert [name for name, _ in finished] == ["teacher", "assistant", "distill", "prune", "quant"]
+    assert set(result.curves) == {"teacher", "assistant", "distill", "prune", "quant"}
+    assert len(result.curves["assistant"]["val_accuracy"]) == RECIPE.epochs
+
+
+def test_a_pruned_network_can_be_distilled_and_keeps_its_zeros(store):
+    plan = replace(PLAN, distill=KD, pipeline=Pipeline(("train", "prune", "distill", "quant")))
+    result, finished = ran(plan, store)
+    assert [name for name, _ in finished] == ["teacher", "train", "prune", "distill", "quant"]
+    assert result.metrics.sparsity >= 0.5
+    assert len(result.curves["distill"]["loss"]) == KD.finetune
+
+
+def test_augmentation_is_part_of_the_key_only_where_it_is_used(first, store):
+    wider = replace(PLAN.dataset, augment=data.Augment(shift=2, flip=True))
+    _, finished = ran(replace(PLAN, dataset=wider), store)
+    assert all(reused for _, reused in finished)
+    augmented = replace(PLAN, train=replace(RECIPE, augment=True))
+    assert not any(reused for _, reused in ran(augmented, store)[1])
+    assert not any(reused for _, reused in ran(replace(augmented, dataset=wider), store)[1])
+
+
+class Recorder(track.NoTracking):
+    """A tracker that keeps the records, or fails."""
+
+    records: list = []  # noqa: RUF012
+    broken = False
+
+    def log_trial(self, record):
+        self.records.append(record)
+        if self.broken:
+            raise track.TrackingError("gone")
+
+
+def job(folder: Path, store: Path, tracker: track.Tracker, plan: Plan = PLAN) -> Job:
+    folder.mkdir()
+    return Job(plan, tracker, store, folder, folder.name, {"a": "1"}, {"a": "1", "b": "2"}, "a: 1\n", ("a=1",))
+
+
+def test_a_trial_leaves_its_files_and_its_record(first, store, tmp_path, monkeypatch):
+    monkeypatch.setattr(Recorder, "records", records := [])
+    metrics = trial.execute(job(tmp_path / "trial-000", store, Recorder()), Silent())
+    assert {path.name for path in (tmp_path / "trial-000").iterdir()} == {
+        "config.yaml", "log", "metrics.json", "model.tflite", "overrides",
+    }  # fmt: skip
+    assert (tmp_path / "trial-000" / "model.tflite").read_bytes() == first.content
+    assert json.loads((tmp_path / "trial-000" / "metrics.json").read_text()) == metrics.as_dict()
+    assert (tmp_path / "trial-000" / "overrides").read_text() == "a=1\n"
+    [record] = records
+    assert (record.error, record.metrics, record.swept) == (None, metrics.as_dict(), {"a": "1"})
+    assert record.tags["data_hash"] == first.data.content_hash
+    assert record.start <= record.end
+
+
+def test_a_failed_trial_leaves_its_reason_and_is_logged(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(Recorder, "records", records := [])
+    diverging = replace(PLAN, train=replace(RECIPE, learning_rate=1e30, optimizer=fit.SGD()))
+    with pytest.raises(fit.TrainingError, match="no longer finite"):
+        trial.execute(job(tmp_path / "trial-001", store, Recorder(), diverging), Silent())
+    folder = tmp_path / "trial-001"
+    assert (folder / "error.txt").read_text().startswith("TrainingError: the loss is no longer finite")
+    assert "Traceback" in (folder / "log").read_text()
+    assert not (folder / "model.tflite").exists()
+    assert records[0].error == (folder / "error.txt").read_text().strip()
+
+
+def test_a_tracker_that_fails_costs_the_log_only(first, store, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(Recorder, "broken", True)
+    trial.execute(job(tmp_path / "trial-002", store, Recorder()), Silent())
+    assert "could not log to MLflow (gone)" in caplog.text
+    assert (tmp_path / "trial-002" / "model.tflite").exists()
+
+
+def test_a_file_that_does_not_show_what_was_asked_for_fails_the_trial(store, monkeypatch):
+    from sweep import export
+
+    monkeypatch.setattr(export, "convert", lambda model, storage, make=export.convert: make(model, Storage.DYNAMIC))
+    with pytest.raises(audit.AuditError):
+        ran(replace(PLAN, quant=quant.PTQ(bits=8, calibration_samples=63)), store)
+
+
+def test_the_three_splits_share_no_image(digits):
+    parts = [{image.tobytes() for image in split.images} for split in (digits.train, digits.validation, digits.test)]
+    assert not parts[0] & parts[1]
+    assert not (parts[0] | parts[1]) & parts[2]
+    assert sum(map(len, parts)) == len(np.unique(np.concatenate(
+        [split.images.reshape(len(split), -1) for split in (digits.train, digits.validation, digits.test)]
+    ), axis=0))  # fmt: skip
