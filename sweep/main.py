@@ -54,6 +54,15 @@ def _execute(config: DictConfig, folder: Path, swept: bool) -> dict[str, float |
     return metrics.as_dict()
 
 
+def _warn_on_stderr() -> None:
+    """Send warnings to the terminal, one line each; what is finer, and every traceback, is in the trial's log."""
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
+    handler.addFilter(lambda record: record.exc_info is None)
+    handler.setFormatter(logging.Formatter("warning: %(message)s"))
+    logging.getLogger().addHandler(handler)
+
+
 def _tell(error: Exception) -> int:
     """Say in one line what is wrong; returns the exit code."""
     from sweep import build
@@ -65,7 +74,7 @@ def _tell(error: Exception) -> int:
 
 def main() -> int:
     """The command. Returns the exit code: 0, 1 for work that failed, 2 for input that cannot be used, 130 for Ctrl-C."""
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s: %(message)s")
+    _warn_on_stderr()
     try:
         run()
     except KeyboardInterrupt:

@@ -1,8 +1,8 @@
 """The network families, and the way between a Keras model and a `Checkpoint`.
 
-Every family is quantisation-aware-trainable as built: a linear convolution, then batch normalisation, then ReLU; a dense layer
-has its ReLU inside, since the toolkit leaves the weights of one with a ReLU layer after it float. Every layer is named (automatic
-names would change the bytes of equal files). Networks end in logits; nothing here trains.
+Every family can be trained quantisation-aware as built: a linear convolution, then batch normalisation, then ReLU; a dense
+layer has its ReLU inside, since the toolkit leaves the weights of one with a ReLU layer after it float. Every layer is named
+(automatic names would change the bytes of equal files). Networks end in logits; nothing here trains.
 """
 
 from __future__ import annotations

@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from sweep import fit, models
 from sweep.records import Checkpoint, Storage, require_choice, require_integer, require_number
 
@@ -186,8 +184,6 @@ def _ranges_follow_the_batch() -> Iterator[None]:
 
 def _pin_input_range(model: Any) -> None:
     """Give the input the range that images have, [0, 1], so that its grid is exactly the pixel values."""
-    values = {"quantize_layer_min": np.float32(0.0), "quantize_layer_max": np.float32(1.0)}
-    for variable in model.layers[1].weights:
-        short = variable.name.split("/")[-1].split(":")[0]
-        if short in values:
-            variable.assign(values[short])
+    low, high = (next(one for one in model.layers[1].weights if one.name.endswith(end)) for end in ("_min:0", "_max:0"))
+    low.assign(0.0)
+    high.assign(1.0)

@@ -6,12 +6,12 @@ import inspect
 from pathlib import Path
 
 import pytest
+from conftest import CONF
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import get_class
 from omegaconf import DictConfig, ListConfig
 
-from conftest import CONF
 from sweep import build
 from sweep.plan import Pipeline
 from sweep.records import ConfigError

@@ -73,11 +73,8 @@ def test_calibration_sets_the_ranges_to_what_the_images_give_and_moves_no_weight
     models.fresh(0)
     stage = quant.PTQ(bits=8, calibration_samples=64)
     model = stage.restore(stage.apply(network, made).network)
-    lows, highs = variables(model, "_min"), variables(model, "_max")
-    assert {lows["quantize_layer/quantize_layer_min:0"].item(), highs["quantize_layer/quantize_layer_max:0"].item()} == {
-        0.0,
-        1.0,
-    }
+    assert [variable.numpy().item() for variable in model.layers[1].weights[:2]] == [0.0, 1.0]  # the pixels' own range
+    highs = variables(model, "_max")
     activations = [name for name in highs if not name.endswith("kernel_max:0")]
     assert len(activations) > 2
     assert not any(highs[name] == 6.0 or np.isnan(highs[name]) for name in activations)  # none is where the toolkit starts
@@ -89,6 +86,7 @@ def test_calibration_sets_the_ranges_to_what_the_images_give_and_moves_no_weight
         np.testing.assert_array_equal(statistics[name], values)
 
 
+@pytest.mark.filterwarnings("ignore:Statistics for quantized inputs were expected")
 def test_ptq_agrees_with_the_converters_own(context, digits):
     """Two implementations of 8-bit post-training quantisation: fake quantisation, and the converter's calibrator."""
     import tensorflow as tf

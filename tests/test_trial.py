@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from conftest import RECIPE, Silent
+
 from sweep import audit, data, distill, fit, measure, models, prune, quant, track, trial
 from sweep.cache import Cache
 from sweep.plan import Job, Pipeline, Plan

@@ -84,7 +84,8 @@ def sweep(
         done = sum(job.status is JobStatus.COMPLETED for job in returns)
         counts = {"trials": len(points), "trials_complete": done, "trials_failed": len(returns) - done}
         try:
-            tracker.close_sweep(parent, status=status, metrics=counts, artifacts=[], description=f"{done} of {len(points)} trials.")
+            told = f"{done} of {len(points)} trials."
+            tracker.close_sweep(parent, status=status, metrics=counts, artifacts=[], description=told)
         except track.TrackingError as error:
             _say(f"warning: could not close the sweep's run in MLflow: {error}")
     _say(f"{done} of {len(points)} trials in {_clock(time.monotonic() - began)}: {build.output(config)}/sweeps/{name}")
@@ -111,9 +112,8 @@ def parse(loader: ConfigLoader, params: Mapping[str, Any], arguments: Sequence[s
         elif override.is_discrete_sweep():
             axes.append(Axis(override.get_key_element(), tuple(dict.fromkeys(_texts(override)))))
         else:
-            raise ConfigError(
-                override.get_key_element(), "a finite axis: a,b,c or range(…) or glob(…)", override.get_value_element_as_str()
-            )
+            finite = "a finite axis: a,b,c or range(…) or glob(…)"
+            raise ConfigError(override.get_key_element(), finite, str(override.input_line))
     return axes, fixed
 
 
