@@ -209,8 +209,8 @@ def test_the_real_data_sets_run_end_to_end(tmp_path, data, overrides, kind):
     """In small: few images and epochs. The accuracy is checked image by image on the whole official test split."""
     path = real_file(f"{data}.npz")
     process = sweep(
-        f"dataset={data}", f"dataset.path={path}", "dataset.limit=1000", "train.epochs=1", "prune.finetune=1", "quant.finetune=1",
-        "tracking=none", "sweep.name=r", *overrides, output=tmp_path,
+        f"dataset={data}", f"dataset.path={path}", "dataset.limit=1000", "train.epochs=1", "prune.finetune=1",
+        "quant.finetune=1", "tracking=none", "sweep.name=r", *overrides, output=tmp_path,
     )  # fmt: skip
     assert process.returncode == 0, process.stderr
     folder = tmp_path / "runs" / "r"
