@@ -7,7 +7,7 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -23,8 +23,8 @@ os.environ.setdefault("HYDRA_FULL_ERROR", "1")
 
 
 @hydra.main(version_base="1.3", config_path=str(Path(__file__).resolve().parents[1] / "conf"), config_name="config")
-def run(config: DictConfig) -> dict[str, float | int]:
-    """One run, or one trial of a sweep; the metrics are returned. A sweep gets the error of its trial, a person a line."""
+def run(config: DictConfig) -> dict[str, Any]:
+    """One run, or one trial of a sweep: its metrics, and its `run_id` in MLflow. A sweep gets the error, a person a line."""
     state = HydraConfig.get()
     folder, swept = Path(state.runtime.output_dir), state.mode == RunMode.MULTIRUN
     try:
@@ -37,30 +37,33 @@ def run(config: DictConfig) -> dict[str, float | int]:
         raise SystemExit(_tell(error)) from None
 
 
-def _execute(config: DictConfig, folder: Path, swept: bool) -> dict[str, float | int]:
+def _execute(config: DictConfig, folder: Path, swept: bool) -> dict[str, Any]:
     """Build, check, prepare, execute."""
     from sweep import build, trial
     from sweep.progress import Terminal
 
+    _warn_on_stderr()
     state = HydraConfig.get()
     job = build.job(config, folder=folder, choices=state.runtime.choices, overrides=list(state.overrides.task), swept=swept)
     job.plan.check()
     if not swept:
         build.prepare(job.tracker)
-    with Terminal() as terminal:
-        metrics = trial.execute(job, terminal)
-        terminal.say(f"  {metrics.summary()}")
-        terminal.say(f"  {folder}/model.tflite")
-    return metrics.as_dict()
+    with Terminal(folder.name if swept else "") as terminal:
+        metrics, run_id = trial.execute(job, terminal)
+        terminal.say(metrics.summary())
+        if not swept:
+            terminal.say(f"{folder}/model.tflite")
+    return {**metrics.as_dict(), "run_id": run_id}
 
 
 def _warn_on_stderr() -> None:
-    """Send warnings to the terminal, one line each; what is finer, and every traceback, is in the trial's log."""
+    """Send our warnings to the terminal, one line each; what is finer, and every traceback, is in the trial's log."""
     handler = logging.StreamHandler()
     handler.setLevel(logging.WARNING)
     handler.addFilter(lambda record: record.exc_info is None)
     handler.setFormatter(logging.Formatter("warning: %(message)s"))
-    logging.getLogger().addHandler(handler)
+    ours = logging.getLogger("sweep")
+    ours.handlers, ours.propagate = [handler], False
 
 
 def _tell(error: Exception) -> int:
@@ -74,7 +77,6 @@ def _tell(error: Exception) -> int:
 
 def main() -> int:
     """The command. Returns the exit code: 0, 1 for work that failed, 2 for input that cannot be used, 130 for Ctrl-C."""
-    _warn_on_stderr()
     try:
         run()
     except KeyboardInterrupt:

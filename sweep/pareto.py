@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -38,21 +39,16 @@ def oriented(columns: Mapping[str, npt.ArrayLike], objectives: Mapping[str, str]
     Raises:
         ValueError: for no or too many objectives, an unknown name or direction, or columns of different lengths.
     """
-    if not objectives:
-        raise ValueError(f"objectives: expected 1 to {MAX_OBJECTIVES}; received none")
-    for name, direction in objectives.items():
-        if direction not in SIGNS:
-            raise ValueError(f"objective {name}: expected {' or '.join(SIGNS)}; received {direction!r}")
+    if not objectives or not SIGNS.keys() >= set(objectives.values()):
+        raise ValueError(f"objectives: expected names with {' or '.join(SIGNS)}; received {dict(objectives)}")
     return _points(np.stack([SIGNS[direction] * _column(columns, name) for name, direction in objectives.items()], axis=1))
 
 
 def front(points: npt.ArrayLike) -> Mask:
     """Which points are dominated by none, bool (n,): no other is at least as good everywhere and better somewhere.
 
-    Equal points do not dominate each other, so every copy of a point on the front is on it.
-
-    Method: in lexicographic order no point dominates an earlier one, so the first one left is on the front and removes what it
-    dominates; at most n times the front's size comparisons.
+    Equal points do not dominate each other, so every copy of a point on the front is on it. Method: in lexicographic order no
+    point dominates an earlier one, so the first one left is on the front and removes what it dominates; O(n · front).
     """
     points = _points(points)
     known = ~np.isnan(points).any(axis=1)
@@ -65,16 +61,12 @@ def front(points: npt.ArrayLike) -> Mask:
 def dominated(bound: npt.ArrayLike, points: npt.ArrayLike, margin: npt.ArrayLike = 0.0) -> bool:
     """Whether a running candidate is beaten already, even if it came out better than its bound by the margin.
 
+    That is when one finished point dominates `bound - margin`; not when the two are equal, and not without points.
+
     Args:
-        bound: (m,) the best that it can still reach in each objective, minimised; with NaN nothing can be said.
+        bound: (m,) the best that it can still reach in each objective, minimised; with NaN nothing can be said: False.
         points: (n, m) the finished candidates.
-        margin: (m,), or one number for all: finite, at least 0, in the objectives' own units.
-
-    Returns:
-        True when one finished point dominates `bound - margin`; False without points, and where the two are equal.
-
-    Raises:
-        ValueError: for a margin that is negative or not finite, or shapes that do not fit.
+        margin: (m,), or one number for all, in the objectives' own units; a ValueError unless finite and at least 0.
     """
     bound, margin = np.asarray(bound, dtype=np.float64), np.asarray(margin, dtype=np.float64)
     points = _points(points, bound.size)
@@ -89,15 +81,12 @@ def dominated(bound: npt.ArrayLike, points: npt.ArrayLike, margin: npt.ArrayLike
 def hypervolume(points: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     """The volume that the points dominate below a reference point (Zitzler and Thiele 1998), exact up to rounding.
 
-    Method: slices along the first objective (Knowles 2002); in each, numpy keeps a grid over the middle ones of how far the last
-    one reaches. Of the front's size k: O(k) steps of O(1), O(k), O(k²) numbers for 2, 3, 4 objectives.
+    Method: slices along the first objective (Knowles 2002); in each, numpy keeps a grid over the middle objectives of how far
+    the last one reaches. For a front of k points that is k steps of O(1), O(k) and O(k²) in 2, 3 and 4 objectives.
 
     Args:
         points: (n, m). One that is not better than the reference in every objective contributes nothing.
-        reference: (m,) without NaN, or a ValueError.
-
-    Returns:
-        At least 0; infinity when a point that contributes, or the reference, lies at infinity.
+        reference: (m,) without NaN, or a ValueError. Where it or a point that contributes is infinite, the volume is.
     """
     boxes = _boxes(points, reference)
     return _volume(boxes) if np.isfinite(boxes).all() else math.inf
@@ -106,11 +95,9 @@ def hypervolume(points: npt.ArrayLike, reference: npt.ArrayLike) -> float:
 def running_hypervolume(points: npt.ArrayLike, reference: npt.ArrayLike) -> Floats:
     """The hypervolume of the first 1, 2, ..., n points, float64 (n,), never falling: how far a sweep was after each trial.
 
-    The arguments are those of `hypervolume`, the points in the order in which they were found; the last value equals
-    `hypervolume(points, reference)` up to rounding.
-
-    Method: a point adds its own box less what the points before it cover of it (the exclusive hypervolume of While, Bradstreet
-    and Barone 2012, IEEE TEVC 16(1)).
+    The arguments are those of `hypervolume`, the points in the order in which they were found; the last value is that of
+    `hypervolume` up to rounding. Method: a point adds its own box less what the points before it cover of it (the exclusive
+    hypervolume of While, Bradstreet and Barone 2012, IEEE TEVC 16(1)).
     """
     boxes = _boxes(points, reference)
     infinite = np.isinf(boxes).any(axis=1)
@@ -127,24 +114,20 @@ def running_hypervolume(points: npt.ArrayLike, reference: npt.ArrayLike) -> Floa
 def reference_point(points: npt.ArrayLike, margin: float = 0.1) -> Floats:
     """A reference for the hypervolume, float64 (m,): worse than every finite point of the front, in every objective.
 
-    It is the front's worst value (the nadir), moved out by `margin` times the front's extent in that objective, so that the ends
-    count too; without an extent (one point, one objective) by `margin` times the value's size, or by `margin` from 0. It depends
-    on the points, so compare hypervolumes only under one reference.
-
-    Raises:
-        ValueError: for a margin that is not finite and above 0, or a front without a finite point.
+    It is the front's worst value (the nadir), moved out by `margin` times the front's extent in that objective, so that the
+    ends count too; without an extent (one point, one objective) by `margin` times the value's size, or by `margin` from 0. It
+    depends on the points, so compare hypervolumes only under one reference. A ValueError for a margin that is not finite and
+    above 0, or a front without a finite point.
     """
-    if not 0 < margin < math.inf:
-        raise ValueError(f"margin: expected a finite number above 0; received {margin!r}")
     points = _points(points)
     ends = points[_finite_front(points)]
+    if not 0 < margin < math.inf:
+        raise ValueError(f"margin: expected a finite number above 0; received {margin}")
     if not len(ends):
-        raise ValueError(f"points: expected a finite one on the front; received {len(points)} without")
-    worst = ends.max(axis=0)
-    extent = worst - ends.min(axis=0)
-    size = np.where(worst == 0, 1.0, np.abs(worst))
-    moved: Floats = worst + margin * np.where(extent > 0, extent, size)
-    return np.maximum(moved, np.nextafter(worst, math.inf))
+        raise ValueError("points: expected a finite one on the front; received none")
+    worst, extent = ends.max(axis=0), np.ptp(ends, axis=0)
+    step = np.select([extent > 0, worst != 0], [extent, np.abs(worst)], 1.0)
+    return np.asarray(np.maximum(worst + margin * step, np.nextafter(worst, math.inf)))
 
 
 def knee(points: npt.ArrayLike) -> int | None:
@@ -154,10 +137,7 @@ def knee(points: npt.ArrayLike) -> int | None:
     through the points with 1 in one objective and 0 in the others (Das 1999, Structural Optimization 18). That is the smallest
     sum: for m > 2 the minimum Manhattan distance to the ideal (Chiu, Yen and Juan 2016, IEEE TEVC 20(6)). An objective without
     extent does not count. Of equals (to 12 decimals) it is the best in the first objective, then in the second and so on, then
-    the first row: of two points the better in the first objective.
-
-    Returns:
-        Its row in `points`; None for a front without a finite point.
+    the first row; so of two points the better in the first objective. None for a front without a finite point.
     """
     points = _points(points)
     rows = _finite_front(points)
@@ -172,7 +152,7 @@ def knee(points: npt.ArrayLike) -> int | None:
 def violation(columns: Mapping[str, npt.ArrayLike], limits: Mapping[str, tuple[float, float]]) -> Floats:
     """By how much each row of a table breaks its limits, float64 (n,) in [0, inf]: 0 where it keeps them all.
 
-    Method: an excess counts as a fraction of its limit (of the column's largest finite value where the limit is 0), and the
+    An excess counts as a fraction of its limit (of the column's largest finite value where the limit is 0), and the
     fractions are summed (Jain and Deb 2014, IEEE TEVC 18(4)). So 0.2 is 20 % over one budget, whatever its unit.
 
     Args:
@@ -182,7 +162,7 @@ def violation(columns: Mapping[str, npt.ArrayLike], limits: Mapping[str, tuple[f
     Raises:
         ValueError: for an unknown name, columns of different lengths, or limits that nothing can meet.
     """
-    total = np.zeros(len(np.asarray(next(iter(columns.values()), []))))
+    total = np.zeros(np.shape(next(iter(columns.values()), ())))
     for name, (low, high) in limits.items():
         if not (low <= high and low < math.inf and high > -math.inf):
             raise ValueError(f"limits of {name}: expected lowest <= highest; received {low} and {high}")
@@ -240,9 +220,7 @@ class Repeats:
 def repeats(labels: Sequence[Hashable], values: npt.ArrayLike) -> Repeats:
     """Gather the rows of each candidate, such as one point of a sweep over several seeds.
 
-    Args:
-        labels: n of them, equal for repeats of the same candidate.
-        values: (n, k), any k; another length is a ValueError.
+    The n labels are equal for repeats of one candidate; values are (n, k) with any k, and another length is a ValueError.
     """
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 2 or len(labels) != len(values):
@@ -252,27 +230,25 @@ def repeats(labels: Sequence[Hashable], values: npt.ArrayLike) -> Repeats:
     for row, label in enumerate(labels):
         rows.setdefault(label, []).append(row)
     mean = np.empty((len(rows), values.shape[1]))
-    deviation = np.full_like(mean, np.nan)
+    deviation = np.empty_like(mean)
     for group, members in enumerate(rows.values()):
         offsets = values[members] - values[members[0]]  # exactly 0 for equal repeats, whatever their sum is rounded to
         mean[group] = values[members[0]] + offsets.mean(axis=0)
-        if len(members) > 1:
-            deviation[group] = offsets.std(axis=0, ddof=1)
+        deviation[group] = offsets.std(axis=0, ddof=1) if len(members) > 1 else np.nan
     return Repeats(tuple(rows), mean, deviation, np.array([len(members) for members in rows.values()], dtype=np.intp))
 
 
 def _column(columns: Mapping[str, npt.ArrayLike], name: str) -> Floats:
     """One column as float64 (n,)."""
-    if name not in columns:
-        raise ValueError(f"column {name}: expected one of {', '.join(columns)}")
+    if name not in columns or np.ndim(columns[name]) != 1:
+        raise ValueError(f"column {name}: expected n numbers under one of the names {', '.join(columns)}")
     return np.asarray(columns[name], dtype=np.float64)
 
 
 def _points(points: npt.ArrayLike, objectives: int = 1) -> Floats:
-    """Points as float64 (n, m), or a refusal; an empty list has no points of as many `objectives` as are asked for."""
-    array: npt.NDArray[Any] = np.asarray(points, dtype=np.float64)
-    if array.shape == (0,):
-        array = array.reshape(0, objectives)
+    """Points as float64 (n, m), or a refusal; an empty list is no points with that many objectives."""
+    array = np.asarray(points, dtype=np.float64)
+    array = array.reshape(0, objectives) if array.shape == (0,) else array
     if array.ndim != 2 or not 1 <= array.shape[1] <= MAX_OBJECTIVES:
         raise ValueError(f"points: expected shape (n, m) with 1 <= m <= {MAX_OBJECTIVES}; received {array.shape}")
     return array
@@ -300,8 +276,7 @@ def _boxes(points: npt.ArrayLike, reference: npt.ArrayLike) -> Floats:
     if reference.shape != points.shape[1:] or np.isnan(reference).any():
         raise ValueError(f"reference: expected {points.shape[1]} numbers without NaN; received {reference.tolist()}")
     inside = (points < reference).all(axis=1, keepdims=True)
-    boxes: Floats = np.subtract(reference, points, out=np.zeros_like(points), where=inside)
-    return boxes
+    return np.asarray(np.subtract(reference, points, out=np.zeros_like(points), where=inside))
 
 
 def _volume(boxes: Floats) -> float:
@@ -315,12 +290,9 @@ def _volume(boxes: Floats) -> float:
     steps = np.diff(np.sort(middle, axis=0), axis=0, prepend=0.0)
     cells = middle.argsort(axis=0).argsort(axis=0) + 1
     height = np.zeros((len(boxes),) * middle.shape[1])
-    slices = np.zeros(len(boxes))
+    areas = np.zeros(len(boxes))
     for position, top in enumerate(boxes[:, -1]):
         corner: tuple[Any, ...] = (*map(slice, cells[position]), ...)
         height[corner] = np.maximum(height[corner], top)
-        area = height
-        for step in steps.T:
-            area = step @ area
-        slices[position] = area
-    return float(thickness @ slices)
+        areas[position] = reduce(lambda area, step: step @ area, steps.T, height)
+    return float(thickness @ areas)

@@ -12,9 +12,13 @@ from sweep.records import Progress
 
 
 class Terminal(Progress):
-    """Progress on stderr, as a context manager around one trial."""
+    """Progress on stderr, as a context manager around one trial.
 
-    def __init__(self) -> None:
+    Args:
+        label: put before every line, where several trials share a terminal.
+    """
+
+    def __init__(self, label: str = "") -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -32,6 +36,7 @@ class Terminal(Progress):
             disable=not self._console.is_terminal,
         )
         self._task: Any = None
+        self._label = f"  {label}" if label else ""
 
     def __enter__(self) -> Terminal:
         self._bars.start()
@@ -55,11 +60,11 @@ class Terminal(Progress):
     def finish(self, name: str, seconds: float, reused: bool) -> None:
         """Leave a line in the bar's place."""
         self._clear()
-        self.say(f"  {name:<12} reused, saved {seconds:.1f} s" if reused else f"  {name:<12} done in {seconds:.1f} s")
+        self.say(f"{name:<10} reused, saved {seconds:.1f} s" if reused else f"{name:<10} done in {seconds:.1f} s")
 
     def say(self, line: str) -> None:
         """Write a line above the bar."""
-        self._console.print(line, markup=False)
+        self._console.print(f"{self._label}  {line}", markup=False)
 
     def _clear(self) -> None:
         if self._task is not None:

@@ -50,6 +50,7 @@ class _Node:
     model: Spec
     upstream: _Node | None
     teacher: _Node | None
+    is_student: bool
 
 
 def _nodes(plan: Plan) -> list[_Node]:
@@ -57,7 +58,7 @@ def _nodes(plan: Plan) -> list[_Node]:
     nodes: list[_Node] = []
     teacher: _Node | None = None
     for lesson in plan.distill.tutors():
-        teacher = _Node(lesson.role, lesson.stage, lesson.model, None, teacher)
+        teacher = _Node(lesson.role, lesson.stage, lesson.model, None, teacher, is_student=False)
         nodes.append(teacher)
     stages: dict[str, Stage] = {
         "train": distill.Train(),
@@ -69,7 +70,7 @@ def _nodes(plan: Plan) -> list[_Node]:
     upstream: _Node | None = None
     for name in plan.pipeline.order:
         if not idle.get(name, False):
-            upstream = _Node(name, stages[name], plan.model, upstream, teacher if name == "distill" else None)
+            upstream = _Node(name, stages[name], plan.model, upstream, teacher if name == "distill" else None, is_student=True)
             nodes.append(upstream)
     return nodes
 
@@ -93,12 +94,15 @@ class Result:
         content: the bytes of the `.tflite`.
         metrics: what is known of it.
         curves: stage name to its learning curves.
+        baselines: the float32 files of the uncompressed networks: `start`, what one started from (the teacher where there is
+            one), and `student`; each with its stage's `name`, `size_bytes`, `val_accuracy` and `test_accuracy`.
         data: the data it was trained and measured on.
     """
 
     content: bytes
     metrics: Metrics
     curves: Mapping[str, Curves]
+    baselines: Mapping[str, Mapping[str, Any]]
     data: Data
 
 
@@ -139,7 +143,10 @@ class _Run:
             reused += hit.reused
         network = self._networks[nodes[-1]]
         artifact = self._artifact(nodes[-1], plan.quant)
-        baseline = self._artifact(nodes[0], quant.Float32())
+        baselines = {
+            "start": self._baseline(nodes[0]),
+            "student": self._baseline(next(node for node in nodes if node.is_student)),
+        }
         content = artifact["tflite"].tobytes()
         facts = audit.read(content)
         audit.expect(facts, storage=plan.quant.storage, bits=plan.quant.bits, zeros=network.zeros, layers=plan.prune.layers)
@@ -153,7 +160,7 @@ class _Run:
             size_bytes=len(content),
             gzip_bytes=measure.gzip_bytes(content),
             efficiency=100 * test_accuracy / (len(content) / 1024),
-            compression=baseline["tflite"].size / len(content),
+            compression=baselines["start"]["size_bytes"] / len(content),
             parameters=facts.parameters,
             nonzero_parameters=facts.nonzero_parameters,
             sparsity=facts.sparsity(plan.prune.layers),
@@ -167,7 +174,7 @@ class _Run:
             stages_reused=reused,
             seconds_saved=saved,
         )
-        return Result(content, metrics, curves, self._data)
+        return Result(content, metrics, curves, baselines, self._data)
 
     def _key(self, node: _Node) -> dict[str, Any]:
         """All that determines the node's result."""
@@ -230,6 +237,12 @@ class _Run:
         key = {"file of": self._digest(node), "form": form, "code": _code(records, models, fit, quant, export)}
         return self._store.fetch(key, make).arrays
 
+    def _baseline(self, node: _Node) -> dict[str, Any]:
+        """What the node's network is as a float32 file."""
+        content = self._artifact(node, quant.Float32())["tflite"].tobytes()
+        validation, test = self._accuracies(content)
+        return {"name": node.name, "size_bytes": len(content), "val_accuracy": validation, "test_accuracy": test}
+
     def _accuracies(self, content: bytes) -> tuple[float, float]:
         """Top-1 of the file on the validation and the test split."""
 
@@ -248,11 +261,11 @@ class _Run:
         return float(validation), float(test)
 
 
-def execute(job: Job, progress: Progress) -> Metrics:
+def execute(job: Job, progress: Progress) -> tuple[Metrics, str | None]:
     """Run the job, leave its files in its folder, and log it, whether it succeeds or fails.
 
     Returns:
-        The metrics, which `metrics.json` holds too.
+        The metrics, which `metrics.json` holds too, and the id of the tracker's run, where there is one.
 
     Raises:
         Exception: what `run` raised, after `error.txt` was written and the failure was logged.
@@ -268,6 +281,7 @@ def execute(job: Job, progress: Progress) -> Metrics:
     try:
         result = run(job.plan, Cache(job.store), progress)
         (job.folder / "model.tflite").write_bytes(result.content)
+        _write(job.folder / "baselines.json", json.dumps(result.baselines, indent=2) + "\n")
         _write(job.folder / "metrics.json", json.dumps(result.metrics.as_dict(), indent=2) + "\n")
     except Exception as error:
         _log.exception("the trial failed")
@@ -292,16 +306,16 @@ def execute(job: Job, progress: Progress) -> Metrics:
         began,
         time.time(),
     )
-    _track(job, record)
-    return result.metrics
+    return result.metrics, _track(job, record)
 
 
-def _track(job: Job, record: TrialRecord) -> None:
+def _track(job: Job, record: TrialRecord) -> str | None:
     """Log the record; a tracker that fails now costs the log only, since the files are written."""
     try:
-        job.tracker.log_trial(record)
+        return job.tracker.log_trial(record)
     except track.TrackingError as error:
         _log.warning("could not log to MLflow (%s); the results are in %s", " ".join(str(error).split()), job.folder)
+        return None
 
 
 def _tags(plan: Plan) -> dict[str, str]:

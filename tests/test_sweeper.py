@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from conftest import CONF
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 
 from hydra_plugins.pareto_sweeper import _impl
-from sweep.records import ConfigError
+from sweep import build
+from sweep.records import ConfigError, Metrics
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -18,6 +22,11 @@ def loader():
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         yield GlobalHydra.instance().config_loader()
+
+
+@pytest.fixture
+def launcher(tmp_path):
+    return Launcher(tmp_path)
 
 
 @pytest.fixture
@@ -30,25 +39,44 @@ def master(loader, tmp_path):
 
 
 class Launcher:
-    """Runs nothing: returns what it is told, and keeps what it was given."""
+    """Runs nothing: leaves metrics where a trial would, returns what it is told, and keeps what it was given."""
 
-    def __init__(self, fails=()):
-        self.fails, self.launched = fails, []
+    def __init__(self, output, fails=(), metrics=None):
+        self.output, self.fails, self.launched = output, fails, []
+        self.metrics = metrics or (lambda number: {"val_accuracy": 0.5 + number / 100, "size_bytes": 1000 + number})
 
     def launch(self, job_overrides, initial_job_idx):
-        self.launched.extend(job_overrides)
-        returned = JobReturn(overrides=job_overrides[0], status=JobStatus.COMPLETED)
-        returned.return_value = {"val_accuracy": 0.5}
-        if initial_job_idx in self.fails:
-            returned.status, returned.return_value = JobStatus.FAILED, RuntimeError("it broke")
-        return [returned]
+        returns = []
+        for number, overrides in enumerate(job_overrides, start=initial_job_idx):
+            self.launched.append(list(overrides))
+            returned = JobReturn(overrides=overrides, status=JobStatus.COMPLETED)
+            if number in self.fails:
+                returned.status, returned.return_value = JobStatus.FAILED, RuntimeError("it broke")
+            else:
+                returned.return_value = dict.fromkeys(Metrics.__dataclass_fields__, 1) | self.metrics(number)
+                folder = self.output / "sweeps" / "s1" / f"trial-{number:03d}"
+                (folder / "metrics.json").write_text(json.dumps(returned.return_value))
+                (folder / "config.yaml").write_text("{}")
+            returns.append(returned)
+        return returns
 
 
-def points(loader, master, *overrides, params=None):
-    """The points of a grid, without the overrides that all of them share."""
+SETTINGS = {
+    "params": {}, "objectives": {"val_accuracy": "maximize", "size_bytes": "minimize"}, "constraints": {}, "sampler": "tpe",
+    "seed": 0,
+    "n_trials": None, "timeout": None, "n_jobs": 1, "max_failure_rate": 0.5, "patience": None,
+}  # fmt: skip
+
+
+def swept(launcher, loader, master, *overrides, **settings):
     config, given = master(*overrides)
-    launcher = Launcher()
-    _impl.sweep(launcher, loader, config, params or {}, given)
+    return _impl.sweep(launcher, loader, config, _impl.Settings(**{**SETTINGS, **settings}), given)
+
+
+def points(loader, master, launcher, *overrides, **settings):
+    """The points of a sweep, without the overrides that all of them share."""
+    _, given = master(*overrides)
+    swept(launcher, loader, master, *overrides, **settings)
     shared = {*given[:3], *(text for text in launcher.launched[0] if text.startswith(("sweep.name", "hydra.")))}
     return [
         " ".join(text for text in job if text not in shared and not text.startswith("hydra.sweep.subdir"))
@@ -56,8 +84,8 @@ def points(loader, master, *overrides, params=None):
     ]
 
 
-def test_a_grid_is_the_product_each_point_once(loader, master):
-    assert points(loader, master, "prune.sparsity=0.5,0.8,0.5", "quant=ptq,qat") == [
+def test_a_grid_is_the_product_each_point_once(loader, master, launcher):
+    assert points(loader, master, launcher, "prune.sparsity=0.5,0.8,0.5", "quant=ptq,qat") == [
         "prune.sparsity=0.5 quant=ptq",
         "prune.sparsity=0.8 quant=ptq",
         "prune.sparsity=0.5 quant=qat",
@@ -65,8 +93,8 @@ def test_a_grid_is_the_product_each_point_once(loader, master):
     ]
 
 
-def test_an_axis_applies_where_its_key_exists(loader, master):
-    assert sorted(points(loader, master, "quant=none,ptq,qat", "quant.bits=4,8")) == [
+def test_an_axis_applies_where_its_key_exists(loader, master, launcher):
+    assert sorted(points(loader, master, launcher, "quant=none,ptq,qat", "quant.bits=4,8")) == [
         "quant=none", "quant=ptq quant.bits=4", "quant=ptq quant.bits=8", "quant=qat quant.bits=4", "quant=qat quant.bits=8",
     ]  # fmt: skip
 
@@ -87,18 +115,18 @@ def test_an_axis_applies_where_its_key_exists(loader, master):
         ("dataset.limit=null,200", ["dataset.limit=null", "dataset.limit=200"]),
     ],
 )  # fmt: skip
-def test_axes_are_written_in_hydras_grammar(loader, master, override, values):
-    assert points(loader, master, override) == ([override] if values == [""] else values)
+def test_axes_are_written_in_hydras_grammar(loader, master, launcher, override, values):
+    assert points(loader, master, launcher, override) == ([override] if values == [""] else values)
 
 
-def test_a_teacher_can_be_swept(loader, master):
-    found = points(loader, master, "distill=kd", "model@distill.teacher=resnet8,resnet20")
+def test_a_teacher_can_be_swept(loader, master, launcher):
+    found = points(loader, master, launcher, "distill=kd", "model@distill.teacher=resnet8,resnet20")
     assert [text.split()[0] for text in found] == ["model@distill.teacher=resnet8", "model@distill.teacher=resnet20"]
 
 
-def test_the_command_line_wins_over_the_sweepers_params(loader, master):
+def test_the_command_line_wins_over_the_sweepers_params(loader, master, launcher):
     params = {"prune.sparsity": "0.1,0.2", "quant.bits": "4,8"}
-    assert points(loader, master, "prune.sparsity=0.6", params=params) == [
+    assert points(loader, master, launcher, "prune.sparsity=0.6", params=params) == [
         "quant.bits=4 prune.sparsity=0.6",
         "quant.bits=8 prune.sparsity=0.6",
     ]
@@ -108,39 +136,36 @@ def test_the_command_line_wins_over_the_sweepers_params(loader, master):
     ("overrides", "where"),
     [
         (["prune.sparsity=0.5,1.5"], "prune.sparsity"),
-        (["prune.sparsty=0.5,0.8"], "prune.sparsty"),
-        (["quant=none,float16", "quant.bits=4,8"], "quant.bits"),
+        (["prune.sparsty=0.5,0.8"], "prune"),
+        (["quant=none,float16", "quant.bits=4,8"], "quant"),
         (["quant=none,qat", "quant.bits=8,9"], "quant.bits"),
-        (["prune.sparsity=interval(0,1)"], "prune.sparsity"),
+        (["prune.sparsity=interval(0,0.9)"], "hydra.sweeper.n_trials"),
         (["pipeline.order=[distill,prune,quant],[quant,distill]"], "pipeline.order"),
         (["dataset=digits,mnist", "+dataset.path=/nowhere.npz"], "dataset"),
     ],
 )
-def test_a_sweep_is_refused_before_anything_runs(loader, master, overrides, where):
-    config, given = master(*overrides)
-    launcher = Launcher()
-    with pytest.raises(ConfigError) as refused:
-        _impl.sweep(launcher, loader, config, {}, given)
-    assert refused.value.where == where
+def test_a_sweep_is_refused_before_anything_runs(loader, master, launcher, overrides, where):
+    with pytest.raises((ConfigError, ConfigCompositionException)) as refused:
+        swept(launcher, loader, master, *overrides)
+    code, line = build.explain(refused.value)
+    assert code == 2
+    assert line.startswith(f"{where}: expected ")
     assert launcher.launched == []
 
 
-def test_a_failed_trial_does_not_stop_the_others_and_is_told_at_the_end(loader, master, capsys):
-    config, given = master("seed=1,2,3")
-    launcher = Launcher(fails={1})
+def test_a_failed_trial_does_not_stop_the_others_and_is_told_at_the_end(loader, master, launcher, capsys):
+    launcher.fails = {1}
     with pytest.raises(_impl.SweepFailed, match=r"1 of 3 trials failed \(trial-001\)"):
-        _impl.sweep(launcher, loader, config, {}, given)
+        swept(launcher, loader, master, "seed=1,2,3")
     assert len(launcher.launched) == 3
     told = capsys.readouterr().err
     assert "trial 2 of 3: seed=2" in told
-    assert "failed: RuntimeError: it broke" in told
+    assert "trial 2 failed: RuntimeError: it broke" in told
     assert "2 of 3 trials" in told
 
 
-def test_every_trial_knows_its_folder_and_its_sweep(loader, master):
-    config, given = master("seed=1,2")
-    launcher = Launcher()
-    _impl.sweep(launcher, loader, config, {}, given)
+def test_every_trial_knows_its_folder_and_its_sweep(loader, master, launcher):
+    swept(launcher, loader, master, "seed=1,2")
     for number, job in enumerate(launcher.launched):
         assert f"hydra.sweep.subdir=trial-00{number}" in job
         assert "sweep.name=s1" in job

@@ -110,6 +110,12 @@ def test_compression_is_against_the_float_file_of_where_one_started(first, store
     taught, _ = ran(replace(PLAN, distill=KD), store)
     teacher, _ = ran(replace(PLAN, model=KD.teacher, prune=prune.NoPruning(), quant=quant.Float32()), store)
     assert taught.metrics.compression == len(teacher.content) / len(taught.content)
+    start, student = (taught.baselines[name] for name in ("start", "student"))
+    assert (start["name"], start["size_bytes"], start["test_accuracy"]) == (
+        "teacher", len(teacher.content), teacher.metrics.test_accuracy,
+    )  # fmt: skip
+    assert (student["name"], student["size_bytes"]) == ("distill", len(plain.content))
+    assert plain.baselines["start"] == plain.baselines["student"]
 
 
 def test_a_teacher_is_trained_once_and_is_what_training_it_alone_gives(store):
@@ -168,13 +174,14 @@ def job(folder: Path, store: Path, tracker: track.Tracker, plan: Plan = PLAN) ->
 
 def test_a_trial_leaves_its_files_and_its_record(first, store, tmp_path, monkeypatch):
     monkeypatch.setattr(Recorder, "records", records := [])
-    metrics = trial.execute(job(tmp_path / "trial-000", store, Recorder()), Silent())
+    metrics, run_id = trial.execute(job(tmp_path / "trial-000", store, Recorder()), Silent())
     assert {path.name for path in (tmp_path / "trial-000").iterdir()} == {
-        "config.yaml", "log", "metrics.json", "model.tflite", "overrides",
+        "baselines.json", "config.yaml", "log", "metrics.json", "model.tflite", "overrides",
     }  # fmt: skip
     assert (tmp_path / "trial-000" / "model.tflite").read_bytes() == first.content
     assert json.loads((tmp_path / "trial-000" / "metrics.json").read_text()) == metrics.as_dict()
     assert (tmp_path / "trial-000" / "overrides").read_text() == "a=1\n"
+    assert run_id is None
     [record] = records
     assert (record.error, record.metrics, record.swept) == (None, metrics.as_dict(), {"a": "1"})
     assert record.tags["data_hash"] == first.data.content_hash

@@ -1,29 +1,37 @@
-"""The grid: its axes, its points, the check of them all, and their launch one after another.
+"""The sweep itself: refuse what cannot work, run what is proposed, keep what comes of it, and report.
 
-Every axis is finite here. An axis applies to a point only where its key exists in that point's configuration, so
-`quant=none,ptq,qat quant.bits=4,8` has five points. All points are checked before the first one runs.
+The records that it leaves (`sweep.json`, a `trial.json` a trial) are what `sweep.report` and `sweep.best` read.
 """
 
 from __future__ import annotations
 
-import itertools
+import json
+import math
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
 
+import numpy as np
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from sweep import build, track
-from sweep.records import ConfigError
+from hydra_plugins.pareto_sweeper._space import Space
+from hydra_plugins.pareto_sweeper._study import Constraint, Proposal, Study
+from sweep import build, pareto, report, track
+from sweep.records import ConfigError, Metrics, TrialRecord, require_choice, require_integer, require_number
 
-_MISSING = object()
+# What a search may see: not the test split.
+_BLIND = ("test_accuracy", "efficiency")
+_METRICS = tuple(name for name in Metrics.__dataclass_fields__ if name not in _BLIND)
+# Fewer ended trials than this say nothing about a rate.
+_TRIALS_FOR_A_RATE = 5
 
 
 class SweepFailed(RuntimeError):
@@ -31,124 +39,406 @@ class SweepFailed(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Axis:
-    """One override key and the override texts that it takes in turn."""
+class Settings:
+    """The sweeper's keys (see `ParetoSweeperConfig`).
 
-    key: str
-    overrides: tuple[str, ...]
+    Raises:
+        ConfigError: for a value that is none of theirs.
+    """
+
+    params: Mapping[str, Any]
+    objectives: Mapping[str, str]
+    constraints: Mapping[str, Any]
+    sampler: str
+    seed: int
+    n_trials: int | None
+    timeout: float | None
+    n_jobs: int
+    max_failure_rate: float
+    patience: int | None
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.objectives) <= 4:
+            raise ConfigError("hydra.sweeper.objectives", "one to four metrics", str(dict(self.objectives)))
+        for metric, direction in self.objectives.items():
+            require_choice("hydra.sweeper.objectives", metric, _METRICS)
+            require_choice(f"hydra.sweeper.objectives.{metric}", direction, ("maximize", "minimize"))
+        for metric in self.constraints:
+            require_choice("hydra.sweeper.constraints", metric, _METRICS)
+        require_integer("hydra.sweeper.seed", self.seed, 0, 2**31 - 1)
+        require_integer("hydra.sweeper.n_jobs", self.n_jobs, 1, 1024)
+        require_number("hydra.sweeper.max_failure_rate", self.max_failure_rate, 0, 1)
+        for name, least in (("n_trials", 1), ("patience", 1)):
+            if (value := getattr(self, name)) is not None:
+                require_integer(f"hydra.sweeper.{name}", value, least)
+        if self.timeout is not None:
+            require_number("hydra.sweeper.timeout", self.timeout, 0, open_low=True)
+
+    @property
+    def bounds(self) -> tuple[Constraint, ...]:
+        """The constraints, parsed."""
+        return tuple(Constraint.parse(metric, text) for metric, text in self.constraints.items())
+
+
+class Pool(Protocol):
+    """What runs jobs: the default launcher's processes, or another launcher in batches."""
+
+    @property
+    def free(self) -> int:
+        """How many jobs can be submitted now."""
+
+    @property
+    def busy(self) -> int:
+        """How many are under way."""
+
+    def submit(self, number: int, overrides: Sequence[str]) -> None:
+        """Start a job."""
+
+    def wait(self) -> Mapping[int, JobReturn]:
+        """Wait until at least one job ended; job number to what came of it."""
+
+
+class _Batches:
+    """Another launcher as a pool: what was submitted goes out as one batch, which blocks."""
+
+    def __init__(self, launcher: Launcher, size: int) -> None:
+        self._launcher, self._size = launcher, size
+        self._batch: dict[int, list[str]] = {}
+
+    @property
+    def free(self) -> int:
+        return self._size - len(self._batch)
+
+    @property
+    def busy(self) -> int:
+        return len(self._batch)
+
+    def submit(self, number: int, overrides: Sequence[str]) -> None:
+        self._batch[number] = list(overrides)
+
+    def wait(self) -> Mapping[int, JobReturn]:
+        batch, self._batch = self._batch, {}
+        ended = self._launcher.launch(list(batch.values()), initial_job_idx=min(batch))
+        return dict(zip(batch, ended, strict=True))
 
 
 def sweep(
-    launcher: Launcher, loader: ConfigLoader, config: DictConfig, params: Mapping[str, Any], arguments: Sequence[str]
+    launcher: Launcher, loader: ConfigLoader, config: DictConfig, settings: Settings, arguments: Sequence[str]
 ) -> list[JobReturn]:
-    """Run every point of the grid once.
+    """Run the sweep, or what of it is still missing.
 
     Args:
         launcher: runs the trials.
         loader: composes their configurations.
         config: the parent's configuration.
-        params: override key to values in Hydra's sweep grammar, out of `hydra.sweeper.params`.
+        settings: the sweeper's keys.
         arguments: the command line's overrides.
 
     Returns:
-        One JobReturn a point, in the grid's order.
+        One JobReturn for each trial that this call ran, in the order in which they ended.
 
     Raises:
-        ConfigError: before anything runs, for an axis or a point that cannot work.
+        ConfigError: before anything runs, for settings, an axis or a point that cannot work; for a sweep of the same name over
+            another space or with other objectives.
         SweepFailed: after everything ran, when a trial failed.
     """
-    axes, fixed = parse(loader, params, arguments)
-    points = [list(point) for point in _points(loader, config, axes, fixed)]
-    name, tracker = build.sweep_name(config), build.tracker(config)
-    build.output(config)
+    space = Space.parse(loader, config, settings.params, arguments)
+    if not space.finite and settings.n_trials is None and settings.timeout is None:
+        endless = next(axis for axis in space.axes if axis.interval)
+        raise ConfigError("hydra.sweeper.n_trials", f"a number of trials, since {endless.key} is an interval", "null")
+    bounds = settings.bounds
+    space.check()
+    folder = build.output(config) / "sweeps" / build.sweep_name(config)
+    tracker = build.tracker(config)
     build.prepare(tracker)
-    swept = {axis.key: ",".join(text.partition("=")[2] for text in axis.overrides) for axis in axes}
-    parent = tracker.open_sweep(name, swept, {}, f"{len(points)} trials.")
-    returns: list[JobReturn] = []
-    began = time.monotonic()
-    status: track.Status = "KILLED"
-    try:
-        for number, point in enumerate(points):
-            _say(f"trial {number + 1} of {len(points)}: {' '.join(point) or 'the defaults'}")
-            own = [f"sweep.name={name}", f"hydra.sweep.subdir=trial-{number:03d}"]
-            if parent is not None:
-                own.append(f"tracking.parent_run_id={parent}")
-            returns.extend(launcher.launch([[*point, *own]], initial_job_idx=number))
-            if returns[-1].status is not JobStatus.COMPLETED:
-                # `return_value` would print a line of Hydra's own and raise.
-                _say(f"  failed: {build.explain(returns[-1]._return_value)[1]}")
-            left = (time.monotonic() - began) / (number + 1) * (len(points) - number - 1)
-            _say(f"  {number + 1} done, {len(points) - number - 1} to go" + (f", about {_clock(left)} left" if left else ""))
-        status = "FAILED" if any(job.status is not JobStatus.COMPLETED for job in returns) else "FINISHED"
-    finally:
-        done = sum(job.status is JobStatus.COMPLETED for job in returns)
-        counts = {"trials": len(points), "trials_complete": done, "trials_failed": len(returns) - done}
+    records = _Records.open(folder, space, settings, arguments)
+    with records.lock():
+        study = Study(
+            folder,
+            space,
+            objectives=settings.objectives,
+            constraints=bounds,
+            sampler=settings.sampler,
+            seed=settings.seed,
+            total=settings.n_trials if settings.n_trials is not None or space.finite else sys.maxsize,
+        )
+        parent = tracker.open_sweep(
+            folder.name, space.text, {"mlflow.source.name": "sweep"}, f"{study.total:.0f} trials.", resume=records.parent_run_id
+        )
+        records.begin(parent)
+        pool = launcher.pool() if hasattr(launcher, "pool") else nullcontext(_Batches(launcher, settings.n_jobs))
+        return _Sweep(space, settings, study, records, tracker, parent, pool).run()
+
+
+@dataclass(eq=False)
+class _Sweep:
+    """One start of a sweep, from its first proposal to its report."""
+
+    space: Space
+    settings: Settings
+    study: Study
+    records: _Records
+    tracker: track.Tracker
+    parent: str | None
+    pool: AbstractContextManager[Pool]
+
+    def __post_init__(self) -> None:
+        self._under_way: dict[int, tuple[Proposal, float]] = {}
+        self._ended: list[JobReturn] = []
+        self._failed: list[int] = []
+        self._began = time.time()
+        self._before = self.study.begun
+
+    def run(self) -> list[JobReturn]:
+        status: track.Status = "KILLED"
+        reason = ""
         try:
-            told = f"{done} of {len(points)} trials."
-            tracker.close_sweep(parent, status=status, metrics=counts, artifacts=[], description=told)
+            with self.pool as pool:
+                reason = self._loop(pool)
+            status = "FAILED" if self._failed else "FINISHED"
+        finally:
+            self._close(status)
+        if reason:
+            _say(reason)
+        ended, failed = len(self._ended), len(self._failed)
+        _say(f"{ended - failed} of {ended} trials in {_clock(time.time() - self._began)}: {self.records.folder}")
+        if failed:
+            which = ", ".join(f"trial-{number:03d}" for number in sorted(self._failed))
+            raise SweepFailed(f"{failed} of {ended} trials failed ({which}); each holds an error.txt and a log")
+        return self._ended
+
+    def _loop(self, pool: Pool) -> str:
+        """Propose and run until there is nothing left or reason to stop; returns that reason."""
+        stopped = ""
+        while True:
+            while pool.free and not stopped:
+                stopped = self._reason_to_stop()
+                if stopped or (proposal := self.study.ask()) is None:
+                    break
+                self._submit(pool, proposal)
+            if not pool.busy:
+                return stopped or self._exhausted()
+            for number, returned in pool.wait().items():
+                self._take(number, returned)
+
+    def _submit(self, pool: Pool, proposal: Proposal) -> None:
+        _say(f"trial {proposal.number + 1} of {self._total}: {' '.join(proposal.point) or 'the defaults'}")
+        self._under_way[proposal.number] = proposal, time.time()
+        self.records.trial(proposal, "RUNNING", self.space)
+        own = [f"sweep.name={self.records.folder.name}", f"hydra.sweep.subdir=trial-{proposal.number:03d}"]
+        if self.parent is not None:
+            own.append(f"tracking.parent_run_id={self.parent}")
+        pool.submit(proposal.number, [*proposal.point, *self.space.fixed, *own])
+
+    def _take(self, number: int, returned: JobReturn) -> None:
+        """Tell the study and the records what came of a trial."""
+        proposal, began = self._under_way.pop(number)
+        seconds = time.time() - began
+        self._ended.append(returned)
+        value = returned._return_value  # the property would print a line of Hydra's own and raise
+        if returned.status is JobStatus.COMPLETED and isinstance(value, Mapping):
+            lost = [name for name in self.settings.objectives if not math.isfinite(float(value[name]))]
+            error = f"not a finite number: {', '.join(lost)}" if lost else None
+        else:
+            error = build.explain(value if isinstance(value, BaseException) else RuntimeError(str(value)))[1]
+        if error is None:
+            self.study.tell(proposal, value)
+            self.records.trial(proposal, "COMPLETE", self.space, seconds=seconds, run_id=value.get("run_id"))
+        else:
+            self._failed.append(number)
+            self.study.fail(proposal, error)
+            self.records.trial(proposal, "FAIL", self.space, seconds=seconds, error=error)
+            self._log_the_lost(proposal, began, error)
+            _say(f"trial {number + 1} failed: {error}")
+        _say(f"  {self._progress()}")
+
+    def _log_the_lost(self, proposal: Proposal, began: float, error: str) -> None:
+        """Log a trial that took its process down with it, and so could not log itself."""
+        folder = self.records.folder / f"trial-{proposal.number:03d}"
+        if (folder / "error.txt").exists():
+            return
+        (folder / "error.txt").write_text(error + "\n")
+        swept = dict(text.split("=", 1) for text in proposal.point)
+        tracker = build.tracker(self.space.compose([*proposal.point, *_child_of(self.parent)]))
+        record = TrialRecord(folder.name, folder, swept, swept, {}, {}, {}, error, began, time.time())
+        try:
+            tracker.log_trial(record)
+        except track.TrackingError as lost:
+            _say(f"warning: could not log {folder.name} to MLflow: {lost}")
+
+    def _reason_to_stop(self) -> str:
+        settings = self.settings
+        if settings.timeout is not None and time.time() - self._began > settings.timeout:
+            return f"stopped after the timeout of {settings.timeout:g} s"
+        if len(self._ended) >= _TRIALS_FOR_A_RATE and len(self._failed) / len(self._ended) > settings.max_failure_rate:
+            return f"stopped: {len(self._failed)} of {len(self._ended)} trials failed, more than max_failure_rate allows"
+        if settings.patience is not None and self._stalled(settings.patience):
+            return f"stopped: the hypervolume has not grown over {settings.patience} trials"
+        return ""
+
+    def _stalled(self, patience: int) -> bool:
+        columns: dict[str, list[float]] = {name: [] for name in self.settings.objectives}
+        for returned in self._ended:
+            value = returned._return_value
+            for name, column in columns.items():
+                column.append(float(value[name]) if isinstance(value, Mapping) else math.nan)
+        if len(self._ended) <= patience:
+            return False
+        points = pareto.oriented(columns, self.settings.objectives)
+        grown = pareto.running_hypervolume(points, pareto.reference_point(points))
+        return bool(np.isclose(grown[-1], grown[-1 - patience], rtol=1e-9))
+
+    def _exhausted(self) -> str:
+        if len(self._ended) == 0:
+            return f"nothing left to run: {self._before} of {self._total} trials are there already"
+        asked = self.settings.n_trials
+        return f"every one of the {self.study.begun} points has been tried" if asked and self.study.begun < asked else ""
+
+    def _progress(self) -> str:
+        """What is done, what remains, and for how long about."""
+        done = len(self._ended)
+        if self.study.total == sys.maxsize:
+            return f"{done} done"
+        left = int(self.study.total) - self._before - done
+        seconds = (time.time() - self._began) / done * left
+        return f"{done} done, {left} to go" + (f", about {_clock(seconds)} left" if left else "")
+
+    @property
+    def _total(self) -> str:
+        return "many" if self.study.total == sys.maxsize else f"{self.study.total:.0f}"
+
+    def _close(self, status: track.Status) -> None:
+        """Write the records and the report, and end the parent run, whatever happened."""
+        self.records.end(status, self.study.importances())
+        written = report.write(self.records.folder)
+        done = len(self._ended) - len(self._failed)
+        counts = {"trials": len(self._ended), "trials_complete": done, "trials_failed": len(self._failed)}
+        try:
+            self.tracker.close_sweep(
+                self.parent, status=status, metrics=counts, artifacts=written.paths, description=f"{done} trials complete."
+            )
         except track.TrackingError as error:
             _say(f"warning: could not close the sweep's run in MLflow: {error}")
-    _say(f"{done} of {len(points)} trials in {_clock(time.monotonic() - began)}: {build.output(config)}/sweeps/{name}")
-    if failed := [number for number, job in enumerate(returns) if job.status is not JobStatus.COMPLETED]:
-        where = ", ".join(f"trial-{number:03d}" for number in failed)
-        raise SweepFailed(f"{len(failed)} of {len(points)} trials failed ({where}); each holds an error.txt and a log")
-    return returns
 
 
-def parse(loader: ConfigLoader, params: Mapping[str, Any], arguments: Sequence[str]) -> tuple[list[Axis], list[str]]:
-    """The axes, and the overrides that hold for every point.
+@dataclass(eq=False)
+class _Records:
+    """The files of a sweep that are neither Optuna's nor a trial's own."""
 
-    Raises:
-        ConfigError: for an axis without a finite list of values.
-    """
-    parser = OverridesParser.create(config_loader=loader)
-    given = list(parser.parse_overrides(list(arguments)))
-    keys = {override.get_key_element() for override in given}
-    defaults = parser.parse_overrides([f"{key}={value}" for key, value in params.items()])
-    axes, fixed = [], []
-    for override in [*(one for one in defaults if one.get_key_element() not in keys), *given]:
-        if not override.is_sweep_override():
-            fixed.append(str(override.input_line))
-        elif override.is_discrete_sweep():
-            axes.append(Axis(override.get_key_element(), tuple(dict.fromkeys(_texts(override)))))
-        else:
-            finite = "a finite axis: a,b,c or range(…) or glob(…)"
-            raise ConfigError(override.get_key_element(), finite, str(override.input_line))
-    return axes, fixed
+    folder: Path
+    content: dict[str, Any]
+    parent_run_id: str | None = None
+    _fixed: dict[str, str] = field(default_factory=dict)
+
+    @staticmethod
+    def open(folder: Path, space: Space, settings: Settings, arguments: Sequence[str]) -> _Records:
+        """The records in `folder`, new or of an earlier start.
+
+        Raises:
+            ConfigError: when the earlier start had another space or other objectives.
+        """
+        fixed = dict(text.split("=", 1) for text in space.fixed if "=" in text)
+        content: dict[str, Any] = {
+            "name": folder.name,
+            "command": shlex.join(["python", "-m", "sweep.main", "-m", *arguments, *_given_to_hydra(space.config)]),
+            "axes": space.text,
+            "fixed": {key: text for key, text in fixed.items() if key not in ("sweep.name", "output")},
+            "objectives": dict(settings.objectives),
+            "constraints": {metric: str(text) for metric, text in settings.constraints.items()},
+            "sampler": settings.sampler if settings.n_trials is not None or not space.finite else None,
+            "n_trials": settings.n_trials,
+            "seed": settings.seed,
+            "started": time.time(),
+            "ended": None,
+            "importances": {},
+            "status": "RUNNING",
+            "parent_run_id": None,
+        }
+        records = _Records(folder, content, None, fixed)
+        if (folder / "sweep.json").exists():
+            earlier = json.loads((folder / "sweep.json").read_text())
+            for name in ("axes", "fixed", "objectives", "constraints"):
+                if earlier[name] != content[name]:
+                    changed = _difference(earlier[name], content[name])
+                    expected = f"a new name, or the {name} that this sweep began with"
+                    raise ConfigError("sweep.name", expected, f"{folder.name} ({changed})")
+            content["started"] = earlier["started"]
+            records.parent_run_id = earlier.get("parent_run_id")
+        return records
+
+    def lock(self) -> AbstractContextManager[Any]:
+        """Held while the sweep runs.
+
+        Raises:
+            ConfigError: when another process holds it.
+        """
+        from filelock import FileLock, Timeout
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".lock")
+        try:
+            return lock.acquire(timeout=0)
+        except Timeout:
+            raise ConfigError("sweep.name", "a sweep that is not running already", self.folder.name) from None
+
+    def begin(self, parent_run_id: str | None) -> None:
+        """The sweep starts."""
+        self.content["parent_run_id"] = parent_run_id
+        self._save()
+
+    def end(self, status: str, importances: Mapping[str, Any]) -> None:
+        """The sweep ends."""
+        self.content.update(status=status, ended=time.time(), importances=importances)
+        self._save()
+
+    def trial(
+        self,
+        proposal: Proposal,
+        state: str,
+        space: Space,
+        *,
+        seconds: float | None = None,
+        error: str | None = None,
+        run_id: str | None = None,
+    ) -> None:
+        """Write what is known of a trial."""
+        folder = self.folder / f"trial-{proposal.number:03d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        content = {
+            "number": proposal.number,
+            "state": state,
+            "overrides": dict(text.split("=", 1) for text in proposal.point),
+            "fixed": self.content["fixed"],
+            "seconds": seconds,
+            "error": error,
+            "run_id": run_id,
+        }
+        _write_json(folder / "trial.json", content)
+
+    def _save(self) -> None:
+        _write_json(self.folder / "sweep.json", self.content)
 
 
-def _texts(override: Override) -> list[str]:
-    """The override texts that a sweep stands for."""
-    key = override.get_key_element()
-    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+def _difference(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What differs, old and new."""
+    keys = [key for key in {**earlier, **now} if earlier.get(key) != now.get(key)]
+    return ", ".join(f"{key}={earlier.get(key, 'absent')} then, {key}={now.get(key, 'absent')} now" for key in keys)
 
 
-def _points(loader: ConfigLoader, config: DictConfig, axes: Sequence[Axis], fixed: Sequence[str]) -> list[tuple[str, ...]]:
-    """Every distinct point that the grid has, each checked.
+def _given_to_hydra(config: DictConfig) -> list[str]:
+    """The command line's overrides of Hydra's own keys, the sweeper's among them."""
+    return [text for text in config.hydra.overrides.hydra if not text.startswith("hydra.mode=")]
 
-    Raises:
-        ConfigError: for a key that exists for no choice of the groups, and for whatever a point's own run would refuse.
-    """
-    groups = [axis for axis in axes if loader.get_group_options(axis.key.partition("@")[0])]
-    values = [axis for axis in axes if axis not in groups]
-    applied: set[str] = set()
-    points: dict[tuple[str, ...], None] = {}
-    for choice in itertools.product(*(axis.overrides for axis in groups)):
-        composed = loader.load_sweep_config(config, [*choice, *fixed])
-        here = [
-            axis
-            for axis in values
-            if axis.key.startswith("+") or OmegaConf.select(composed, axis.key, default=_MISSING) is not _MISSING
-        ]
-        applied.update(axis.key for axis in here)
-        for combination in itertools.product(*(axis.overrides for axis in here)):
-            chosen = {text.partition("=")[0]: text for text in (*choice, *combination)}
-            points[(*(chosen[axis.key] for axis in axes if axis.key in chosen), *fixed)] = None
-    if nowhere := [axis.key for axis in values if axis.key not in applied]:
-        raise ConfigError(nowhere[0], "a key that exists for at least one choice of the sweep", "a key that exists for none")
-    for point in points:
-        build.plan(loader.load_sweep_config(config, list(point))).check()
-    return list(points)
+
+def _child_of(parent: str | None) -> list[str]:
+    return [] if parent is None else [f"tracking.parent_run_id={parent}"]
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write aside and rename, so that a reader, or a kill, finds all of it or nothing."""
+    aside = path.with_name(f".{path.name}.aside")
+    aside.write_text(json.dumps(content, indent=2) + "\n")
+    aside.replace(path)
 
 
 def _say(line: str) -> None:

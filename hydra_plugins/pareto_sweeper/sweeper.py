@@ -15,21 +15,39 @@ class ParetoSweeperConfig:
     """Keys of the sweeper.
 
     Attributes:
+        objectives: metric to `maximize` or `minimize`, one to four; the front is theirs. The test split cannot be one.
+        constraints: metric to a bound (`<=50000`, `>=0.97`) that a trial must keep to count for the front.
         params: axes in Hydra's sweep grammar, override key to values; the command line's come on top and win.
+        sampler: `tpe`, `nsga2`, `nsga3`, `qmc` or `random`: who proposes the points of a search.
+        seed: of the sampler.
+        n_trials: how many trials a search has in all; null makes finite axes an exact grid.
+        timeout: seconds after which no further trial starts; null for no limit.
+        n_jobs: trials side by side, with one launcher's processes each.
+        max_failure_rate: the fraction of failed trials, of at least five, above which the sweep stops.
+        patience: trials without growth of the hypervolume after which the sweep stops; null for none.
     """
 
     _target_: str = "hydra_plugins.pareto_sweeper.sweeper.ParetoSweeper"
+    objectives: dict[str, str] = field(default_factory=lambda: {"val_accuracy": "maximize", "size_bytes": "minimize"})
+    constraints: dict[str, Any] = field(default_factory=dict)
     params: dict[str, Any] = field(default_factory=dict)
+    sampler: str = "tpe"
+    seed: int = 0
+    n_trials: int | None = None
+    timeout: float | None = None
+    n_jobs: int = 1
+    max_failure_rate: float = 0.5
+    patience: int | None = None
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="pareto", node=ParetoSweeperConfig, provider="pareto_sweeper")
 
 
 class ParetoSweeper(Sweeper):
-    """Runs every point of an exact grid once, through whichever launcher is configured."""
+    """An exact grid where all axes are finite and no number of trials is given, an Optuna search otherwise."""
 
-    def __init__(self, params: DictConfig) -> None:
-        self._params = params
+    def __init__(self, **settings: Any) -> None:
+        self._settings = settings
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what `sweep` needs."""
@@ -42,4 +60,6 @@ class ParetoSweeper(Sweeper):
         """Sweep over the axes in `arguments` and in `hydra.sweeper.params`."""
         from hydra_plugins.pareto_sweeper import _impl
 
-        return _impl.sweep(self._launcher, self._context.config_loader, self._config, dict(self._params), arguments)
+        return _impl.sweep(
+            self._launcher, self._context.config_loader, self._config, _impl.Settings(**self._settings), arguments
+        )

@@ -1,0 +1,306 @@
+"""The Optuna study of a sweep: what to try next, what is known already, and what a killed sweep left behind.
+
+A grid and a search go the same way: a grid's points are put in the queue in their order. The study is a journal file, so a
+kill at any moment loses nothing that was told.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hydra_plugins.pareto_sweeper._space import Axis, Point, Space, number_text
+from sweep.records import ConfigError, require_choice
+
+if TYPE_CHECKING:
+    import optuna
+
+_log = logging.getLogger(__name__)
+
+# How often a sampler may propose what is known before an unknown point is drawn at random instead.
+_REPEATS = 20
+_RELATIONS: Mapping[str, Callable[[float, float], float]] = {
+    "<=": lambda value, bound: value - bound,
+    ">=": lambda value, bound: bound - value,
+}
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A bound on a metric: `<=50000` or `>=0.97`."""
+
+    metric: str
+    relation: str
+    bound: float
+
+    @staticmethod
+    def parse(metric: str, text: object) -> Constraint:
+        """The constraint that `text` writes.
+
+        Raises:
+            ConfigError: for another form.
+        """
+        written = str(text).replace(" ", "")
+        relation = next((sign for sign in _RELATIONS if written.startswith(sign)), "")
+        try:
+            bound = float(written.removeprefix(relation))
+        except ValueError:
+            bound = math.nan
+        if not relation or not math.isfinite(bound):
+            raise ConfigError(f"hydra.sweeper.constraints.{metric}", "a bound like <=50000 or >=0.97", str(text))
+        return Constraint(metric, relation, bound)
+
+    def violation(self, metrics: Mapping[str, float]) -> float:
+        """By how much the metrics break it; at most 0 when they keep it."""
+        return _RELATIONS[self.relation](float(metrics[self.metric]), self.bound)
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """A point to run.
+
+    Attributes:
+        number: of the trial in the sweep, from 0; names its folder.
+        point: its overrides.
+        trial: Optuna's trial.
+    """
+
+    number: int
+    point: Point
+    trial: optuna.Trial
+
+
+class Study:
+    """The study in `folder / "study.journal"`.
+
+    Args:
+        folder: the sweep's folder; it exists.
+        space: what varies.
+        objectives: metric to `maximize` or `minimize`.
+        constraints: bounds that a trial has to keep to count for the front.
+        sampler: `tpe`, `nsga2`, `nsga3`, `qmc` or `random`.
+        seed: of the sampler.
+        total: how many trials there are to be in all; None for every point of a finite space.
+
+    Raises:
+        ConfigError: for an unknown sampler.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        space: Space,
+        *,
+        objectives: Mapping[str, str],
+        constraints: tuple[Constraint, ...],
+        sampler: str,
+        seed: int,
+        total: int | None,
+    ) -> None:
+        import optuna
+        from optuna.storages.journal import JournalFileBackend, JournalStorage
+        from optuna.study import StudyDirection
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        require_choice("hydra.sweeper.sampler", sampler, tuple(_SAMPLERS))
+        self._space, self._objectives, self._constraints = space, dict(objectives), constraints
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            made = _SAMPLERS[sampler](seed)
+        self._study = optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(folder / "study.journal"))),
+            study_name="sweep",
+            directions=[StudyDirection[direction.upper()] for direction in objectives.values()],
+            sampler=made,
+            load_if_exists=True,
+        )
+        self._random = np.random.default_rng(seed)
+        self.total = min(total if total is not None else math.inf, space.size)
+        self._queue = iter(space.points() if total is None else ())
+        self._interrupted = self._bury_the_dead()
+        numbered = [trial for trial in self._study.trials if "number" in trial.user_attrs]
+        self._next = 1 + max((trial.user_attrs["number"] for trial in numbered), default=-1)
+        self._known = {tuple(trial.user_attrs["point"]) for trial in numbered if "killed" not in trial.user_attrs}
+
+    @property
+    def begun(self) -> int:
+        """How many points have been proposed, those of earlier starts included."""
+        return len(self._known)
+
+    def ask(self) -> Proposal | None:
+        """The next point that is neither known nor under way; None when there is none left.
+
+        What a killed sweep had under way comes first, under its old number.
+        """
+        if self._interrupted:
+            return self._propose(*self._interrupted.pop(0))
+        if self.begun >= self.total:
+            return None
+        for point in self._queue:
+            if point not in self._known:
+                return self._propose(self._next, point)
+        for _ in range(_REPEATS):
+            trial = self._study.ask()
+            point = self._suggest(trial)
+            if point not in self._known:
+                return self._begin(self._next, point, trial)
+            self._end(trial, "FAIL", "a repeat")
+        unknown = self._unknown()
+        return None if unknown is None else self._propose(self._next, unknown)
+
+    def tell(self, proposal: Proposal, metrics: Mapping[str, float]) -> None:
+        """A trial is complete; its objectives are finite."""
+        from optuna.trial import TrialState
+
+        for constraint in self._constraints:
+            proposal.trial.set_constraint(constraint.metric, constraint.violation(metrics))
+        values = [float(metrics[name]) for name in self._objectives]
+        self._study.tell(proposal.trial, values, TrialState.COMPLETE)
+
+    def fail(self, proposal: Proposal, reason: str) -> None:
+        """A trial failed."""
+        self._end(proposal.trial, "FAIL", reason)
+
+    def prune(self, proposal: Proposal, reason: str) -> None:
+        """A trial was stopped because it was hopeless."""
+        self._end(proposal.trial, "PRUNED", reason)
+
+    def importances(self) -> dict[str, dict[str, float]]:
+        """Objective to axis to importance in [0, 1] (Optuna's default evaluator); empty where it cannot be told."""
+        import optuna
+
+        found = {}
+        for position, (name, direction) in enumerate(self._objectives.items()):
+            sign = -1.0 if direction == "maximize" else 1.0  # the evaluator asks what makes its target low
+
+            def target(trial: optuna.trial.FrozenTrial, position: int = position, sign: float = sign) -> float:
+                return sign * float(trial.values[position])
+
+            try:
+                with warnings.catch_warnings():
+                    # About the direction, which the sign takes care of, and about how little a few trials tell.
+                    warnings.simplefilter("ignore", UserWarning)
+                    told = optuna.importance.get_param_importances(self._study, target=target)
+            except (ValueError, RuntimeError):  # too few trials, or no axis that all of them share
+                continue
+            found[name] = {axis: float(value) for axis, value in told.items()}
+        return found
+
+    def _propose(self, number: int, point: Point) -> Proposal:
+        """Have Optuna take a point that is not of its own choice."""
+        chosen = dict(text.split("=", 1) for text in point)
+        self._study.enqueue_trial(
+            {axis.key: _encoded(axis, chosen[axis.key]) for axis in self._space.axes if axis.key in chosen}
+        )
+        trial = self._study.ask()
+        return self._begin(number, self._suggest(trial), trial)
+
+    def _begin(self, number: int, point: Point, trial: optuna.Trial) -> Proposal:
+        trial.set_user_attr("number", number)
+        trial.set_user_attr("point", list(point))
+        self._known.add(point)
+        self._next = max(self._next, number + 1)
+        return Proposal(number, point, trial)
+
+    def _suggest(self, trial: optuna.Trial) -> Point:
+        """Let the sampler choose: the groups first, then the axes that apply under them."""
+        choices = [f"{axis.key}={_suggested(trial, axis)}" for axis in self._space.groups]
+        values = [f"{axis.key}={_suggested(trial, axis)}" for axis in self._space.applying(choices)]
+        return self._space.ordered([*choices, *values])
+
+    def _unknown(self) -> Point | None:
+        """A point that is not known, drawn evenly; None when none can be found."""
+        if self._space.finite:
+            left = [point for point in self._space.points() if point not in self._known]
+            return left[self._random.integers(len(left))] if left else None
+        for _ in range(50 * _REPEATS):
+            choices = [f"{axis.key}={self._random.choice(axis.values)}" for axis in self._space.groups]
+            values = [f"{axis.key}={self._drawn(axis)}" for axis in self._space.applying(choices)]
+            if (point := self._space.ordered([*choices, *values])) not in self._known:
+                return point
+        return None
+
+    def _drawn(self, axis: Axis) -> str:
+        if axis.interval is None:
+            return str(self._random.choice(axis.values))
+        number = self._random.uniform(axis.interval.low, axis.interval.high + axis.interval.integer)
+        return number_text(math.floor(number) if axis.interval.integer else number, axis.interval)
+
+    def _end(self, trial: optuna.Trial, state: str, reason: str) -> None:
+        from optuna.trial import TrialState
+
+        trial.set_user_attr("reason", reason)
+        self._study.tell(trial, state=TrialState[state])
+
+    def _bury_the_dead(self) -> list[tuple[int, Point]]:
+        """End what a killed sweep left running; returns what of it has to run again, by number."""
+        from optuna.trial import TrialState
+
+        again = []
+        for trial in self._study.get_trials(states=(TrialState.RUNNING, TrialState.WAITING)):
+            alive = self._study.ask() if trial.state is TrialState.WAITING else None
+            number = trial.number if alive is None else alive.number
+            storage = self._study._storage
+            storage.set_trial_user_attr(trial._trial_id, "killed", True)
+            self._study.tell(number, state=TrialState.FAIL)
+            if "number" in trial.user_attrs:
+                again.append((int(trial.user_attrs["number"]), tuple(trial.user_attrs["point"])))
+        return sorted(again)
+
+
+def _suggested(trial: optuna.Trial, axis: Axis) -> str:
+    """The text of the value that the sampler chooses."""
+    if (interval := axis.interval) is not None:
+        if interval.integer:
+            return number_text(trial.suggest_int(axis.key, int(interval.low), int(interval.high), log=interval.log), interval)
+        return number_text(trial.suggest_float(axis.key, interval.low, interval.high, log=interval.log), interval)
+    if axis.ordered:
+        return axis.values[trial.suggest_int(axis.key, 0, len(axis.values) - 1)]
+    return str(trial.suggest_categorical(axis.key, axis.values))
+
+
+def _encoded(axis: Axis, text: str) -> Any:
+    """The value that `_suggested` turns into `text`."""
+    if axis.interval is not None:
+        return int(text) if axis.interval.integer else float(text)
+    return axis.values.index(text) if axis.ordered else text
+
+
+def _tpe(seed: int) -> Any:
+    from optuna.samplers import TPESampler
+
+    return TPESampler(seed=seed)
+
+
+def _nsga2(seed: int) -> Any:
+    from optuna.samplers import NSGAIISampler
+
+    return NSGAIISampler(seed=seed)
+
+
+def _nsga3(seed: int) -> Any:
+    from optuna.samplers import NSGAIIISampler
+
+    return NSGAIIISampler(seed=seed)
+
+
+def _qmc(seed: int) -> Any:
+    from optuna.samplers import QMCSampler
+
+    return QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False)
+
+
+def _random(seed: int) -> Any:
+    from optuna.samplers import RandomSampler
+
+    return RandomSampler(seed=seed)
+
+
+_SAMPLERS: Mapping[str, Callable[[int], Any]] = {"tpe": _tpe, "nsga2": _nsga2, "nsga3": _nsga3, "qmc": _qmc, "random": _random}

@@ -1,0 +1,200 @@
+"""Processes that run trials, spawned (a fork after TensorFlow has run hangs) and replaced before they grow or when they die.
+
+What goes through the pipes is pickled by this program for itself; nothing of a user's, a data set's or the cache's is
+unpickled.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cloudpickle
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+_SPAWN = multiprocessing.get_context("spawn")
+
+
+class WorkerDied(RuntimeError):
+    """The process that ran a trial is gone, and what it was doing with it."""
+
+
+class RemoteError(RuntimeError):
+    """What a trial raised, where the exception itself cannot be sent."""
+
+
+class Pool:
+    """Workers that take one job each at a time.
+
+    Args:
+        context: Hydra's.
+        task: what runs a job.
+        config: the parent's configuration.
+        workers: how many processes.
+        recycle_after: jobs after which a process is replaced.
+        max_gib: resident memory above which it is replaced earlier.
+    """
+
+    def __init__(
+        self,
+        context: HydraContext,
+        task: TaskFunction,
+        config: DictConfig,
+        *,
+        workers: int,
+        recycle_after: int,
+        max_gib: float,
+    ) -> None:
+        self._payload = cloudpickle.dumps((context, task, config, Singleton.get_state()))
+        self._workers, self._recycle_after, self._max_bytes = workers, recycle_after, max_gib * 2**30
+        self._idle: list[_Worker] = []
+        self._at_work: dict[int, _Worker] = {}
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for worker in (*self._idle, *self._at_work.values()):
+            worker.stop(gently=kind is None)
+
+    @property
+    def free(self) -> int:
+        """How many jobs can be submitted now."""
+        return self._workers - len(self._at_work)
+
+    @property
+    def busy(self) -> int:
+        """How many jobs are under way."""
+        return len(self._at_work)
+
+    def submit(self, number: int, overrides: Sequence[str]) -> None:
+        """Start a job on a free worker."""
+        worker = self._idle.pop() if self._idle else _Worker(self._payload)
+        worker.connection.send((number, list(overrides)))
+        self._at_work[number] = worker
+
+    def wait(self) -> dict[int, JobReturn]:
+        """Wait until at least one job ended; job number to what came of it."""
+        ready = multiprocessing.connection.wait([worker.connection for worker in self._at_work.values()])
+        ended = {}
+        for number, worker in list(self._at_work.items()):
+            if worker.connection not in ready:
+                continue
+            del self._at_work[number]
+            try:
+                ended[number], resident = worker.connection.recv()
+            except (EOFError, OSError):
+                ended[number] = _failed(worker.obituary())
+                continue
+            worker.jobs += 1
+            if worker.jobs >= self._recycle_after or resident > self._max_bytes:
+                worker.stop(gently=True)
+            else:
+                self._idle.append(worker)
+        return ended
+
+
+class _Worker:
+    """One process and the parent's end of its pipe."""
+
+    def __init__(self, payload: bytes) -> None:
+        self.connection, theirs = _SPAWN.Pipe()
+        self.jobs = 0
+        self._process = _SPAWN.Process(target=_serve, args=(theirs, payload), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def stop(self, *, gently: bool) -> None:
+        """Let it go, or end it."""
+        self.connection.close()
+        if not gently:
+            self._process.terminate()
+        self._process.join(timeout=10)
+        if self._process.is_alive():
+            self._process.kill()
+
+    def obituary(self) -> WorkerDied:
+        """Why it is gone."""
+        self._process.join(timeout=10)
+        code = self._process.exitcode
+        cause = f"exit code {code}" if code is None or code >= 0 else f"signal {-code}, {signal.Signals(-code).name}"
+        return WorkerDied(f"the process that ran the trial is gone ({cause})")
+
+
+def _failed(error: Exception) -> JobReturn:
+    returned = JobReturn(status=JobStatus.FAILED)
+    returned.return_value = error
+    return returned
+
+
+def _serve(connection: Connection, payload: bytes) -> None:
+    """A worker's life: set up, then job after job until the parent closes the pipe or dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends its workers
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    context, task, config, state = cloudpickle.loads(payload)
+    Singleton.set_state(state)
+    setup_globals()
+    while True:
+        try:
+            number, overrides = connection.recv()
+        except (EOFError, OSError):
+            return
+        connection.send((_run(context, task, config, number, overrides), _resident_bytes()))
+
+
+def _die_with_parent() -> None:
+    """A killed parent takes its workers along: nobody would hear them."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _run(context: HydraContext, task: TaskFunction, config: DictConfig, number: int, overrides: list[str]) -> JobReturn:
+    try:
+        composed = context.config_loader.load_sweep_config(config, overrides)
+        with open_dict(composed):
+            composed.hydra.job.id = f"job_{number}"
+            composed.hydra.job.num = number
+        ended = run_job(
+            hydra_context=context,
+            task_function=task,
+            config=composed,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+    except Exception as error:  # noqa: BLE001 - a trial that cannot even begin is a failed trial, not a dead worker
+        return _failed(_sendable(error))
+    returned = JobReturn(overrides=overrides, status=ended.status)
+    returned.return_value = _sendable(ended._return_value)
+    return returned
+
+
+def _sendable(value: Any) -> Any:
+    """The value, or for an exception that cannot be sent one that can."""
+    if isinstance(value, Mapping) or value is None:
+        return value
+    try:
+        cloudpickle.loads(cloudpickle.dumps(value))
+    except Exception:  # noqa: BLE001 - whatever an exception's own pickling does
+        return RemoteError(f"{type(value).__name__}: {value}")
+    return value
+
+
+def _resident_bytes() -> int:
+    """Resident memory of this process; 0 where the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 0

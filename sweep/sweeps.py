@@ -1,0 +1,485 @@
+"""The records of a sweep, read back from its folder: its trials, and how its candidates rank.
+
+Scope: `sweep.json` and, in each `trial-NNN/`, `trial.json`, `metrics.json`, `baselines.json` and `config.yaml`, checked and
+turned into frozen dataclasses, and the front over them. A trial without a `trial.json` has not got far: it counts as
+RUNNING. Trials that are equal but for their seed are one candidate, judged by its mean. Nothing here writes or draws. The
+command line that names a sweep is here too, since several commands have it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from sweep import pareto
+from sweep.records import ConfigError, Metrics, require_choice
+
+METRICS = tuple(field.name for field in fields(Metrics))
+SEED = "seed"
+TECHNIQUES = ("distill", "prune", "quant")
+BASELINES = ("start", "student")
+
+_STATES = ("COMPLETE", "FAIL", "PRUNED", "RUNNING", "WAITING")
+_IDLE = {"distill": "NoDistillation", "prune": "NoPruning", "quant": "Float32"}
+"""The class, in each group, that does nothing."""
+_RATIOS = ("size_bytes", "gzip_bytes", "parameters", "nonzero_parameters", "macs", "latency_ms", "compression")
+"""Metrics of which ratios count, not differences: the knee and the hypervolume see their logarithm."""
+
+Limits = Mapping[str, tuple[float, float]]
+"""Metric to its (lowest, highest) allowed value."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The float32 file of a network that was not compressed.
+
+    Attributes:
+        role: `start`, what the trial started from (its teacher where it has one), or `student`, the student before compression.
+        name: the stage that made it.
+        size_bytes: bytes of the file.
+        val_accuracy: of the file, in [0, 1].
+        test_accuracy: of the file, in [0, 1].
+        compression: bytes of the start's file over its own.
+    """
+
+    role: str
+    name: str
+    size_bytes: int
+    val_accuracy: float
+    test_accuracy: float
+    compression: float
+
+    @property
+    def efficiency(self) -> float:
+        """Test accuracy in per cent per KiB."""
+        return 100 * self.test_accuracy / (self.size_bytes / 1024)
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One trial.
+
+    Attributes:
+        number: its number in the sweep.
+        state: Optuna's word: COMPLETE, FAIL, PRUNED, RUNNING or WAITING.
+        overrides: override key to text, for what the sweep varies.
+        fixed: the same for what it holds constant.
+        metrics: every metric by name, NaN where it is not known; empty unless COMPLETE.
+        baselines: none, unless COMPLETE.
+        seconds: wall time; None while it is not known.
+        error: why it is not COMPLETE, in one line.
+        facts: what else `trial.json` says of it (the data set's hashes), as text.
+        folder: where its files are.
+    """
+
+    number: int
+    state: str
+    overrides: Mapping[str, str]
+    fixed: Mapping[str, str]
+    metrics: Mapping[str, float]
+    baselines: tuple[Baseline, ...]
+    seconds: float | None
+    error: str | None
+    facts: Mapping[str, str]
+    folder: Path
+
+    @property
+    def complete(self) -> bool:
+        """Whether it has a measured file."""
+        return self.state == "COMPLETE"
+
+    @property
+    def without_seed(self) -> tuple[tuple[str, str], ...]:
+        """What it has in common with its repeats under other seeds."""
+        return tuple(sorted((key, text) for key, text in self.overrides.items() if key != SEED))
+
+    def config(self) -> dict[str, Any]:
+        """The composed configuration.
+
+        Raises:
+            ConfigError: when it is missing or no YAML mapping.
+        """
+        import yaml
+
+        path = self.folder / "config.yaml"
+        try:
+            config = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - safe ones
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(str(path), "the composed configuration in YAML", _reason(error)) from error
+        if not isinstance(config, dict):
+            raise ConfigError(str(path), "the composed configuration in YAML", type(config).__name__)
+        return config
+
+    def techniques(self) -> frozenset[str]:
+        """Which of distillation, pruning and quantisation it uses, read from its configuration.
+
+        Raises:
+            ConfigError: as `config`.
+        """
+        config, used = self.config(), set()
+        for group in TECHNIQUES:
+            node = config.get(group)
+            node = node if isinstance(node, dict) else {}
+            kind = str(node.get("_target_", _IDLE[group])).rpartition(".")[2]
+            if kind != _IDLE[group] and not (group == "prune" and not node.get("sparsity")):
+                used.add(group)
+        return frozenset(used)
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """A sweep, as far as it has come.
+
+    Attributes:
+        folder: where it is.
+        name: its name.
+        command: the command line that makes it again.
+        axes: override key to the text of its axis.
+        objectives: one to four metrics, each with "maximize" or "minimize".
+        constraints: metric to text, as given (`<=50000`).
+        limits: the same as numbers.
+        sampler: who chose the points; None for an exact grid.
+        n_trials: how many a search was to have; None for a grid.
+        seed: the sampler's.
+        started: seconds since the epoch.
+        ended: the same; None for a sweep that has not ended.
+        importances: objective to axis to importance in [0, 1]; may be empty.
+        status: how it ended, or that it runs.
+        trials: by number.
+    """
+
+    folder: Path
+    name: str
+    command: str
+    axes: Mapping[str, str]
+    objectives: Mapping[str, str]
+    constraints: Mapping[str, str]
+    limits: Limits
+    sampler: str | None
+    n_trials: int | None
+    seed: int | None
+    started: float | None
+    ended: float | None
+    importances: Mapping[str, Mapping[str, float]]
+    status: str
+    trials: tuple[Trial, ...]
+
+    @property
+    def complete(self) -> tuple[Trial, ...]:
+        """The trials that have a measured file."""
+        return tuple(trial for trial in self.trials if trial.complete)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Every swept override key: the axes in their order, then what else a trial was given."""
+        return tuple(dict.fromkeys([*self.axes, *(key for trial in self.trials for key in trial.overrides)]))
+
+    def values(self, key: str) -> tuple[str, ...]:
+        """The different texts that the complete trials have for a key, numbers in their order; "" where it does not apply."""
+        texts = dict.fromkeys(trial.overrides.get(key, "") for trial in self.complete)
+        numbers = {text: number(text) if text else -math.inf for text in texts}
+        return tuple(texts) if any(map(math.isnan, numbers.values())) else tuple(sorted(texts, key=numbers.__getitem__))
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A complete trial, or all those that are equal but for their seed.
+
+    Attributes:
+        trials: by number, at least one.
+        mean: metric to mean.
+        deviation: metric to sample standard deviation; NaN for a single trial.
+        feasible: whether the means are known and keep the constraints.
+    """
+
+    trials: tuple[Trial, ...]
+    mean: Mapping[str, float]
+    deviation: Mapping[str, float]
+    feasible: bool
+
+    @property
+    def number(self) -> int:
+        """The number of its first trial."""
+        return self.trials[0].number
+
+    @property
+    def overrides(self) -> dict[str, str]:
+        """The overrides of its trials; of several seeds, all."""
+        seeds = [trial.overrides[SEED] for trial in self.trials if SEED in trial.overrides]
+        return {**self.trials[0].overrides, **({SEED: " ".join(seeds)} if seeds else {})}
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """The candidates of a sweep and the front among them.
+
+    Attributes:
+        candidates: by number.
+        points: float64 (candidates, objectives), as `seen`.
+        front: rows of the feasible candidates that none dominates, best accuracy (or else best first objective) first.
+        knee: the row of the front's best compromise; None without a front.
+    """
+
+    candidates: tuple[Candidate, ...]
+    points: pareto.Floats
+    front: tuple[int, ...]
+    knee: int | None
+
+    @property
+    def known(self) -> pareto.Mask:
+        """Which candidates have a number for every objective: bool (candidates,)."""
+        return ~np.isnan(self.points).any(axis=1)
+
+    @property
+    def repeated(self) -> bool:
+        """Whether any candidate was repeated under several seeds."""
+        return any(len(candidate.trials) > 1 for candidate in self.candidates)
+
+    def on_front(self) -> tuple[Candidate, ...]:
+        """The front's candidates."""
+        return tuple(self.candidates[row] for row in self.front)
+
+
+def number(text: str) -> float:
+    """The finite number that a text says; NaN for anything else."""
+    try:
+        value = float(text)
+    except ValueError:
+        return math.nan
+    return value if math.isfinite(value) else math.nan
+
+
+def accuracy_first(objectives: Mapping[str, str]) -> str:
+    """The objective that leads: the first accuracy, or else the first of all."""
+    return next((name for name in objectives if name.endswith("_accuracy")), next(iter(objectives)))
+
+
+def rank(sweep: Sweep) -> Ranking:
+    """The candidates of a sweep and their front."""
+    members: dict[object, list[Trial]] = {}
+    for trial in sweep.complete:
+        members.setdefault(trial.without_seed if SEED in trial.overrides else trial.number, []).append(trial)
+    labels = [label for label, trials in members.items() for _ in trials]
+    table = [[trial.metrics[name] for name in METRICS] for trials in members.values() for trial in trials]
+    repeats = pareto.repeats(labels, np.array(table, dtype=np.float64).reshape(-1, len(METRICS)))
+    columns = dict(zip(METRICS, repeats.mean.T, strict=True))
+    known = ~np.isnan(pareto.oriented(columns, sweep.objectives)).any(axis=1)
+    feasible = known & (pareto.violation(columns, sweep.limits) == 0)
+    candidates = tuple(
+        Candidate(tuple(trials), _named(mean), _named(deviation), bool(fits))
+        for trials, mean, deviation, fits in zip(members.values(), repeats.mean, repeats.deviation, feasible, strict=True)
+    )
+    points = seen(columns, sweep.objectives)
+    rows = np.flatnonzero(feasible)
+    rows = rows[pareto.front(pareto.oriented(columns, sweep.objectives)[rows])]
+    lead = list(sweep.objectives).index(accuracy_first(sweep.objectives))
+    ordered = rows[np.lexsort((rows, *points[rows].T[::-1], points[rows, lead]))]
+    knee = pareto.knee(points[ordered]) if len(ordered) else None
+    return Ranking(candidates, points, tuple(ordered.tolist()), None if knee is None else int(ordered[knee]))
+
+
+def seen(columns: Mapping[str, npt.ArrayLike], objectives: Mapping[str, str]) -> pareto.Floats:
+    """The points as the knee and the hypervolume see them: smaller is better, logarithms (base 2) where ratios count.
+
+    Args:
+        columns: metric to n numbers.
+        objectives: metric to direction.
+
+    Returns:
+        float64 (n, objectives), NaN where unknown.
+    """
+    turned = {name: np.log2(np.maximum(columns[name], 1e-9)) if name in _RATIOS else columns[name] for name in objectives}
+    return pareto.oriented(turned, objectives)
+
+
+def _named(row: pareto.Floats) -> dict[str, float]:
+    return dict(zip(METRICS, row.tolist(), strict=True))
+
+
+def find(output: Path, name: str) -> Path:
+    """The folder of a sweep.
+
+    Args:
+        output: the folder that runs write to (`mlruns`).
+        name: the sweep's name.
+
+    Raises:
+        ConfigError: for a name that no sweep has, with the nearest ones.
+    """
+    sweeps = output / "sweeps"
+    folder = sweeps / name
+    if Path(name).name == name and (folder / "sweep.json").is_file():
+        return folder
+    known = sorted(path.parent.name for path in sweeps.glob("*/sweep.json"))
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or known[-3:]
+    expected = f"the name of a sweep under {sweeps}" + (f", such as {', '.join(near)}" if near else " (there is none)")
+    raise ConfigError("NAME", expected, f"{name} (a folder without sweep.json)" if folder.is_dir() else name)
+
+
+def read(folder: Path) -> Sweep:
+    """The sweep in a folder.
+
+    Raises:
+        ConfigError: for a folder that is no sweep's, or a record that is damaged.
+    """
+    path = folder / "sweep.json"
+    record = _object(path)
+    objectives = _texts(path, record, "objectives")
+    if not 1 <= len(objectives) <= pareto.MAX_OBJECTIVES:
+        raise ConfigError(f"{path}: objectives", f"1 to {pareto.MAX_OBJECTIVES} metrics", len(objectives))
+    for metric, direction in objectives.items():
+        require_choice(f"{path}: objectives", metric, METRICS)
+        require_choice(f"{path}: objectives.{metric}", direction, tuple(pareto.SIGNS))
+    constraints = _texts(path, record, "constraints")
+    trials = (_trial(found) for found in folder.iterdir() if re.fullmatch(r"trial-\d+", found.name))
+    importances = _get(path, record, "importances", dict, {})
+    return Sweep(
+        folder=folder,
+        name=_get(path, record, "name", str),
+        command=_get(path, record, "command", str),
+        axes=_texts(path, record, "axes"),
+        objectives=objectives,
+        constraints=constraints,
+        limits={metric: _limit(f"{path}: constraints.{metric}", metric, text) for metric, text in constraints.items()},
+        sampler=_get(path, record, "sampler", str, None),
+        n_trials=_get(path, record, "n_trials", int, None),
+        seed=_get(path, record, "seed", int, None),
+        started=_get(path, record, "started", float, None),
+        ended=_get(path, record, "ended", float, None),
+        importances={
+            metric: {axis: _get(path, shares, axis, float) for axis in shares}
+            for metric in importances
+            if (shares := _get(path, importances, metric, dict, {}))
+        },
+        status=_get(path, record, "status", str, ""),
+        trials=tuple(sorted(trials, key=lambda trial: trial.number)),
+    )
+
+
+def _trial(folder: Path) -> Trial:
+    path = folder / "trial.json"
+    if not path.is_file():
+        return Trial(int(folder.name.removeprefix("trial-")), "RUNNING", {}, {}, {}, (), None, None, {}, folder)
+    record = _object(path)
+    state = _get(path, record, "state", str)
+    require_choice(f"{path}: state", state, _STATES)
+    metrics: dict[str, float] = {}
+    baselines: list[Baseline] = []
+    if state == "COMPLETE":
+        measured = _object(where := folder / "metrics.json")
+        metrics = {name: _number(where, measured, name) for name in METRICS}
+        if (where := folder / "baselines.json").is_file():
+            found = _object(where)
+            baselines = _baselines(where, {role: _get(where, found, role, dict) for role in BASELINES if role in found})
+    error = _get(path, record, "error", str, None)
+    facts = _get(path, record, "data", dict, {})
+    return Trial(
+        number=_get(path, record, "number", int),
+        state=state,
+        overrides=_texts(path, record, "overrides"),
+        fixed=_texts(path, record, "fixed"),
+        metrics=metrics,
+        baselines=tuple(baselines),
+        seconds=_get(path, record, "seconds", float, None),
+        error=None if error is None else " ".join(error.split()),
+        facts={str(name): str(value) for name, value in facts.items()},
+        folder=folder,
+    )
+
+
+def _baselines(path: Path, records: Mapping[str, dict[str, Any]]) -> list[Baseline]:
+    sizes: dict[str, int] = {role: _get(path, record, "size_bytes", int) for role, record in records.items()}
+    for role, size in sizes.items():
+        if size < 1:
+            raise ConfigError(f"{path}: {role}.size_bytes", "at least 1", size)
+    return [
+        Baseline(
+            role=role,
+            name=_get(path, record, "name", str),
+            size_bytes=sizes[role],
+            val_accuracy=_number(path, record, "val_accuracy"),
+            test_accuracy=_number(path, record, "test_accuracy"),
+            compression=sizes.get("start", sizes[role]) / sizes[role],
+        )
+        for role, record in records.items()
+    ]
+
+
+def _limit(where: str, metric: str, text: str) -> tuple[float, float]:
+    """A constraint's text as the lowest and the highest value that it allows."""
+    require_choice(where, metric, METRICS)
+    match = re.fullmatch(r"\s*([<>])(=?)\s*(\S+)\s*", text)
+    if match is None or math.isnan(bound := number(match[3])):
+        raise ConfigError(where, "<=, >=, < or > and a number", text)
+    toward = -math.inf if match[1] == "<" else math.inf
+    bound = bound if match[2] else math.nextafter(bound, toward)
+    return (-math.inf, bound) if match[1] == "<" else (bound, math.inf)
+
+
+_REQUIRED: Any = object()
+
+
+def _object(path: Path) -> dict[str, Any]:
+    """A JSON object out of a file."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigError(str(path), "a JSON object", _reason(error)) from error
+    if not isinstance(value, dict):
+        raise ConfigError(str(path), "a JSON object", type(value).__name__)
+    return value
+
+
+def _get(path: Path, record: Mapping[str, Any], name: str, kind: type, default: Any = _REQUIRED) -> Any:
+    """A value of a record; the default where it is missing or null. A float may be written as an integer."""
+    value = record.get(name)
+    if value is None and default is not _REQUIRED:
+        return default
+    if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
+        kinds = {str: "a text", int: "an integer", float: "a number", dict: "an object"}
+        raise ConfigError(f"{path}: {name}", kinds[kind], "nothing" if name not in record else value)
+    return value
+
+
+def _number(path: Path, record: Mapping[str, Any], name: str) -> float:
+    """A number as it is written, NaN and infinities included; null counts as NaN."""
+    value: float = _get(path, record, name, float, math.nan)
+    return value
+
+
+def _texts(path: Path, record: Mapping[str, Any], name: str) -> dict[str, str]:
+    """An object whose values are texts; one that is missing is empty."""
+    value = _get(path, record, name, dict, {})
+    return {str(key): _get(path, value, key, str) for key in value}
+
+
+def _reason(error: Exception) -> str:
+    return "nothing" if isinstance(error, FileNotFoundError) else f"{type(error).__name__}: {error}"
+
+
+class CommandLine(argparse.ArgumentParser):
+    """The command line of what works on a sweep: its NAME, and `--output`. A mistake is told in one line."""
+
+    def __init__(self, prog: str, description: str) -> None:
+        super().__init__(prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+        self.add_argument("name", metavar="NAME", help="the sweep: the name of its folder under OUTPUT/sweeps/")
+        self.add_argument("--output", type=Path, default=Path("mlruns"), help="the folder that runs write to (mlruns)")
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with 2, after one line."""
+        self.exit(2, f"error: {message}\n")
+
+
+def shown(overrides: Mapping[str, str], keys: Sequence[str] | None = None) -> str:
+    """Overrides as on the command line, one space between them; only `keys`, where given."""
+    return " ".join(f"{key}={text}" for key, text in overrides.items() if keys is None or key in keys)
