@@ -1,8 +1,8 @@
 """The records of a sweep, read back from its folder: its trials, and how its candidates rank.
 
-Scope: `sweep.json` and, in each `trial-NNN/`, `trial.json`, `metrics.json`, `baselines.json` and `config.yaml`, checked and
-turned into frozen dataclasses, and the front over them. A trial without a `trial.json` has not got far: it counts as
-RUNNING. Trials that are equal but for their seed are one candidate, judged by its mean. Nothing here writes or draws. The
+Scope: `sweep.json` and, in each `trial-NNN/`, `trial.json`, `metrics.json`, `baselines.json`, `data.json` and `config.yaml`,
+checked and turned into frozen dataclasses, and the front over them. A trial without a `trial.json` has not got far: it counts
+as RUNNING. Trials that are equal but for their seed are one candidate, judged by its mean. Nothing here writes or draws. The
 command line that names a sweep is here too, since several commands have it.
 """
 
@@ -78,7 +78,7 @@ class Trial:
         baselines: none, unless COMPLETE.
         seconds: wall time; None while it is not known.
         error: why it is not COMPLETE, in one line.
-        facts: what else `trial.json` says of it (the data set's hashes), as text.
+        facts: what `data.json`, where there is one, says of its data (`dataset`, `data_hash`, `split_hash`), as text.
         folder: where its files are.
     """
 
@@ -238,7 +238,7 @@ class Ranking:
     @property
     def known(self) -> pareto.Mask:
         """Which candidates have a number for every objective: bool (candidates,)."""
-        return ~np.isnan(self.points).any(axis=1)
+        return np.asarray(~np.isnan(self.points).any(axis=1))
 
     @property
     def repeated(self) -> bool:
@@ -382,7 +382,7 @@ def _trial(folder: Path) -> Trial:
             found = _object(where)
             baselines = _baselines(where, {role: _get(where, found, role, dict) for role in BASELINES if role in found})
     error = _get(path, record, "error", str, None)
-    facts = _get(path, record, "data", dict, {})
+    facts = _object(where) if (where := folder / "data.json").is_file() else {}
     return Trial(
         number=_get(path, record, "number", int),
         state=state,

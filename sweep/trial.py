@@ -281,6 +281,8 @@ def execute(job: Job, progress: Progress) -> tuple[Metrics, str | None]:
     try:
         result = run(job.plan, Cache(job.store), progress)
         (job.folder / "model.tflite").write_bytes(result.content)
+        facts = {"dataset": job.plan.dataset.name, **_hashes(result.data)}
+        _write(job.folder / "data.json", json.dumps(facts, indent=2) + "\n")
         _write(job.folder / "baselines.json", json.dumps(result.baselines, indent=2) + "\n")
         _write(job.folder / "metrics.json", json.dumps(result.metrics.as_dict(), indent=2) + "\n")
     except Exception as error:
@@ -301,7 +303,7 @@ def execute(job: Job, progress: Progress) -> tuple[Metrics, str | None]:
         job.params,
         result.metrics.as_dict(),
         result.curves,
-        _tags(job.plan) | {"data_hash": result.data.content_hash, "split_hash": result.data.split_hash},
+        _tags(job.plan) | _hashes(result.data),
         None,
         began,
         time.time(),
@@ -316,6 +318,10 @@ def _track(job: Job, record: TrialRecord) -> str | None:
     except track.TrackingError as error:
         _log.warning("could not log to MLflow (%s); the results are in %s", " ".join(str(error).split()), job.folder)
         return None
+
+
+def _hashes(images: Data) -> dict[str, str]:
+    return {"data_hash": images.content_hash, "split_hash": images.split_hash}
 
 
 def _tags(plan: Plan) -> dict[str, str]:

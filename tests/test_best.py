@@ -206,10 +206,7 @@ def test_the_header_compiles_and_holds_the_bytes(tmp_path, language):
 
 
 def test_the_card_says_how_it_was_made_what_it_measures_and_how_to_feed_it(made):
-    record = (
-        '{"number": 6, "state": "COMPLETE", "overrides": {"quant": "ptq"}, "data": {"dataset": "cifar10", "data_hash": "ab12"}}'
-    )
-    (made.folder / "trial-006" / "trial.json").write_text(record)
+    (made.folder / "trial-006" / "data.json").write_text('{"dataset": "cifar10", "data_hash": "ab12"}')
     assert run(made, "--max-kib", "1") == 0
     card = (made.folder / "best" / "MODEL_CARD.md").read_text()
     for text in (
@@ -224,7 +221,7 @@ def test_the_card_says_how_it_was_made_what_it_measures_and_how_to_feed_it(made)
         "sha256 of its official arrays: `ab12`; of its splits: not recorded.",
         "chosen by validation accuracy (complete trials: 6), which flatters it",
         "It was trained under one seed",
-        "python -m sweep.main quant=ptq seed=0",
+        "python -m sweep.main model=resnet8 quant=ptq prune.sparsity=0.5 seed=0",
     ):
         assert text in card
     assert "train_seconds" not in card

@@ -6,6 +6,7 @@ import json
 
 import pytest
 from conftest import CONF
+from filelock import FileLock
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.utils import JobReturn, JobStatus
@@ -169,3 +170,74 @@ def test_every_trial_knows_its_folder_and_its_sweep(loader, master, launcher):
     for number, job in enumerate(launcher.launched):
         assert f"hydra.sweep.subdir=trial-00{number}" in job
         assert "sweep.name=s1" in job
+
+
+def test_a_sweep_goes_on_where_it_stopped_and_refuses_another_space(loader, master, launcher):
+    swept(launcher, loader, master, "seed=1,2")
+    assert swept(launcher, loader, master, "seed=1,2") == []
+    with pytest.raises(ConfigError) as refused:
+        swept(launcher, loader, master, "seed=1,2,3")
+    assert "seed=1,2 then, seed=1,2,3 now" in str(refused.value)
+    with pytest.raises(ConfigError, match="the objectives that this sweep began with"):
+        swept(launcher, loader, master, "seed=1,2", objectives={"val_accuracy": "maximize"})
+    with pytest.raises(ConfigError, match="the fixed that this sweep began with"):
+        swept(launcher, loader, master, "seed=1,2", "train.epochs=3")
+    assert len(launcher.launched) == 2
+
+
+def test_a_sweep_that_is_running_is_not_run_twice(loader, master, launcher, tmp_path):
+    (tmp_path / "sweeps" / "s1").mkdir(parents=True)
+    with FileLock(tmp_path / "sweeps" / "s1" / ".lock"), pytest.raises(ConfigError, match="not running already"):
+        swept(launcher, loader, master, "seed=1,2")
+
+
+def test_too_many_failures_stop_the_sweep(loader, master, launcher):
+    launcher.fails = set(range(10))
+    with pytest.raises(_impl.SweepFailed, match="5 of 5 trials failed"):
+        swept(launcher, loader, master, "seed=range(10)")
+
+
+def test_a_stalled_hypervolume_stops_the_sweep(loader, master, tmp_path, capsys):
+    launcher = Launcher(tmp_path, metrics=lambda number: {"val_accuracy": 0.9 - number / 100, "size_bytes": 1000 + number})
+    swept(launcher, loader, master, "seed=range(20)", patience=4)
+    assert len(launcher.launched) == 5
+    assert "the hypervolume has not grown over 4 trials" in capsys.readouterr().err
+
+
+def test_metrics_that_are_not_finite_are_a_failure(loader, master, tmp_path):
+    launcher = Launcher(tmp_path, metrics=lambda number: {"val_accuracy": float("nan"), "size_bytes": 1})
+    with pytest.raises(_impl.SweepFailed):
+        swept(launcher, loader, master, "seed=1,2")
+    record = json.loads((tmp_path / "sweeps" / "s1" / "trial-000" / "trial.json").read_text())
+    assert (record["state"], record["error"]) == ("FAIL", "not a finite number: val_accuracy")
+
+
+@pytest.mark.parametrize(
+    ("settings", "where"),
+    [
+        ({"objectives": {"test_accuracy": "maximize"}}, "hydra.sweeper.objectives"),
+        ({"objectives": {"val_accuracy": "up"}}, "hydra.sweeper.objectives.val_accuracy"),
+        ({"objectives": {}}, "hydra.sweeper.objectives"),
+        ({"constraints": {"efficiency": ">=1"}}, "hydra.sweeper.constraints"),
+        ({"constraints": {"size_bytes": "50"}}, "hydra.sweeper.constraints.size_bytes"),
+        ({"n_trials": 0}, "hydra.sweeper.n_trials"),
+        ({"n_jobs": 0}, "hydra.sweeper.n_jobs"),
+        ({"timeout": 0}, "hydra.sweeper.timeout"),
+        ({"max_failure_rate": 2}, "hydra.sweeper.max_failure_rate"),
+        ({"sampler": "grid"}, "hydra.sweeper.sampler"),
+    ],
+)
+def test_bad_settings_are_refused_before_anything_runs(loader, master, launcher, settings, where):
+    with pytest.raises(ConfigError) as refused:
+        swept(launcher, loader, master, "seed=1,2", **settings)
+    assert refused.value.where == where
+    assert launcher.launched == []
+
+
+def test_the_end_of_a_sweep_is_its_report(loader, master, launcher, tmp_path):
+    swept(launcher, loader, master, "seed=1,2,3", "prune.sparsity=0.1,0.2")
+    folder = tmp_path / "sweeps" / "s1"
+    assert {"trials.csv", "pareto.csv", "pareto.png", "pareto.html", "report.md", "sweep.json", "study.journal"} <= {
+        path.name for path in folder.iterdir()
+    }
+    assert json.loads((folder / "sweep.json").read_text())["status"] == "FINISHED"

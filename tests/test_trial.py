@@ -176,7 +176,7 @@ def test_a_trial_leaves_its_files_and_its_record(first, store, tmp_path, monkeyp
     monkeypatch.setattr(Recorder, "records", records := [])
     metrics, run_id = trial.execute(job(tmp_path / "trial-000", store, Recorder()), Silent())
     assert {path.name for path in (tmp_path / "trial-000").iterdir()} == {
-        "baselines.json", "config.yaml", "log", "metrics.json", "model.tflite", "overrides",
+        "baselines.json", "config.yaml", "data.json", "log", "metrics.json", "model.tflite", "overrides",
     }  # fmt: skip
     assert (tmp_path / "trial-000" / "model.tflite").read_bytes() == first.content
     assert json.loads((tmp_path / "trial-000" / "metrics.json").read_text()) == metrics.as_dict()

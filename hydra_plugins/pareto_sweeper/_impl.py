@@ -309,14 +309,17 @@ class _Sweep:
 
     def _close(self, status: track.Status) -> None:
         """Write the records and the report, and end the parent run, whatever happened."""
-        self.records.end(status, self.study.importances())
-        written = report.write(self.records.folder)
+        paths: tuple[Path, ...] = ()
+        try:
+            self.records.end(status, self.study.importances())
+            paths = report.write(self.records.folder).paths
+        except (ConfigError, OSError) as error:  # a full disk, say: the trials are there all the same
+            _say(f"warning: could not write the report: {error}")
         done = len(self._ended) - len(self._failed)
         counts = {"trials": len(self._ended), "trials_complete": done, "trials_failed": len(self._failed)}
+        told = f"{done} trials complete."
         try:
-            self.tracker.close_sweep(
-                self.parent, status=status, metrics=counts, artifacts=written.paths, description=f"{done} trials complete."
-            )
+            self.tracker.close_sweep(self.parent, status=status, metrics=counts, artifacts=paths, description=told)
         except track.TrackingError as error:
             _say(f"warning: could not close the sweep's run in MLflow: {error}")
 
