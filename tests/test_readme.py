@@ -22,27 +22,37 @@ IN_SMALL = ["train.epochs=1", "prune.finetune=1", "tracking=none"]
 
 
 def test_there_are_commands_to_run():
-    assert len(COMMANDS) >= 4
+    assert len(COMMANDS) >= 5
+    assert len([command for command in COMMANDS if "sweep.name=first" in command]) == 1
+    assert {command.split()[2] for command in OTHERS} == {"sweep.report", "sweep.best", "sweep.cache"}
     assert {"demo", "test", "check", "ui"} <= TARGETS
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_of_the_readme_runs(command, tmp_path):
+    """Those that read what a sweep left follow it in the same test."""
     words = [sys.executable, *shlex.split(command)[1:], *IN_SMALL, f"output={tmp_path}"]
     if "dataset=mnist" in words:
         words += [f"dataset.path={real_file('mnist.npz')}", "dataset.limit=300"]
     process = subprocess.run(words, capture_output=True, text=True, timeout=400, cwd=ROOT, check=False)
     assert process.returncode == 0, process.stderr
-    assert len(list(tmp_path.rglob("model.tflite"))) == (4 if "-m" in words[3:] else 1)
-
-
-@pytest.mark.parametrize("command", OTHERS)
-def test_a_lesser_command_of_the_readme_runs(command, tmp_path):
-    process = subprocess.run(
-        [sys.executable, *shlex.split(command)[1:]], capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False
-    )
-    assert process.returncode == 0, process.stderr
+    trials = 1
+    if "-m" in words[3:]:
+        trials = next((int(word.partition("=")[2]) for word in words if "n_trials" in word), 4)
+    assert len(list(tmp_path.rglob("model.tflite"))) == trials
+    if "sweep.name=first" in words:
+        for other in OTHERS:
+            place = ["--store", str(tmp_path / "cache")] if "sweep.cache" in other else ["--output", str(tmp_path)]
+            process = subprocess.run(
+                [sys.executable, *shlex.split(other)[1:], *place],
+                capture_output=True,
+                text=True,
+                timeout=120,
+                cwd=ROOT,
+                check=False,
+            )
+            assert process.returncode == 0, process.stderr
 
 
 @pytest.mark.parametrize("target", sorted(TARGETS))
