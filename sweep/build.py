@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import difflib
+import inspect
+import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from errno import EROFS
 from pathlib import Path
 from typing import Any
 
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
 from hydra.utils import get_class
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from sweep import track
 from sweep.plan import Job, Plan
-from sweep.records import ConfigError
+from sweep.records import ConfigError, require_text
 
 # What a sweep tells its trials, as against what its user asks for.
-_INTERNAL = ("tracking.parent_run_id=", "sweep.name=")
+_INTERNAL = ("tracking.parent_run_id=", "sweep.name=", "sweep.axes=")
 _PLAN_GROUPS = ("dataset", "model", "train", "distill", "prune", "quant", "pipeline")
 
 
@@ -74,7 +82,7 @@ def job(config: DictConfig, *, folder: Path, choices: Mapping[str, str], overrid
         ConfigError: as `plan`.
     """
     sweep_name(config)
-    given = [override for override in overrides if not override.startswith(_INTERNAL)]
+    given = [_masked(override) for override in overrides if not (swept and override.startswith(_INTERNAL))]
     groups = {group: str(choice) for group, choice in choices.items() if not group.startswith("hydra/")}
     return Job(
         plan=plan(config),
@@ -82,9 +90,10 @@ def job(config: DictConfig, *, folder: Path, choices: Mapping[str, str], overrid
         store=output(config) / "cache",
         folder=folder,
         name=folder.name,
-        swept=dict(override.lstrip("+").split("=", 1) for override in given if "=" in override) if swept else {},
-        params=groups | flat(config),
-        config=OmegaConf.to_yaml(config, resolve=True),
+        # The sweeper puts the axes first.
+        swept=dict(override.lstrip("+").split("=", 1) for override in given[: config.sweep.axes]),
+        params={key: _masked(text) for key, text in (groups | flat(config)).items()},
+        config=_masked(OmegaConf.to_yaml(config, resolve=True)),
         overrides=tuple(given),
     )
 
@@ -95,13 +104,9 @@ def output(config: DictConfig) -> Path:
     Raises:
         ConfigError: when it is a file, or read-only.
     """
-    folder = Path(str(config.output))
-    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    # The superuser may write anywhere; a folder that nobody has write permission for is meant to be left alone all the same.
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK) or not nearest.stat().st_mode & 0o222:
-        raise ConfigError(
-            "output", "a folder that can be written to", f"{folder} (read-only)" if nearest.is_dir() else f"{folder} (a file)"
-        )
+    require_text("output", config.output)
+    folder = Path(config.output)
+    track.require_writable("output", folder.absolute())
     return folder
 
 
@@ -111,9 +116,9 @@ def sweep_name(config: DictConfig) -> str:
     Raises:
         ConfigError: for anything but letters, digits, dots, dashes and underscores.
     """
-    name = str(config.sweep.name)
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name):
-        raise ConfigError("sweep.name", "letters, digits, dots, dashes and underscores", name)
+    name = config.sweep.name
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name):
+        raise ConfigError("sweep.name", "letters, digits, dots, dashes and underscores", repr(name))
     return name
 
 
@@ -153,18 +158,47 @@ def instantiate(node: Any, path: str) -> Any:
         raise ConfigError(path, "a value for every key", str(error).splitlines()[0]) from error
     if "_target_" not in node:
         return values
+    named = node["_target_"]
     try:
-        target = get_class(node["_target_"])
-    except (HydraException, ValueError, ImportError) as error:
-        raise ConfigError(f"{path}._target_", "the dotted name of a class", str(node["_target_"])) from error
+        logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # it would add a line of its own
+        target = get_class(named)
+    except (HydraException, ValueError, ImportError, AttributeError, TypeError) as error:
+        raise ConfigError(f"{path}._target_", "the dotted name of a class", repr(named)) from error
+    try:
+        takes = inspect.signature(target).parameters
+    except ValueError:  # a builtin
+        raise ConfigError(f"{path}._target_", "a class of a library of networks or stages", repr(named)) from None
+    if wrong := [name for name in values if name not in takes]:
+        raise ConfigError(path, f"no keys but {', '.join(takes) or 'none at all'}", wrong[0])
+    if absent := [name for name, one in takes.items() if name not in values and one.default is inspect.Parameter.empty]:
+        raise ConfigError(path, f"the keys {', '.join(takes)}", f"no {absent[0]}")
     try:
         return target(**values)
     except ConfigError as error:
         raise error.under(path) from error
-    except TypeError as error:
-        raise ConfigError(
-            path, f"the keys of {target.__name__}", str(error).removeprefix(f"{target.__name__}.__init__() ")
-        ) from error
+
+
+def check_places(arguments: Sequence[str]) -> None:
+    """Refuse a place that cannot be written to before Hydra makes a folder in it.
+
+    Args:
+        arguments: the command line's words; only `output=` and `sweep.name=` with a plain value count.
+
+    Raises:
+        ConfigError: as `output` and `sweep_name`.
+    """
+    given = dict(word.split("=", 1) for word in arguments if word.startswith(("output=", "sweep.name=")))
+    plain = {key: text.strip("'\"") for key, text in given.items() if not re.search(r"[$,(\[]", text)}
+    values: dict[str, Any] = {key: None if text in ("", "null") else text for key, text in plain.items()}
+    if "output" in values or "output" not in given:
+        output(OmegaConf.create({"output": values.get("output", "mlruns")}))
+    if "sweep.name" in values:
+        sweep_name(OmegaConf.create({"sweep": {"name": values["sweep.name"]}}))
+
+
+def _masked(text: str) -> str:
+    """The text without the password of any address in it."""
+    return re.sub(r"(?<=://)[^/@\s]+(?=@)", "***", text)
 
 
 def explain(error: BaseException) -> tuple[int, str]:
@@ -196,8 +230,15 @@ def _refusal(error: BaseException) -> ConfigError | None:
             )
             near = difflib.get_close_matches(str(cause.key), known, n=1)
             hint = f" (did you mean {near[0]}?)" if near else ""
-            return ConfigError(_parent(cause.full_key) or "config", f"one of the keys {', '.join(known)}{hint}", str(cause.key))
-        return ConfigError("command line", "a key or group of the configuration", first.rstrip("."))
+            expected = f"one of the keys {', '.join(known)}{hint}" if known else "no keys (this choice has none)"
+            return ConfigError(_parent(cause.full_key) or "config", expected, str(cause.key))
+        absent = re.match(r"Could not override '(.+?)'", first)
+        expected = "a key or group of the configuration (a teacher's group is there with distill=kd)"
+        return ConfigError("command line", expected, absent[1] if absent else first.rstrip("."))
+    if isinstance(error, ValueError) and first.startswith("Config group override must be"):
+        return ConfigError("command line", "GROUP=CHOICE, with the name of a choice", first.rpartition("Got ")[2])
+    if isinstance(error, InstantiationException):
+        return ConfigError("hydra", "keys of Hydra, its sweeper and its launcher", first)
     if isinstance(error, OmegaConfBaseException):
         return ConfigError(str(error.full_key or "config"), "a value that can be resolved", first)
     if isinstance(error, (PermissionError, FileExistsError, NotADirectoryError)) or getattr(error, "errno", None) == EROFS:

@@ -46,6 +46,8 @@ def canonical(value: Any) -> Any:
         return [canonical(item) for item in value]
     if isinstance(value, Enum):
         return value.value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # width=1 and width=1.0 are one network
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
     raise TypeError(f"{type(value).__name__} has no canonical form")
@@ -100,10 +102,6 @@ class Cache:
             seconds = time.perf_counter() - began
             self._write(path, key, arrays, seconds)
         return Hit(arrays, seconds, reused=False)
-
-    def holds(self, key: Mapping[str, Any]) -> bool:
-        """Whether there is an entry under `key` (which may still prove damaged)."""
-        return self._path(digest(key)).exists()
 
     def entries(self) -> Iterator[Path]:
         """The entries' files, least recently used first."""
@@ -174,8 +172,9 @@ def main(arguments: list[str] | None = None) -> int:
             except (OSError, ValueError, KeyError, zipfile.BadZipFile):
                 print(f"{path.stem[:12]}  damaged")
     else:
-        for leftover in options.store.glob("??/*.aside"):
-            leftover.unlink(missing_ok=True)
+        for ending in ("aside", "lock") if options.action == "clear" else ("aside",):
+            for leftover in options.store.glob(f"??/*.{ending}"):
+                leftover.unlink(missing_ok=True)
         for path in entries:
             if options.action == "gc" and total <= options.max_gib * 2**30:
                 break

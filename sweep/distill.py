@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from sweep import fit, models
-from sweep.records import Array, Arrays, Checkpoint, ConfigError, Spec, require_integer, require_number
+from sweep.records import Array, Arrays, Checkpoint, ConfigError, Spec, require_integer, require_number, require_part
 
 
 @dataclass(frozen=True)
@@ -122,10 +122,15 @@ class DistillationLoss:
         return self.alpha * hard + (1.0 - self.alpha) * self.temperature**2 * divergence
 
 
+# Names that the records of a trial have for its other stages.
+_ROLES = ("teacher", "assistant", "train", "distill", "prune", "quant")
+
+
 class Lesson(NamedTuple):
-    """A network that is trained before the student: its role, what it goes through, and what it is."""
+    """A network that is trained before the student: its role, its configuration key, what it goes through, and what it is."""
 
     role: str
+    key: str
     stage: Train | Distill
     model: Spec
 
@@ -170,6 +175,7 @@ class KD:
     finetune: int
 
     def __post_init__(self) -> None:
+        require_part("teacher", self.teacher, "check", "build")
         self.stage()
 
     def stage(self) -> Distill:
@@ -178,7 +184,7 @@ class KD:
 
     def tutors(self) -> tuple[Lesson, ...]:
         """The teacher, trained on labels."""
-        return (Lesson("teacher", Train(), self.teacher),)
+        return (Lesson("teacher", "distill.teacher", Train(), self.teacher),)
 
 
 @dataclass(frozen=True)
@@ -199,10 +205,18 @@ class Assistant(KD):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_part("assistant", self.assistant, "check", "build")
         if not isinstance(self.more_assistants, Mapping):
             raise ConfigError("more_assistants", "a mapping of names to models", self.more_assistants)
+        for name, model in self.more_assistants.items():
+            if name in _ROLES:
+                raise ConfigError("more_assistants", f"names besides {', '.join(_ROLES)}", name)
+            require_part(f"more_assistants.{name}", model, "check", "build")
 
     def tutors(self) -> tuple[Lesson, ...]:
         """The teacher, then the assistants."""
-        assistants = {"assistant": self.assistant, **self.more_assistants}
-        return (*super().tutors(), *(Lesson(role, self.stage(), model) for role, model in assistants.items()))
+        first = Lesson("assistant", "distill.assistant", self.stage(), self.assistant)
+        more = (
+            Lesson(role, f"distill.more_assistants.{role}", self.stage(), one) for role, one in self.more_assistants.items()
+        )
+        return (*super().tutors(), first, *more)

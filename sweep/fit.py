@@ -26,12 +26,14 @@ from sweep.records import (
     Split,
     require_integer,
     require_number,
+    require_part,
 )
 
 _log = logging.getLogger(__name__)
 
 _STEPS_A_CALL = 32
 _EVALUATION_BATCH = 500
+_SHUFFLE = 1 << 40
 
 
 class TrainingError(RuntimeError):
@@ -147,6 +149,8 @@ class Recipe:
     augment: bool = False
 
     def __post_init__(self) -> None:
+        require_part("optimizer", self.optimizer, "build")
+        require_part("schedule", self.schedule, "factors")
         require_integer("epochs", self.epochs, 1)
         require_integer("batch_size", self.batch_size, 1)
         require_number("learning_rate", self.learning_rate, 0, open_low=True)
@@ -322,7 +326,7 @@ def fit(
             held = images, tf.constant(images)
         wanted = tf.constant(targets(epoch))
         total, correct, seen = 0.0, 0, 0
-        order = np.random.Generator(np.random.Philox(key=[context.seed, epoch])).permutation(count).astype(np.int32)
+        order = shuffled(context.seed, epoch, count)
         for first, batches in _calls(order, size, calls):
             at = epoch * steps + first
             if masks:
@@ -341,6 +345,23 @@ def fit(
         context.progress.advance(epoch + 1, epochs, note)
         _log.info("epoch %d of %d: loss %.4f, %s", epoch + 1, epochs, curves["loss"][-1], note)
     return {name: tuple(values) for name, values in curves.items()}
+
+
+def shuffled(seed: int, epoch: int, count: int) -> Array:
+    """The order in which an epoch sees the images: a permutation, int32 (count,). No other draw shares its stream."""
+    stream = np.random.Philox(key=[seed, epoch | _SHUFFLE])
+    return np.random.Generator(stream).permutation(count).astype(np.int32)
+
+
+def required(network: Checkpoint | None) -> Checkpoint:
+    """The network that a stage goes on from.
+
+    Raises:
+        ValueError: when there is none, because nothing was trained before.
+    """
+    if network is None:
+        raise ValueError("this stage takes a trained network")
+    return network
 
 
 class Answers:

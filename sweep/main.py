@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -75,9 +76,22 @@ def _tell(error: Exception) -> int:
     return code
 
 
+def _interrupt(*_: object) -> None:
+    """End as Ctrl-C does, with everything closed."""
+    raise KeyboardInterrupt
+
+
 def main() -> int:
     """The command. Returns the exit code: 0, 1 for work that failed, 2 for input that cannot be used, 130 for Ctrl-C."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    words = sys.argv[1:]
+    # argparse wants options first, people write them anywhere.
+    sys.argv[1:] = sorted(words, key=lambda word: word not in ("-m", "--multirun"))
     try:
+        if not {"--help", "-h", "--hydra-help", "--version", "--info", "-i", "--cfg", "-c"} & set(words):
+            from sweep import build
+
+            build.check_places(words)
         run()
     except KeyboardInterrupt:
         print("interrupted; finished stages are kept, and the same command goes on from them", file=sys.stderr)

@@ -8,9 +8,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sweep import data, distill, fit, track
-from sweep.records import Checkpoint, ConfigError, Data, Spec, Storage, require_integer
+from sweep.records import Checkpoint, ConfigError, Data, Spec, Storage, require_integer, require_part
 
 _STAGES = ("train", "distill", "prune", "quant")
+_PARTS = {
+    "dataset": ("load",),
+    "model": ("check", "build"),
+    "distill": ("stage", "tutors"),
+    "prune": ("apply",),
+    "quant": ("apply", "restore"),
+}
 
 
 class Stage(Protocol):
@@ -100,6 +107,11 @@ class Plan:
     threads: int
 
     def __post_init__(self) -> None:
+        for name, methods in _PARTS.items():
+            require_part(name, getattr(self, name), *methods)
+        for name, kind in (("train", fit.Recipe), ("pipeline", Pipeline)):
+            if not isinstance(getattr(self, name), kind):
+                raise ConfigError(name, "a choice of its group", repr(getattr(self, name)))
         require_integer("seed", self.seed, 0, 2**31 - 1)
         require_integer("threads", self.threads, 1, 1024)
 
@@ -117,7 +129,7 @@ class Plan:
             images = self.dataset.load()
         except ConfigError as error:
             raise error.under("dataset") from error
-        networks = {"model": self.model} | {f"distill.{lesson.role}": lesson.model for lesson in self.distill.tutors()}
+        networks = {"model": self.model} | {lesson.key: lesson.model for lesson in self.distill.tutors()}
         for where, model in networks.items():
             try:
                 model.check(images.input_shape)

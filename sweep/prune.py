@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from sweep import fit, models
-from sweep.records import Array, Checkpoint, require_choice, require_integer, require_number
+from sweep.records import Array, Checkpoint, require_choice, require_integer, require_number, require_part
 
 
 class SparsitySchedule(Protocol):
@@ -63,7 +63,7 @@ class NoPruning:
 
     def apply(self, network: Checkpoint | None, context: fit.Context) -> fit.Outcome:
         """Hand the network on."""
-        return fit.Outcome(_required(network))
+        return fit.Outcome(fit.required(network))
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,7 @@ class _MagnitudePruning:
 
     def __post_init__(self) -> None:
         require_number("sparsity", self.sparsity, 0, 1, open_high=True)
+        require_part("schedule", self.schedule, "fraction")
         require_choice("layers", self.layers, ("conv", "dense", "all"))
         require_integer("finetune", self.finetune, 0)
         require_number("learning_rate", self.learning_rate, 0, open_low=True)
@@ -105,7 +106,7 @@ class _MagnitudePruning:
 
     def apply(self, network: Checkpoint | None, context: fit.Context) -> fit.Outcome:
         """Prune and fine-tune on labels. Masks that the network brings on other layers are held too."""
-        network = _required(network)
+        network = fit.required(network)
         model, hot = models.restore(network), context.one_hot()
         masks = _GrowingMasks(self, model, network.masks)
         if self.finetune:
@@ -185,12 +186,6 @@ class _GrowingMasks:
         return {name: mask.numpy() > 0 for name, mask in self._masks.items()}
 
 
-def _required(network: Checkpoint | None) -> Checkpoint:
-    if network is None:
-        raise ValueError("pruning takes a trained network")
-    return network
-
-
 def _scores(kernel: Array, kept: Array | None) -> Array:
     """Magnitudes, with what an earlier mask dropped below every one of them."""
     magnitude = np.abs(kernel)
@@ -198,8 +193,8 @@ def _scores(kernel: Array, kept: Array | None) -> Array:
 
 
 def _largest(scores: Array, sparsity: float) -> Array:
-    """Bool (n,): False for exactly round(sparsity * n) of the smallest scores (n,), ties broken by position."""
-    dropped = round(sparsity * scores.size)
+    """Bool (n,): False for exactly round(sparsity * n) of the smallest scores (n,), at most n - 1, ties by position."""
+    dropped = min(round(sparsity * scores.size), scores.size - 1)
     keep = np.ones(scores.size, bool)
     if dropped:
         keep[np.argpartition(scores, dropped - 1)[:dropped]] = False

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sweep import fit, models
-from sweep.records import Checkpoint, Storage, require_choice, require_integer, require_number
+from sweep import data, fit, models
+from sweep.records import Array, Checkpoint, Storage, require_choice, require_integer, require_number
 
 # Grids that the file holds exactly: packed INT4 and INT8.
 _BITS = (4, 8)
@@ -27,7 +27,7 @@ class _Untouched:
 
     def apply(self, network: Checkpoint | None, context: fit.Context) -> fit.Outcome:
         """Hand the network on."""
-        return fit.Outcome(_required(network))
+        return fit.Outcome(fit.required(network))
 
     def restore(self, network: Checkpoint) -> Any:
         """The Keras model to convert."""
@@ -78,10 +78,15 @@ class PTQ:
 
     def apply(self, network: Checkpoint | None, context: fit.Context) -> fit.Outcome:
         """Wrap the network and calibrate it."""
-        network = _required(network)
+        network = fit.required(network)
         model = _fake_quantised(models.restore(network), self.bits)
-        _calibrate(model, context.data.train.images[: self.calibration_samples])
+        _calibrate(model, self._samples(context))
         return fit.Outcome(self._snapshot(network, model))
+
+    def _samples(self, context: fit.Context) -> Array:
+        """Training images of all classes in fair proportion, however the file is sorted."""
+        train = context.data.train
+        return train.images[data.fair_order(train.labels)[: self.calibration_samples]]
 
     def restore(self, network: Checkpoint) -> Any:
         """The fake-quantised Keras model to convert."""
@@ -90,7 +95,7 @@ class PTQ:
         return model
 
     def _snapshot(self, network: Checkpoint, model: Any) -> Checkpoint:
-        return Checkpoint(network.architecture, tuple(model.get_weights()), network.masks, self.bits)
+        return Checkpoint(network.architecture, tuple(model.get_weights()), network.masks)
 
 
 @dataclass(frozen=True)
@@ -114,9 +119,9 @@ class QAT(PTQ):
 
     def apply(self, network: Checkpoint | None, context: fit.Context) -> fit.Outcome:
         """Wrap, calibrate and train; pruned weights are held at zero."""
-        network = _required(network)
+        network = fit.required(network)
         model, hot = _fake_quantised(models.restore(network), self.bits), context.one_hot()
-        _calibrate(model, context.data.train.images[: self.calibration_samples])
+        _calibrate(model, self._samples(context))
         curves = fit.fit(
             model,
             context,
@@ -128,12 +133,6 @@ class QAT(PTQ):
         )
         _pin_input_range(model)
         return fit.Outcome(self._snapshot(network, model), curves)
-
-
-def _required(network: Checkpoint | None) -> Checkpoint:
-    if network is None:
-        raise ValueError("quantisation takes a trained network")
-    return network
 
 
 def _fake_quantised(model: Any, bits: int) -> Any:

@@ -55,7 +55,7 @@ def require_number(
         bounds = f"in {'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
     number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if not number or not low <= value <= high or (open_low and value == low) or (open_high and value == high):  # type: ignore[operator]
-        raise ConfigError(where, f"a number {bounds}", value)
+        raise ConfigError(where, f"a number {bounds}", repr(value))
 
 
 def require_integer(where: str, value: object, low: int, high: int | None = None) -> None:
@@ -65,7 +65,8 @@ def require_integer(where: str, value: object, low: int, high: int | None = None
         ConfigError: for another type (a bool too) or an integer outside.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < low or (high is not None and value > high):
-        raise ConfigError(where, f"an integer of at least {low}" + (f" and at most {high}" if high is not None else ""), value)
+        most = f" and at most {high}" if high is not None else ""
+        raise ConfigError(where, f"an integer of at least {low}{most}", repr(value))
 
 
 def require_choice(where: str, value: object, choices: tuple[object, ...]) -> None:
@@ -75,7 +76,28 @@ def require_choice(where: str, value: object, choices: tuple[object, ...]) -> No
         ConfigError: with the choices listed.
     """
     if not any(value == choice and type(value) is type(choice) for choice in choices):
-        raise ConfigError(where, f"one of {', '.join(map(str, choices))}", value)
+        shown = value if any(isinstance(choice, str) for choice in choices) else repr(value)
+        raise ConfigError(where, f"one of {', '.join(map(str, choices))}", shown)
+
+
+def require_text(where: str, value: object) -> None:
+    """Refuse what is not a text with something in it.
+
+    Raises:
+        ConfigError: for another type or an empty text.
+    """
+    if not isinstance(value, str) or not value:
+        raise ConfigError(where, "a text", repr(value))
+
+
+def require_part(where: str, value: object, *methods: str) -> None:
+    """Refuse what is not a part of the kind that has these methods.
+
+    Raises:
+        ConfigError: for anything without them: null, a text, another group's choice.
+    """
+    if not all(callable(getattr(value, method, None)) for method in methods):
+        raise ConfigError(where, f"a choice of its group or a _target_ with {' and '.join(methods)}", repr(value))
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,13 +161,11 @@ class Checkpoint:
         architecture: the float network as Keras JSON.
         weights: its arrays, in the order of `model.get_weights()`. After `qat` or `ptq`, those of the fake-quantised model.
         masks: layer name to bool array of its kernel's shape; False marks a weight that pruning has set to zero for good.
-        weight_bits: the fake-quantised model's bits per weight; None for a float network.
     """
 
     architecture: str
     weights: tuple[Array, ...]
     masks: Mapping[str, Array] = field(default_factory=dict)
-    weight_bits: int | None = None
 
     @property
     def zeros(self) -> int:
@@ -154,7 +174,7 @@ class Checkpoint:
 
     def to_arrays(self) -> dict[str, Array]:
         """The checkpoint as named arrays, none of dtype object."""
-        arrays = {"architecture": np.array(self.architecture), "weight_bits": np.array(self.weight_bits or 0)}
+        arrays = {"architecture": np.array(self.architecture)}
         arrays |= {f"weight/{position:04d}": weight for position, weight in enumerate(self.weights)}
         return arrays | {f"mask/{name}": mask for name, mask in self.masks.items()}
 
@@ -163,7 +183,7 @@ class Checkpoint:
         """The checkpoint that `to_arrays` took apart; further names are ignored."""
         weights = tuple(arrays[name] for name in sorted(arrays) if name.startswith("weight/"))
         masks = {name.removeprefix("mask/"): mask for name, mask in arrays.items() if name.startswith("mask/")}
-        return Checkpoint(str(arrays["architecture"]), weights, masks, int(arrays["weight_bits"]) or None)
+        return Checkpoint(str(arrays["architecture"]), weights, masks)
 
 
 Curves = Mapping[str, tuple[float, ...]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import posixpath
 import re
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 from urllib.parse import quote, urlsplit
 
-from sweep.records import ConfigError, TrialRecord
+from sweep.records import ConfigError, TrialRecord, require_text
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Param
@@ -151,15 +152,17 @@ class MLflow:
                 that is not an MLflow database, a server that does not answer in about ten seconds, or not as MLflow does;
                 `artifacts` for a folder that cannot be written; `experiment` for one that cannot be used.
         """
-        if not self.experiment:
-            raise ConfigError("experiment", "a name", self.experiment)
+        require_text("uri", self.uri)
+        require_text("experiment", self.experiment)
+        if self.artifacts is not None:
+            require_text("artifacts", self.artifacts)
         if (database := self._database()) is None:
             self._prepare_experiment("an MLflow server that answers")
             return
-        _require_writable("uri", database.parent)
+        require_writable("uri", database.parent)
         database.parent.mkdir(parents=True, exist_ok=True)
         if "://" not in (location := self._artifact_location() or ""):
-            _require_writable("artifacts", Path(location))
+            require_writable("artifacts", Path(location))
         with _locked(database.parent):
             _require_mlflow(database)
             self._prepare_experiment("an MLflow database of this version of MLflow")
@@ -271,6 +274,8 @@ class MLflow:
     def _client(self) -> MlflowClient:
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
+        # Its retries would stand above our own line about a server that does not answer.
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
         from mlflow.tracking import MlflowClient
 
         uri = self.uri if (database := self._database()) is None else f"sqlite:///{database}"
@@ -356,11 +361,18 @@ def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
-def _require_writable(where: str, folder: Path) -> None:
-    """Refuse a folder that cannot be created or written in. Root may write anywhere: a folder without a write bit counts."""
+def require_writable(where: str, folder: Path) -> None:
+    """Refuse a folder that cannot be created or written in.
+
+    The superuser may write anywhere; a folder that nobody has write permission for is meant to be left alone all the same.
+
+    Raises:
+        ConfigError: with the nearest existing folder, or the file in its place.
+    """
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir() or not _writable(existing):
-        raise ConfigError(where, "a folder that can be written to", str(existing))
+        received = f"{folder}, where {existing} is {'read-only' if existing.is_dir() else 'a file'}"
+        raise ConfigError(where, "a folder that can be written to", received)
 
 
 def _writable(path: Path) -> bool:

@@ -38,6 +38,7 @@ from sweep.records import (
 
 _log = logging.getLogger(__name__)
 
+_FILES = ("baselines.json", "config.yaml", "data.json", "error.txt", "log", "metrics.json", "model.tflite", "overrides")
 _LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "numpy")
 
 
@@ -271,6 +272,8 @@ def execute(job: Job, progress: Progress) -> tuple[Metrics, str | None]:
         Exception: what `run` raised, after `error.txt` was written and the failure was logged.
     """
     began = time.time()
+    for name in _FILES:
+        (job.folder / name).unlink(missing_ok=True)  # of an earlier run of the same name
     _write(job.folder / "config.yaml", job.config)
     _write(job.folder / "overrides", "".join(f"{line}\n" for line in job.overrides))
     handler = logging.FileHandler(job.folder / "log")
@@ -280,7 +283,7 @@ def execute(job: Job, progress: Progress) -> tuple[Metrics, str | None]:
     root.setLevel(logging.INFO)
     try:
         result = run(job.plan, Cache(job.store), progress)
-        (job.folder / "model.tflite").write_bytes(result.content)
+        _write(job.folder / "model.tflite", result.content)
         facts = {"dataset": job.plan.dataset.name, **_hashes(result.data)}
         _write(job.folder / "data.json", json.dumps(facts, indent=2) + "\n")
         _write(job.folder / "baselines.json", json.dumps(result.baselines, indent=2) + "\n")
@@ -330,21 +333,23 @@ def _tags(plan: Plan) -> dict[str, str]:
         "seed": str(plan.seed),
         **{f"version.{name}": text for name, text in _versions().items()},
     }
-    return tags | ({"mlflow.source.git.commit": commit} if (commit := _git_commit()) else {})
+    if commit := _git("rev-parse", "HEAD"):
+        tags |= {"mlflow.source.git.commit": commit, "git.dirty": str(bool(_git("status", "--porcelain", "-uno"))).lower()}
+    return tags
 
 
 @cache
-def _git_commit() -> str:
-    """The commit of the code that runs; empty outside a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+def _git(*words: str) -> str:
+    """What git says of the code that runs; empty outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), *words]
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, content: str | bytes) -> None:
     """Write aside and rename, so that a reader sees all of it or nothing."""
     aside = path.with_name(f".{path.name}.aside")
-    aside.write_text(text)
+    aside.write_bytes(content.encode() if isinstance(content, str) else content)
     aside.replace(path)

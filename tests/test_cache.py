@@ -49,7 +49,10 @@ def test_a_key_does_not_feel_the_order_of_its_names(key):
 
 @given(st.dictionaries(st.text(), plain, max_size=3), st.text(), leaves, leaves)
 def test_a_key_feels_every_leaf(key, name, one, two):
-    assert (digest({**key, name: [one]}) == digest({**key, name: [two]})) == (repr(one) == repr(two))
+    def plain(value):
+        return repr(int(value) if isinstance(value, float) and value.is_integer() else value)
+
+    assert (digest({**key, name: [one]}) == digest({**key, name: [two]})) == (plain(one) == plain(two))
 
 
 def test_a_key_feels_the_class_and_every_field_of_a_stage():

@@ -108,8 +108,19 @@ def test_teacher_and_assistants_come_from_the_model_group():
         (["pipeline.order=[distill,prune]"], "pipeline.order"),
         (["pipeline.order=[distill,prune,prune,quant]"], "pipeline.order"),
         (["pipeline.order=[distill,shrink,quant]"], "pipeline.order"),
+        (["train.optimizer=null"], "train.optimizer"),
+        (["train.schedule=adam"], "train.schedule"),
+        (["prune.schedule=null"], "prune.schedule"),
+        (["distill=kd", "distill.teacher=null"], "distill.teacher"),
+        (["distill=kd", "distill.teacher=resnet8"], "distill.teacher"),
+        (["distill=assistant", "+distill.more_assistants.x=lenet5"], "distill.more_assistants.x"),
+        (["distill=assistant", "+model@distill.more_assistants.teacher=lenet5"], "distill.more_assistants"),
+        (["model._target_=builtins.dict", "~model.width"], "model._target_"),
+        (["quant._target_=null"], "quant._target_"),
+        (["+train.momentum=3"], "train"),
         (["seed=-1"], "seed"),
         (["seed=1.5"], "seed"),
+        (["seed=null"], "seed"),
         (["threads=0"], "threads"),
     ],
 )
@@ -149,19 +160,20 @@ def test_nothing_to_prune_is_fine_where_nothing_is_pruned():
 
 
 def test_the_job_knows_what_was_swept_and_the_whole_configuration(tmp_path):
-    config = composed(f"output={tmp_path}", name="s1")
+    config = composed(f"output={tmp_path}", "sweep.axes=2", "tracking.uri=http://me:secret@host", name="s1")
     job = build.job(
         config,
         folder=tmp_path / "trial-003",
         choices={"quant": "ptq", "hydra/sweeper": "pareto"},
-        overrides=["prune.sparsity=0.8", "+model@distill.x=lenet5", "sweep.name=s1", "tracking.parent_run_id=abc"],
+        overrides=["prune.sparsity=0.8", "+model@distill.x=lenet5", "seed=1", "sweep.name=s1", "tracking.parent_run_id=abc"],
         swept=True,
     )
     assert job.swept == {"prune.sparsity": "0.8", "model@distill.x": "lenet5"}
-    assert job.overrides == ("prune.sparsity=0.8", "+model@distill.x=lenet5")
+    assert job.overrides == ("prune.sparsity=0.8", "+model@distill.x=lenet5", "seed=1")
     assert job.params["quant"] == "ptq"
     assert job.params["prune.sparsity"] == "0.5"
     assert not any("_target_" in name or name.startswith("hydra") for name in job.params)
+    assert "secret" not in job.config + str(job.params)
     assert (job.name, job.store) == ("trial-003", tmp_path / "cache")
 
 

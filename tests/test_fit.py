@@ -48,7 +48,7 @@ def test_the_loop_gives_the_weights_that_keras_gives(context, optimizer):
 
     theirs.compile(rule, keras.losses.CategoricalCrossentropy(from_logits=True))
     for epoch in range(2):
-        order = np.random.Generator(np.random.Philox(key=[made.seed, epoch])).permutation(256)
+        order = fit.shuffled(made.seed, epoch, 256)
         for first in range(0, 256, 50):
             chosen = order[first : first + 50]
             theirs.train_on_batch(made.data.train.images[chosen] / np.float32(255), made.one_hot()[chosen])

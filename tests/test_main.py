@@ -50,6 +50,12 @@ def told(process: subprocess.CompletedProcess[str]) -> str:
         (["model=cnn", "model.filters=[]", "prune.layers=conv"], "prune.layers: expected a kind of layer that the model has"),
         (["model=cnn", "model.filters=[8,8,8,8]"], "model: expected images of at least 16x16 pixels; received 8x8"),
         (["tracking.uri=ftp://x"], "tracking.uri: "),
+        (["tracking.uri=http://127.0.0.1:9"], "tracking.uri: expected an MLflow server that answers"),
+        (["tracking.uri=null"], "tracking.uri: expected a text; received None"),
+        (["prune=null"], "command line: expected GROUP=CHOICE, with the name of a choice"),
+        (["quant=none", "quant.bits=8"], "quant: expected no keys (this choice has none); received bits"),
+        (["sweep.name=a/b"], "sweep.name: expected letters"),
+        (["quant.bits='8'"], "quant.bits: expected one of 4, 8"),
     ],
 )  # fmt: skip
 def test_a_mistake_gets_one_line_and_exit_code_2(tmp_path, overrides, line):
@@ -59,8 +65,17 @@ def test_a_mistake_gets_one_line_and_exit_code_2(tmp_path, overrides, line):
     assert not [path for path in tmp_path.rglob("*") if path.suffix in (".entry", ".tflite")]
 
 
+@pytest.mark.parametrize("place", ["", "null", "/proc/nothing"])
+def test_a_place_that_is_none_is_refused_before_anything_is_made(tmp_path, place):
+    command = [sys.executable, "-m", "sweep.main", f"output={place}"]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False)
+    assert process.returncode == 2
+    assert told(process).startswith("error: output: expected ")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_mistake_anywhere_in_a_sweep_is_refused_before_it_starts(tmp_path):
-    process = sweep("-m", "prune.sparsity=0.5,1.5", output=tmp_path)
+    process = sweep("prune.sparsity=0.5,1.5", "-m", output=tmp_path)  # people write -m anywhere
     assert process.returncode == 2
     assert "prune.sparsity: expected a number in [0, 1); received 1.5" in told(process)
     assert not list(tmp_path.iterdir())
@@ -73,6 +88,7 @@ def test_a_read_only_place_is_refused(tmp_path):
         process = sweep(*mode, output=closed)
         assert process.returncode == 2
         assert told(process).startswith("error: output: expected a folder that can be written to")
+        assert not list(closed.iterdir())
 
 
 @pytest.mark.parametrize("damage", ["truncated", "shape", "labels"])
@@ -164,7 +180,7 @@ def test_the_grid_is_logged_under_one_parent(grid):
         metrics = json.loads((folder / "metrics.json").read_text())
         assert {name: run.data.metrics[name] for name in metrics} == pytest.approx(metrics)
         assert len(client.get_metric_history(run.info.run_id, "distill/val_accuracy")) == 4
-        assert list(run.data.params)[:2] == ["prune.sparsity", "quant"]
+        assert list(run.data.params)[:3] == ["prune.sparsity", "quant", "dataset"]
         assert run.data.tags["data_hash"]
         assert {"model.tflite", "config.yaml", "metrics.json"} <= {item.path for item in client.list_artifacts(run.info.run_id)}
 

@@ -200,6 +200,18 @@ def test_a_failed_trial_leaves_its_reason_and_is_logged(store, tmp_path, monkeyp
     assert records[0].error == (folder / "error.txt").read_text().strip()
 
 
+def test_a_folder_that_is_used_again_holds_nothing_of_the_run_before(store, tmp_path):
+    good = job(tmp_path / "again", store, Recorder())
+    bad = replace(good, plan=replace(PLAN, train=replace(RECIPE, learning_rate=1e30, optimizer=fit.SGD())))
+    trial.execute(good, Silent())
+    with pytest.raises(fit.TrainingError):
+        trial.execute(bad, Silent())
+    assert {path.name for path in good.folder.iterdir()} == {"config.yaml", "error.txt", "log", "overrides"}
+    trial.execute(good, Silent())
+    assert not (good.folder / "error.txt").exists()
+    assert "Traceback" not in (good.folder / "log").read_text()
+
+
 def test_a_tracker_that_fails_costs_the_log_only(first, store, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(Recorder, "broken", True)
     trial.execute(job(tmp_path / "trial-002", store, Recorder()), Silent())

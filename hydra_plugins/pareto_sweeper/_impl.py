@@ -225,7 +225,11 @@ class _Sweep:
         _say(f"trial {proposal.number + 1} of {self._total}: {' '.join(proposal.point) or 'the defaults'}")
         self._under_way[proposal.number] = proposal, time.time()
         self.records.trial(proposal, "RUNNING", self.space)
-        own = [f"sweep.name={self.records.folder.name}", f"hydra.sweep.subdir=trial-{proposal.number:03d}"]
+        own = [
+            f"sweep.name={self.records.folder.name}",
+            f"sweep.axes={len(proposal.point)}",
+            f"hydra.sweep.subdir=trial-{proposal.number:03d}",
+        ]
         if self.parent is not None:
             own.append(f"tracking.parent_run_id={self.parent}")
         pool.submit(proposal.number, [*proposal.point, *self.space.fixed, *own])

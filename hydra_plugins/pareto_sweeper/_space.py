@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -20,6 +21,8 @@ from sweep.records import ConfigError
 
 # Up to here every single point is checked; in a larger space every value of every axis, each once.
 _CHECKED_WHOLE = 256
+# What all trials of a sweep have in common, by its nature or (threads) by that of the processes that they share.
+_SHARED = ("output", "sweep.", "tracking", "threads")
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ Point = tuple[str, ...]
 """Override texts (`key=value`), the axes that apply in the sweep's order."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Space:
     """Axes, and overrides that hold for every point.
 
@@ -103,12 +106,10 @@ class Space:
         every = [*defaults, *given]
         axes = tuple(_axis(override) for override in every if override.is_sweep_override())
         fixed = tuple(str(override.input_line) for override in every if not override.is_sweep_override())
+        for axis in axes:
+            if axis.key.startswith(_SHARED):
+                raise ConfigError(axis.key, "one value for the whole sweep", axis.text)
         return Space(loader, config, axes, fixed)
-
-    @cached_property
-    def groups(self) -> tuple[Axis, ...]:
-        """The axes over config groups' choices, which decide which of the others apply."""
-        return tuple(axis for axis in self.axes if self.loader.get_group_options(axis.key.partition("@")[0].lstrip("+")))
 
     @property
     def finite(self) -> bool:
@@ -120,30 +121,22 @@ class Space:
         """Axis key to its values as written."""
         return {axis.key: axis.text for axis in self.axes}
 
-    def applying(self, choices: Sequence[str]) -> tuple[Axis, ...]:
-        """The axes besides the groups that exist under these choices (override texts of every group axis)."""
-        return self._applying[tuple(choices)]
+    def walk(self, choose: Callable[[Axis], str]) -> Point:
+        """One point, chosen axis by axis: the groups first, which decide which of the others apply.
 
-    @cached_property
-    def _applying(self) -> dict[tuple[str, ...], tuple[Axis, ...]]:
-        values = [axis for axis in self.axes if axis not in self.groups]
-        found = {}
-        for choices in itertools.product(*([f"{axis.key}={value}" for value in axis.values] for axis in self.groups)):
-            composed = self.compose(choices)
-            found[choices] = tuple(axis for axis in values if axis.key.startswith("+") or _exists(composed, axis.key))
-        applied = {axis.key for axes in found.values() for axis in axes}
-        for axis in values:
-            if axis.key not in applied:
-                for choices in found:  # Hydra's own refusal names the near keys
-                    self.compose((*choices, f"{axis.key}={axis.samples()[0]}"))
-                raise ConfigError(axis.key, "a key that exists for at least one choice of the sweep", axis.text)
-        return found
+        Args:
+            choose: gives the text of a value of the axis.
+        """
+        chosen: list[str] = []
+        for applying in (self._first, self._second, self._third):
+            chosen += [f"{axis.key}={choose(axis)}" for axis in applying(tuple(chosen))]
+        return self.ordered(chosen)
 
     def points(self) -> Iterator[Point]:
         """Every point of a finite space, each once."""
         seen = set()
-        for choices, axes in self._applying.items():
-            for combination in itertools.product(*([f"{axis.key}={value}" for value in axis.values] for axis in axes)):
+        for choices in self._choices:
+            for combination in _product(self._third(choices)):
                 point = self.ordered((*choices, *combination))
                 if point not in seen:
                     seen.add(point)
@@ -152,10 +145,61 @@ class Space:
     @property
     def size(self) -> float:
         """How many points there are; infinite with an interval of real numbers."""
-        total = 0.0
-        for axes in self._applying.values():
-            total += math.prod(_count(axis) for axis in axes)
-        return total
+        return sum(math.prod(_count(axis) for axis in self._third(choices)) for choices in self._choices)
+
+    def _first(self, chosen: Point) -> tuple[Axis, ...]:
+        """The axes over groups that every configuration has."""
+        return self._levels[0]
+
+    def _second(self, chosen: Point) -> tuple[Axis, ...]:
+        """The axes over groups that these choices bring (a teacher's, with distill=kd)."""
+        return tuple(axis for axis in self._levels[1] if self._composes((*chosen, f"{axis.key}={axis.values[0]}")))
+
+    def _third(self, chosen: Point) -> tuple[Axis, ...]:
+        """The axes over values that exist under these choices."""
+        if chosen not in self._known:
+            composed = self.compose(chosen)
+            existing = (axis for axis in self._levels[2] if axis.key.startswith("+") or _exists(composed, axis.key))
+            self._known[chosen] = tuple(existing)
+        return self._known[chosen]
+
+    @cached_property
+    def _known(self) -> dict[Point, tuple[Axis, ...]]:
+        """What `_third` found, since composing takes its time."""
+        return {}
+
+    @cached_property
+    def _levels(self) -> tuple[tuple[Axis, ...], tuple[Axis, ...], tuple[Axis, ...]]:
+        groups = [axis for axis in self.axes if self.loader.get_group_options(axis.key.partition("@")[0].lstrip("+"))]
+        brought = [axis for axis in groups if "@" in axis.key]
+        return (
+            tuple(axis for axis in groups if axis not in brought),
+            tuple(brought),
+            tuple(axis for axis in self.axes if axis not in groups),
+        )
+
+    @cached_property
+    def _choices(self) -> tuple[Point, ...]:
+        """Every combination of the groups' choices.
+
+        Raises:
+            ConfigError: for an axis that applies under none of them.
+        """
+        found = tuple((*first, *second) for first in _product(self._levels[0]) for second in _product(self._second(first)))
+        applied = {axis.key for choices in found for axis in self._third(choices)}
+        applied |= {text.partition("=")[0] for choices in found for text in choices}
+        for axis in self.axes:
+            if axis.key not in applied:
+                self.compose((*found[0], f"{axis.key}={axis.samples()[0]}"))  # Hydra's own refusal names the near keys
+                raise ConfigError(axis.key, "a key that exists for at least one choice of the sweep", axis.text)
+        return found
+
+    def _composes(self, overrides: Sequence[str]) -> bool:
+        try:
+            self.compose(overrides)
+        except ConfigCompositionException:
+            return False
+        return True
 
     def ordered(self, overrides: Sequence[str]) -> Point:
         """The overrides in the order of the axes."""
@@ -179,12 +223,18 @@ class Space:
         if self.finite and self.size <= _CHECKED_WHOLE:
             yield from self.points()
             return
-        for choices, axes in self._applying.items():
+        for choices in self._choices:
+            axes = self._third(choices)
             first = {axis.key: axis.samples()[0] for axis in axes}
             yield self.ordered((*choices, *(f"{key}={value}" for key, value in first.items())))
             for axis in axes:
                 for value in axis.samples()[1:]:
                     yield self.ordered((*choices, *(f"{key}={text}" for key, text in {**first, axis.key: value}.items())))
+
+
+def _product(axes: Sequence[Axis]) -> Iterator[Point]:
+    """Every combination of the axes' override texts."""
+    return itertools.product(*([f"{axis.key}={value}" for value in axis.values] for axis in axes))
 
 
 def _axis(override: Override) -> Axis:
@@ -194,7 +244,10 @@ def _axis(override: Override) -> Axis:
         # 0.1, 0.2, 0.3: not the 0.30000000000000004 that adding steps comes to.
         return Axis(key, text, tuple(dict.fromkeys(_short(one) for one in override.sweep_string_iterator())))
     if not isinstance(value, IntervalSweep):
-        return Axis(key, text, tuple(dict.fromkeys(override.sweep_string_iterator())))
+        values = tuple(dict.fromkeys(override.sweep_string_iterator()))
+        if not values:
+            raise ConfigError(key, "at least one value", f"{text}, which matches nothing")
+        return Axis(key, text, values)
     low, high = value.start, value.end
     if low is None or high is None or low >= high or ("log" in value.tags and low <= 0):
         raise ConfigError(key, "an interval(low, high) with low < high, above 0 for a log scale", text)

@@ -210,10 +210,8 @@ class Study:
         return Proposal(number, point, trial)
 
     def _suggest(self, trial: optuna.Trial) -> Point:
-        """Let the sampler choose: the groups first, then the axes that apply under them."""
-        choices = [f"{axis.key}={_suggested(trial, axis)}" for axis in self._space.groups]
-        values = [f"{axis.key}={_suggested(trial, axis)}" for axis in self._space.applying(choices)]
-        return self._space.ordered([*choices, *values])
+        """Let the sampler choose."""
+        return self._space.walk(lambda axis: _suggested(trial, axis))
 
     def _unknown(self) -> Point | None:
         """A point that is not known, drawn evenly; None when none can be found."""
@@ -221,9 +219,7 @@ class Study:
             left = [point for point in self._space.points() if point not in self._known]
             return left[self._random.integers(len(left))] if left else None
         for _ in range(50 * _REPEATS):
-            choices = [f"{axis.key}={self._random.choice(axis.values)}" for axis in self._space.groups]
-            values = [f"{axis.key}={self._drawn(axis)}" for axis in self._space.applying(choices)]
-            if (point := self._space.ordered([*choices, *values])) not in self._known:
+            if (point := self._space.walk(self._drawn)) not in self._known:
                 return point
         return None
 

@@ -1,0 +1,163 @@
+"""What every stage must do, whatever it does: one suite that each choice of the stage groups passes."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
+
+import numpy as np
+import pytest
+from conftest import CONF, RECIPE
+from omegaconf import OmegaConf
+
+from sweep import build, distill, fit, models
+from sweep.cache import digest
+from sweep.records import Checkpoint
+
+pytestmark = [pytest.mark.usefixtures("tensorflow"), pytest.mark.slow]
+
+SHORT = {"finetune": 1, "calibration_samples": 32}
+STUDENT = models.CNN(filters=(8,), units=(8,))
+TEACHER = models.CNN(filters=(12,), units=())
+
+
+def choice(group: str, name: str):
+    """The stage of a choice in conf/, with its epochs cut down."""
+    node = OmegaConf.load(CONF / group / f"{name}.yaml")
+    if group == "distill":
+        node = OmegaConf.create({key: value for key, value in node.items() if key != "defaults"})
+        tutors = {"kd": ("teacher",), "assistant": ("teacher", "assistant")}.get(name, ())
+        node = OmegaConf.merge(node, {name: {"_target_": "sweep.models.LeNet5", "width": 1.0} for name in tutors})
+    for key, value in SHORT.items():
+        if key in node:
+            node[key] = value
+    built = build.instantiate(node, group)
+    return built.stage() if group == "distill" else built
+
+
+STAGES = {
+    f"{group}={path.stem}": (group, path.stem)
+    for group in ("distill", "prune", "quant")
+    for path in sorted((CONF / group).glob("*.yaml"))
+}
+
+
+@pytest.fixture(params=STAGES)
+def stage(request):
+    return choice(*STAGES[request.param])
+
+
+@pytest.fixture(scope="module")
+def start(context) -> Checkpoint:
+    """A trained network with a mask on its convolution."""
+    models.fresh(0)
+    network = distill.Train().apply(None, context(model=STUDENT)).network
+    model = models.restore(network)
+    kernel = models.kernels(model)["conv1"]
+    mask = np.abs(kernel.numpy()) > np.median(np.abs(kernel.numpy()))
+    kernel.assign(kernel * mask)
+    return models.snapshot(model, {"conv1": mask})
+
+
+@pytest.fixture
+def taught(context):
+    """A context in which there is a teacher."""
+    models.fresh(5)
+    teacher = models.snapshot(TEACHER.build((8, 8, 1), 10))
+    return context(model=STUDENT, teacher=("teacher", teacher), recipe=replace(RECIPE, epochs=1))
+
+
+def applied(stage, network, context) -> fit.Outcome:
+    models.fresh(context.seed)
+    return stage.apply(network, context)
+
+
+def equal(one: Checkpoint, other: Checkpoint) -> bool:
+    return (
+        one.architecture == other.architecture
+        and len(one.weights) == len(other.weights)
+        and all(np.array_equal(mine, theirs) for mine, theirs in zip(one.weights, other.weights, strict=True))
+        and one.masks.keys() == other.masks.keys()
+        and all(np.array_equal(one.masks[name], other.masks[name]) for name in one.masks)
+    )
+
+
+def test_every_choice_is_here():
+    assert len(STAGES) == 11
+
+
+def test_it_is_a_frozen_value_that_names_its_result(stage):
+    assert is_dataclass(stage)
+    if fields(stage):
+        with pytest.raises(FrozenInstanceError):
+            setattr(stage, fields(stage)[0].name, None)
+    assert digest(stage) == digest(replace(stage))
+    for field in fields(stage):
+        value = getattr(stage, field.name)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            changed = value * 2 if field.name != "bits" else 12 - value  # 8 and 4 bits
+            changed = value / 2 if field.name in ("sparsity", "alpha") else changed
+            assert digest(stage) != digest(replace(stage, **{field.name: changed}))
+
+
+def test_the_same_input_gives_the_same_bits(stage, start, taught):
+    assert equal(applied(stage, start, taught).network, applied(stage, start, taught).network)
+
+
+def test_what_ran_before_in_the_process_does_not_matter(stage, start, taught):
+    first = applied(stage, start, taught).network
+    models.fresh(77)
+    models.ResNet(blocks=1).build((8, 8, 1), 10)(np.ones((2, 8, 8, 1), np.float32), training=True)
+    assert equal(first, applied(stage, start, taught).network)
+
+
+def test_what_it_receives_is_left_as_it_is(stage, start, taught):
+    weights, masks = [array.copy() for array in start.weights], {name: mask.copy() for name, mask in start.masks.items()}
+    images, labels = taught.data.train.images.copy(), taught.data.train.labels.copy()
+    applied(stage, start, taught)
+    assert equal(start, replace(start, weights=tuple(weights), masks=masks))
+    np.testing.assert_array_equal(taught.data.train.images, images)
+    np.testing.assert_array_equal(taught.data.train.labels, labels)
+
+
+def test_weights_that_were_pruned_before_stay_zero(stage, start, taught):
+    after = applied(stage, start, taught).network
+    assert not (after.masks["conv1"] & ~start.masks["conv1"]).any()
+    model = stage.restore(after) if hasattr(stage, "restore") else models.restore(after)
+    for name, mask in after.masks.items():
+        assert not models.kernels(model)[name].numpy()[~mask].any()
+
+
+def test_its_result_survives_the_cache(stage, start, taught):
+    outcome = applied(stage, start, taught)
+    assert equal(outcome.network, Checkpoint.from_arrays(outcome.network.to_arrays()))
+    assert all(array.dtype != object for array in outcome.network.to_arrays().values())
+
+
+def test_its_network_answers_with_finite_logits(stage, start, taught):
+    after = applied(stage, start, taught).network
+    models.fresh(0)
+    model = stage.restore(after) if hasattr(stage, "restore") else models.restore(after)
+    answers = fit.Answers(model)(taught.data.validation.images)
+    assert answers.shape == (len(taught.data.validation), 10)
+    assert np.isfinite(answers).all()
+
+
+def test_its_curves_have_one_finite_value_an_epoch(stage, start, taught):
+    curves = applied(stage, start, taught).curves
+    assert len({len(values) for values in curves.values()}) <= 1
+    assert all(np.isfinite(values).all() for values in curves.values())
+    assert set(curves) in (set(), {"loss", "accuracy", "val_accuracy"})
+
+
+def test_without_a_network_it_starts_from_fresh_weights_or_says_that_it_cannot(stage, taught):
+    if isinstance(stage, (distill.Train, distill.Distill)):
+        outcome = applied(stage, None, taught)
+        assert len(outcome.curves["loss"]) == taught.recipe.epochs
+    else:
+        with pytest.raises(ValueError, match="takes a trained network"):
+            applied(stage, None, taught)
+
+
+def test_it_never_looks_at_the_test_split(stage, start, taught):
+    blind = replace(taught, data=replace(taught.data, test=None))
+    assert equal(applied(stage, start, blind).network, applied(stage, start, taught).network)
