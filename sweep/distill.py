@@ -22,9 +22,10 @@ class Train:
 
     def apply(self, network: Checkpoint | None, context: fit.Context) -> fit.Outcome:
         """Train; masks that the network brings are held."""
-        hot = context.one_hot()
-        loss = fit.CrossEntropy(context.recipe.label_smoothing)
-        return _learn(network, context, epochs=context.recipe.epochs, loss=loss, targets=lambda epoch: hot)
+        model, held = _begun(network, context)
+        recipe = context.recipe
+        curves = fit.on_labels(model, context, epochs=recipe.epochs, learning_rate=recipe.learning_rate, masks=held)
+        return fit.Outcome(models.snapshot(model, network.masks if network else {}), curves)
 
 
 @dataclass(frozen=True)
@@ -50,22 +51,24 @@ class Distill:
         """Distil; masks that the network brings are held."""
         if context.teacher is None:
             raise ValueError("distilling takes a teacher")
-        hot, soft = context.one_hot(), SoftTargets(*context.teacher, context)
-        return _learn(
-            network,
+        model, held = _begun(network, context)
+        hot, soft, recipe = context.one_hot(), SoftTargets(*context.teacher, context), context.recipe
+        curves = fit.fit(
+            model,
             context,
-            epochs=self.finetune if network else context.recipe.epochs,
-            loss=DistillationLoss(context.data.classes, self.temperature, self.alpha, context.recipe.label_smoothing),
+            epochs=self.finetune if network else recipe.epochs,
+            learning_rate=recipe.learning_rate,
+            loss=DistillationLoss(context.data.classes, self.temperature, self.alpha, recipe.label_smoothing),
             targets=lambda epoch: np.concatenate([hot, soft(epoch)], axis=1),
+            masks=held,
         )
+        return fit.Outcome(models.snapshot(model, network.masks if network else {}), curves)
 
 
-def _learn(network: Checkpoint | None, context: fit.Context, **how: Any) -> fit.Outcome:
+def _begun(network: Checkpoint | None, context: fit.Context) -> tuple[Any, fit.HeldMasks]:
+    """The Keras model to train, received or fresh, and the masks to hold on it."""
     model = models.restore(network) if network else context.model.build(context.data.input_shape, context.data.classes)
-    masks = network.masks if network else {}
-    held = fit.HeldMasks(models.kernels(model), masks) if masks else None
-    curves = fit.fit(model, context, learning_rate=context.recipe.learning_rate, masks=held, **how)
-    return fit.Outcome(models.snapshot(model, masks), curves)
+    return model, fit.HeldMasks(models.kernels(model), network.masks if network else {})
 
 
 class SoftTargets:

@@ -347,6 +347,13 @@ def fit(
     return {name: tuple(values) for name, values in curves.items()}
 
 
+def on_labels(model: Any, context: Context, *, epochs: int, learning_rate: float, masks: Masks) -> Curves:
+    """`fit` towards the labels alone, with the recipe's label smoothing."""
+    hot = context.one_hot()
+    loss = CrossEntropy(context.recipe.label_smoothing)
+    return fit(model, context, epochs=epochs, learning_rate=learning_rate, loss=loss, targets=lambda epoch: hot, masks=masks)
+
+
 def shuffled(seed: int, epoch: int, count: int) -> Array:
     """The order in which an epoch sees the images: a permutation, int32 (count,). No other draw shares its stream."""
     stream = np.random.Philox(key=[seed, epoch | _SHUFFLE])

@@ -107,11 +107,11 @@ class LeNet5(_Family):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CNN(_Family):
-    """3x3 convolutions, each followed by a 2x2 max-pooling, then dense layers.
+class _Stack(_Family):
+    """Convolutions, then dense layers, each by its width.
 
     Args:
-        filters: channels of each convolution; an empty list makes a multi-layer perceptron.
+        filters: channels of each convolution.
         units: units of each hidden dense layer.
     """
 
@@ -123,14 +123,24 @@ class CNN(_Family):
         _channel_list("filters", self.filters)
         _channel_list("units", self.units)
 
+    def kinds(self) -> frozenset[str]:
+        """Without filters there is no convolution to prune."""
+        return frozenset({"conv", "dense"} if self.filters else {"dense"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class CNN(_Stack):
+    """3x3 convolutions, each followed by a 2x2 max-pooling, then dense layers.
+
+    Args:
+        filters: channels of each convolution; an empty list makes a multi-layer perceptron.
+        units: units of each hidden dense layer.
+    """
+
     @property
     def smallest_side(self) -> int:
         """One halving a convolution."""
         return int(2 ** len(self.filters))
-
-    def kinds(self) -> frozenset[str]:
-        """Without filters there is no convolution to prune."""
-        return frozenset({"conv", "dense"} if self.filters else {"dense"})
 
     def build(self, input_shape: Shape, classes: int) -> Any:
         """The Keras model, fresh weights: float32 (n, *input_shape) to logits (n, classes)."""
@@ -226,25 +236,13 @@ class MobileNet(_Family):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Khan(_Family):
+class Khan(_Stack):
     """The networks of arXiv 2305.08075: strided 3x3 convolutions, LeakyReLU 0.2, max-pooling of stride 1, linear dense layers.
 
     Args:
         filters: channels of each convolution (stride 2, 'same').
         units: units of each hidden dense layer (no activation).
     """
-
-    filters: tuple[int, ...]
-    units: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _channel_list("filters", self.filters)
-        _channel_list("units", self.units)
-
-    def kinds(self) -> frozenset[str]:
-        """Without filters there is no convolution to prune."""
-        return frozenset({"conv", "dense"} if self.filters else {"dense"})
 
     def build(self, input_shape: Shape, classes: int) -> Any:
         """The Keras model, fresh weights: float32 (n, *input_shape) to logits (n, classes)."""

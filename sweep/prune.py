@@ -107,21 +107,11 @@ class _MagnitudePruning:
     def apply(self, network: Checkpoint | None, context: fit.Context) -> fit.Outcome:
         """Prune and fine-tune on labels. Masks that the network brings on other layers are held too."""
         network = fit.required(network)
-        model, hot = models.restore(network), context.one_hot()
+        model = models.restore(network)
         masks = _GrowingMasks(self, model, network.masks)
-        if self.finetune:
-            curves = fit.fit(
-                model,
-                context,
-                epochs=self.finetune,
-                learning_rate=self.learning_rate,
-                loss=fit.CrossEntropy(context.recipe.label_smoothing),
-                targets=lambda epoch: hot,
-                masks=masks,
-            )
-            return fit.Outcome(models.snapshot(model, masks.arrays()), curves)
-        masks.update(1.0)
-        return fit.Outcome(models.snapshot(model, masks.arrays()))
+        curves = fit.on_labels(model, context, epochs=self.finetune, learning_rate=self.learning_rate, masks=masks)
+        masks.update(1.0)  # nothing new after a fine-tuning; everything without one
+        return fit.Outcome(models.snapshot(model, masks.arrays()), curves)
 
 
 @dataclass(frozen=True)

@@ -120,17 +120,10 @@ class QAT(PTQ):
     def apply(self, network: Checkpoint | None, context: fit.Context) -> fit.Outcome:
         """Wrap, calibrate and train; pruned weights are held at zero."""
         network = fit.required(network)
-        model, hot = _fake_quantised(models.restore(network), self.bits), context.one_hot()
+        model = _fake_quantised(models.restore(network), self.bits)
         _calibrate(model, self._samples(context))
-        curves = fit.fit(
-            model,
-            context,
-            epochs=self.finetune,
-            learning_rate=self.learning_rate,
-            loss=fit.CrossEntropy(context.recipe.label_smoothing),
-            targets=lambda epoch: hot,
-            masks=fit.HeldMasks(models.kernels(model), network.masks) if network.masks else None,
-        )
+        held = fit.HeldMasks(models.kernels(model), network.masks)
+        curves = fit.on_labels(model, context, epochs=self.finetune, learning_rate=self.learning_rate, masks=held)
         _pin_input_range(model)
         return fit.Outcome(self._snapshot(network, model), curves)
 

@@ -235,7 +235,9 @@ def test_a_read_only_folder_is_refused_even_to_root(tmp_path: Path, below: str) 
     folder.chmod(0o555)
     with pytest.raises(ConfigError, match=r"^uri: expected a folder that can be written to; received .*shut is read-only$"):
         database(folder / below).prepare()
-    with pytest.raises(ConfigError, match=r"^artifacts: expected a folder that can be written to; received .*shut is read-only$"):
+    with pytest.raises(
+        ConfigError, match=r"^artifacts: expected a folder that can be written to; received .*shut is read-only$"
+    ):
         MLflow(f"sqlite:///{tmp_path}/mlflow.db", "sweep", str(folder / below), None).prepare()
     assert not list(folder.iterdir())
 
