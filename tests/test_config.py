@@ -18,6 +18,11 @@ from sweep.records import ConfigError
 
 GROUPS = ("dataset", "distill", "model", "pipeline", "prune", "quant", "tracking", "train")
 CHOICES = sorted((path.parent.name, path.stem) for path in CONF.rglob("*.yaml") if path.parent.name in GROUPS)
+PARTS = sorted(
+    (f"{path.parent.parent.name}/{path.parent.name}", path.stem)
+    for path in CONF.rglob("*.yaml")
+    if path.parent.parent.name in GROUPS and path.parent.name != "settings"
+)
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 
 
@@ -35,6 +40,7 @@ def composed(*overrides: str, name: str = "test") -> DictConfig:
 def test_the_walk_finds_every_group():
     assert {group for group, _ in CHOICES} == set(GROUPS)
     assert len(CHOICES) > 30
+    assert {group for group, _ in PARTS} == {"prune/schedule", "train/optimizer", "train/schedule"}
     assert EXPERIMENTS
 
 
@@ -45,7 +51,15 @@ def test_every_choice_composes_and_instantiates(group, choice):
     assert f"{type(built).__module__}.{type(built).__name__}" == config[group]._target_
 
 
-@pytest.mark.parametrize(("group", "choice"), CHOICES)
+@pytest.mark.parametrize(("part", "choice"), PARTS)
+def test_every_choice_of_a_part_composes_and_instantiates(part, choice):
+    config = composed(f"{part}={choice}")
+    group, _, key = part.partition("/")
+    built = getattr(getattr(build.plan(config), group), key)
+    assert f"{type(built).__module__}.{type(built).__name__}" == config[group][key]._target_
+
+
+@pytest.mark.parametrize(("group", "choice"), [*CHOICES, *PARTS])
 def test_no_key_is_dead_and_none_is_left_to_a_hidden_default(group, choice):
     def walk(node, path):
         if isinstance(node, ListConfig):
@@ -58,7 +72,8 @@ def test_no_key_is_dead_and_none_is_left_to_a_hidden_default(group, choice):
             for name in node:
                 walk(node[name], f"{path}.{name}")
 
-    walk(composed(f"{group}={choice}")[group], group)
+    top = group.partition("/")[0]
+    walk(composed(f"{group}={choice}")[top], top)
 
 
 @pytest.mark.parametrize("choice", EXPERIMENTS)

@@ -7,7 +7,8 @@ from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
 import numpy as np
 import pytest
 from conftest import CONF, RECIPE
-from omegaconf import OmegaConf
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 
 from sweep import build, distill, fit, models
 from sweep.cache import digest
@@ -22,11 +23,9 @@ TEACHER = models.CNN(filters=(12,), units=())
 
 def choice(group: str, name: str):
     """The stage of a choice in conf/, with its epochs cut down."""
-    node = OmegaConf.load(CONF / group / f"{name}.yaml")
-    if group == "distill":
-        node = OmegaConf.create({key: value for key, value in node.items() if key != "defaults"})
-        tutors = {"kd": ("teacher",), "assistant": ("teacher", "assistant")}.get(name, ())
-        node = OmegaConf.merge(node, {name: {"_target_": "sweep.models.LeNet5", "width": 1.0} for name in tutors})
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        node = compose("config", [f"{group}={name}"])[group]
     for key, value in SHORT.items():
         if key in node:
             node[key] = value

@@ -201,7 +201,7 @@ def test_the_same_grid_again_trains_nothing_and_gives_the_same_bytes(grid):
 def test_a_failed_trial_leaves_the_others_and_exit_code_1(tmp_path):
     # A learning rate that no float survives: the loss of the first trial is NaN.
     process = sweep(
-        "-m", "train.learning_rate=1e30,0.003", "+train.optimizer.momentum=0.9", "train.optimizer._target_=sweep.fit.SGD",
+        "-m", "train.learning_rate=1e30,0.003", "train/optimizer=sgd",
         "train.epochs=1", "prune=none", "sweep.name=f", output=tmp_path,
     )  # fmt: skip
     assert process.returncode == 1

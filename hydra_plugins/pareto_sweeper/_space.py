@@ -152,7 +152,7 @@ class Space:
         return self._levels[0]
 
     def _second(self, chosen: Point) -> tuple[Axis, ...]:
-        """The axes over groups that these choices bring (a teacher's, with distill=kd)."""
+        """The axes over groups that these choices bring (a teacher's, with distill=kd; a schedule's, with prune=global)."""
         return tuple(axis for axis in self._levels[1] if self._composes((*chosen, f"{axis.key}={axis.values[0]}")))
 
     def _third(self, chosen: Point) -> tuple[Axis, ...]:
@@ -171,7 +171,7 @@ class Space:
     @cached_property
     def _levels(self) -> tuple[tuple[Axis, ...], tuple[Axis, ...], tuple[Axis, ...]]:
         groups = [axis for axis in self.axes if self.loader.get_group_options(axis.key.partition("@")[0].lstrip("+"))]
-        brought = [axis for axis in groups if "@" in axis.key]
+        brought = [axis for axis in groups if "@" in axis.key or "/" in axis.key]
         return (
             tuple(axis for axis in groups if axis not in brought),
             tuple(brought),
