@@ -110,12 +110,23 @@ def alive(process: int) -> bool:
 
 def test_two_workers_share_the_trials_and_the_cache(tmp_path):
     quick = [*QUICK[:2], "prune.finetune=0", "quant=none", "tracking=none"]
-    words = command("prune.sparsity=0.1,0.2,0.3", "hydra.sweeper.n_jobs=2", "threads=1", output=tmp_path, quick=quick)
+    words = command("prune.sparsity=0.1,0.2,0.3", "hydra.sweeper.n_jobs=2", output=tmp_path, quick=quick)
     process = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert process.returncode == 0, process.stderr
     metrics = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("sweeps/s/trial-*/metrics.json"))]
     assert len(metrics) == 3
     assert sum(one["stages_reused"] for one in metrics) == 2  # the training was done once
+    threads = max(1, len(os.sched_getaffinity(0)) // 2)
+    for path in tmp_path.glob("sweeps/s/trial-*/config.yaml"):
+        assert f"threads: {threads}\n" in path.read_text()
+
+
+def test_hydras_own_launcher_works_in_its_place(tmp_path):
+    quick = [*QUICK[:2], "prune=none", "quant=none", "tracking=none", "hydra/launcher=basic"]
+    words = command("model.width=0.5,1", output=tmp_path, quick=quick)
+    process = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert process.returncode == 0, process.stderr
+    assert [state(tmp_path, number)["state"] for number in range(2)] == ["COMPLETE", "COMPLETE"]
 
 
 def test_an_exception_that_cannot_be_sent_is_told_in_words():

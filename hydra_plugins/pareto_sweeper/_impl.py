@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shlex
 import sys
 import time
@@ -232,6 +233,8 @@ class _Sweep:
         ]
         if self.parent is not None:
             own.append(f"tracking.parent_run_id={self.parent}")
+        if self.space.config.threads is None and self.settings.n_jobs > 1:
+            own.append(f"threads={max(1, len(os.sched_getaffinity(0)) // self.settings.n_jobs)}")
         pool.submit(proposal.number, [*proposal.point, *self.space.fixed, *own])
 
     def _take(self, number: int, returned: JobReturn) -> None:

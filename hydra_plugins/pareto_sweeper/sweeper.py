@@ -22,7 +22,7 @@ class ParetoSweeperConfig:
         seed: of the sampler.
         n_trials: how many trials a search has in all; null makes finite axes an exact grid.
         timeout: seconds after which no further trial starts; null for no limit.
-        n_jobs: trials side by side, with one launcher's processes each.
+        n_jobs: trials side by side; they share the cores where `threads` is null.
         max_failure_rate: the fraction of failed trials, of at least five, above which the sweep stops.
         patience: trials without growth of the hypervolume after which the sweep stops; null for none.
     """

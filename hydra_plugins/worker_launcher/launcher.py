@@ -8,7 +8,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import II, DictConfig
 
 
 @dataclass
@@ -16,13 +16,13 @@ class WorkerLauncherConfig:
     """Keys of the launcher.
 
     Attributes:
-        n_jobs: processes that run trials side by side.
+        n_jobs: processes that run trials side by side; the sweeper's own key by default.
         recycle_after: trials after which a process is replaced by a fresh one, since TensorFlow never gives all memory back.
         max_gib: resident memory, in GiB, above which a process is replaced earlier.
     """
 
     _target_: str = "hydra_plugins.worker_launcher.launcher.WorkerLauncher"
-    n_jobs: int = 1
+    n_jobs: int = II("hydra.sweeper.n_jobs")
     recycle_after: int = 25
     max_gib: float = 4.0
 
