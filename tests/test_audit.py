@@ -31,7 +31,7 @@ OPERATORS = ("CONV_2D", "DEPTHWISE_CONV_2D", "CONV_2D", "ADD", "RESHAPE", "FULLY
 PARAMETERS = 27 + 3 + 27 + 3 + 9 + 3 + 1125 + 15
 NONZERO = PARAMETERS - (5 + 4 + 2 + 600) - 1  # one bias is zero
 MACS = 25 * 3 * 9 + 25 * 3 * 9 + 25 * 3 * 3 + 1125
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tensorflow")]
 
 STORAGES = {
     "float32": Storage.FLOAT32,

@@ -26,7 +26,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 SCRIPT = Path(__file__).with_name("independent.py")
 INDEPENDENT = runpy.run_path(str(SCRIPT))
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tensorflow")]
 
 KINDS = ("float32", "float16", "dynamic", "int8", "int4")
 
