@@ -13,6 +13,9 @@ import pytest
 from sweep import data, fit, models
 from sweep.records import Arrays, Data, Spec, Split
 
+# As `track` sets it, for the tests that read MLflow's store themselves and may import it first.
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+
 CONF = Path(__file__).resolve().parents[1] / "conf"
 
 

@@ -36,7 +36,7 @@ def told(process: subprocess.CompletedProcess[str]) -> str:
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [
-        (["prune.sparsty=0.5"], "prune: expected one of the keys sparsity, layers, schedule, finetune, learning_rate (did you"),
+        (["prune.sparsty=0.5"], "prune: expected one of the keys sparsity, layers, finetune, learning_rate, schedule (did you"),
         (["prune.sparsty=0.5"], "(did you mean sparsity?); received sparsty"),
         (["modle=lenet5"], "(did you mean model?); received modle"),
         (["model=lnet5"], "model: expected one of cnn, khan_assistant,"),
