@@ -26,10 +26,9 @@ class Terminal(Progress):
         self._bars = Progress(
             TextColumn("  {task.description:<12}"),
             BarColumn(bar_width=24),
-            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
             TextColumn("{task.fields[note]}"),
             TimeElapsedColumn(),
-            TextColumn("left"),
+            TextColumn("{task.fields[left]}"),
             TimeRemainingColumn(),
             console=self._console,
             transient=True,
@@ -48,22 +47,21 @@ class Terminal(Progress):
     def stage(self, name: str) -> None:
         """Show an empty bar for the stage."""
         self._clear()
-        self._task = self._bars.add_task(name, total=None, epoch=0, epochs="?", note="")
+        self._task = self._bars.add_task(name, total=None, note="", left="")
 
     def advance(self, done: float, total: float, note: str) -> None:
         """Move the bar."""
         if self._task is not None:
-            self._bars.update(
-                self._task, completed=done, total=total, epoch=min(int(done) + 1, int(total)), epochs=int(total), note=note
-            )
+            where = f"epoch {min(int(done) + 1, int(total))}/{int(total)}"
+            self._bars.update(self._task, completed=done, total=total, note=f"{where} {note}", left="left")
 
     def finish(self, name: str, seconds: float, reused: bool) -> None:
         """Leave a line in the bar's place."""
-        self._clear()
         self.say(f"{name:<10} reused, saved {seconds:.1f} s" if reused else f"{name:<10} done in {seconds:.1f} s")
 
     def say(self, line: str) -> None:
-        """Write a line above the bar."""
+        """Write a line in the bar's place."""
+        self._clear()
         self._console.print(f"{self._label}  {line}", markup=False)
 
     def _clear(self) -> None:
