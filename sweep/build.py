@@ -42,8 +42,13 @@ def plan(config: DictConfig) -> Plan:
     if unknown := [str(name) for name in config if name not in known]:
         raise ConfigError("config", f"no keys but {', '.join(known[:-1])}", unknown[0])
     parts = {name: instantiate(config[name], name) for name in _PLAN_GROUPS}
-    threads = len(os.sched_getaffinity(0)) if config.threads is None else config.threads
+    threads = cores() if config.threads is None else config.threads
     return Plan(**parts, seed=config.seed, threads=threads)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def tracker(config: DictConfig) -> track.Tracker:

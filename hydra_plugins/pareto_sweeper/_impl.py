@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shlex
 import sys
 import time
@@ -234,7 +233,7 @@ class _Sweep:
         if self.parent is not None:
             own.append(f"tracking.parent_run_id={self.parent}")
         if self.space.config.threads is None and self.settings.n_jobs > 1:
-            own.append(f"threads={max(1, len(os.sched_getaffinity(0)) // self.settings.n_jobs)}")
+            own.append(f"threads={max(1, build.cores() // self.settings.n_jobs)}")
         pool.submit(proposal.number, [*proposal.point, *self.space.fixed, *own])
 
     def _take(self, number: int, returned: JobReturn) -> None:
@@ -289,9 +288,9 @@ class _Sweep:
             value = returned._return_value
             for name, column in columns.items():
                 column.append(float(value[name]) if isinstance(value, Mapping) else math.nan)
-        if len(self._ended) <= patience:
-            return False
         points = pareto.oriented(columns, self.settings.objectives)
+        if len(self._ended) <= patience or not np.isfinite(points).all(axis=1).any():
+            return False
         grown = pareto.running_hypervolume(points, pareto.reference_point(points))
         return bool(np.isclose(grown[-1], grown[-1 - patience], rtol=1e-9))
 
