@@ -179,7 +179,7 @@ class _Run:
 
     def _key(self, node: _Node) -> dict[str, Any]:
         """All that determines the node's result."""
-        modules = (records, data, models, fit, inspect.getmodule(type(node.stage)))
+        modules = (records, data, models, fit, *(inspect.getmodule(type(part)) for part in (node.stage, node.model)))
         return {
             "stage": node.stage,
             "model": None if node.upstream else node.model,
