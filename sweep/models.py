@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from sweep.records import Array, Checkpoint, ConfigError, require_integer, require_number
 
 # Small data sets have few steps an epoch: with Keras's 0.99 the moving statistics would lag far behind the weights.
@@ -301,8 +299,3 @@ def kernels(model: Any, layers: str = "all") -> dict[str, Any]:
     # By name among the variables: a quantisation wrapper replaces the layer's own `kernel` with a tensor.
     variables = {variable.name: variable for variable in model.trainable_variables}
     return {name: variables[f"{name}/kernel:0"] for name in names}
-
-
-def parameter_count(model: Any) -> int:
-    """Trainable and non-trainable values in the Keras model."""
-    return int(sum(np.prod(variable.shape, dtype=np.int64) for variable in model.weights))

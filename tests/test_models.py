@@ -35,13 +35,13 @@ def _fresh(tensorflow: None) -> None:
     ],
 )
 def test_the_six_networks_of_the_study_have_its_parameter_counts(choice, shape, parameters):
-    assert models.parameter_count(spec(choice).build(shape, 10)) == parameters
+    assert spec(choice).build(shape, 10).count_params() == parameters
 
 
 @pytest.mark.parametrize(("choice", "published"), [("resnet20", 0.27e6), ("resnet56", 0.85e6)])
 def test_resnets_have_about_the_published_size(choice, published):
     # He et al. 2016, table 6; ours add the projections of the two shortcuts.
-    assert models.parameter_count(spec(choice).build((32, 32, 3), 10)) == pytest.approx(published, rel=0.03)
+    assert spec(choice).build((32, 32, 3), 10).count_params() == pytest.approx(published, rel=0.03)
 
 
 @pytest.mark.parametrize("choice", CHOICES)

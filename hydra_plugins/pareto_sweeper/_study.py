@@ -151,7 +151,7 @@ class Study:
             point = self._suggest(trial)
             if point not in self._known:
                 return self._begin(self._next, point, trial)
-            self._end(trial, "FAIL", "a repeat")
+            self._fail(trial, "a repeat")
         unknown = self._unknown()
         return None if unknown is None else self._propose(self._next, unknown)
 
@@ -166,11 +166,7 @@ class Study:
 
     def fail(self, proposal: Proposal, reason: str) -> None:
         """A trial failed."""
-        self._end(proposal.trial, "FAIL", reason)
-
-    def prune(self, proposal: Proposal, reason: str) -> None:
-        """A trial was stopped because it was hopeless."""
-        self._end(proposal.trial, "PRUNED", reason)
+        self._fail(proposal.trial, reason)
 
     def importances(self) -> dict[str, dict[str, float]]:
         """Objective to axis to importance in [0, 1] (Optuna's default evaluator); empty where it cannot be told."""
@@ -229,11 +225,11 @@ class Study:
         number = self._random.uniform(axis.interval.low, axis.interval.high + axis.interval.integer)
         return number_text(math.floor(number) if axis.interval.integer else number, axis.interval)
 
-    def _end(self, trial: optuna.Trial, state: str, reason: str) -> None:
+    def _fail(self, trial: optuna.Trial, reason: str) -> None:
         from optuna.trial import TrialState
 
         trial.set_user_attr("reason", reason)
-        self._study.tell(trial, state=TrialState[state])
+        self._study.tell(trial, state=TrialState.FAIL)
 
     def _bury_the_dead(self) -> list[tuple[int, Point]]:
         """End what a killed sweep left running; returns what of it has to run again, by number."""
