@@ -10,8 +10,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from html.parser import HTMLParser
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import numpy as np
 import pytest
 import yaml
 
-from sweep import report, sweeps
+from sweep import plots, report, sweeps, techniques
 from sweep.records import Metrics
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -182,8 +181,8 @@ def plotted() -> None:
 @pytest.fixture(autouse=True)
 def fast(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "plotted" not in request.fixturenames:
-        monkeypatch.setattr(report, "_png", lambda picture: b"")
-        monkeypatch.setattr(report, "_html", lambda picture: "")
+        monkeypatch.setattr(plots, "png", lambda picture: b"")
+        monkeypatch.setattr(plots, "html", lambda picture: "")
 
 
 @pytest.fixture
@@ -370,13 +369,13 @@ def test_a_conditional_axis_has_a_row_for_where_it_does_not_apply(tmp_path):
 # Do the techniques win together?
 
 
-def techniques(made: Made) -> str:
+def compared(made: Made) -> str:
     report.write(made.folder)
     return made.text().partition("## Do the techniques win together?")[2].partition("\n## ")[0]
 
 
 def test_techniques_are_compared_where_each_alone_was_tried(tmp_path):
-    text = techniques(typical(tmp_path))
+    text = compared(typical(tmp_path))
     assert "| distill + prune + quant | 6 |" in text
     assert re.search(r"^\| prune alone \| ahead \| \+\d+\.\d \| \+\d\.\d \| \d of \d \|", text, re.MULTILINE)
     assert "under one seed: chance is not ruled out" in text
@@ -386,30 +385,30 @@ def test_techniques_are_compared_where_each_alone_was_tried(tmp_path):
 def test_what_a_sweep_cannot_tell_it_does_not_say(tmp_path):
     made = Made(tmp_path)
     made.trial({"quant": "ptq"}, measured(0.8, 1000))
-    assert "cannot be told from this sweep: no trial uses more than one technique" in techniques(made)
+    assert "cannot be told from this sweep: no trial uses more than one technique" in compared(made)
     made.trial({"quant": "ptq", "prune.sparsity": "0.5"}, measured(0.9, 900))
-    text = techniques(made)
+    text = compared(made)
     assert "Whether prune + quant beats prune alone cannot be told from this sweep" in text
     assert "| quant alone | ahead |" in text
 
 
 def test_repeats_give_paired_intervals(tmp_path):
-    text = techniques(typical(tmp_path, seeds=3))
+    text = compared(typical(tmp_path, seeds=3))
     assert re.search(r"^\| quant alone \| ahead \| \+\d+\.\d \(\+\d+\.\d to \+\d+\.\d, p 0.25\)", text, re.MULTILINE)
     assert "which 3 seeds cannot bring below 0.25" in text
 
 
 def test_pairs_are_weighed_by_permutation_and_bootstrap():
-    low, high, p = report.paired([1.0, 1.0, 1.0, 1.0, 1.0])
+    low, high, p = techniques.paired([1.0, 1.0, 1.0, 1.0, 1.0])
     assert (low, high, p) == (1.0, 1.0, 2 / 32)
-    low, high, p = report.paired([-1.0, 1.0])
+    low, high, p = techniques.paired([-1.0, 1.0])
     assert (low, high, p) == (-1.0, 1.0, 1.0)
     values = np.random.default_rng(0).normal(0.4, 1, 30).tolist()
-    low, high, p = report.paired(values)
+    low, high, p = techniques.paired(values)
     normal = 1.96 * np.std(values, ddof=1) / math.sqrt(30)
     assert (low, high) == (pytest.approx(np.mean(values) - normal, abs=0.07), pytest.approx(np.mean(values) + normal, abs=0.07))
     assert 0 < p < 1
-    assert report.paired(values) == (low, high, p)
+    assert techniques.paired(values) == (low, high, p)
 
 
 def test_techniques_are_read_from_the_configuration(tmp_path):
@@ -528,92 +527,7 @@ def test_a_mistake_on_the_command_line_is_told_in_one_line(capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-# The plots.
-
-
-class Fetched(HTMLParser):
-    """What a page would fetch."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def handle_starttag(self, tag: str, attributes: Sequence[tuple[str, str | None]]) -> None:
-        self.found += [f"{tag} {name}={value}" for name, value in attributes if name in ("src", "href", "data", "action")]
-
-
-def test_the_page_holds_all_it_needs_and_is_escaped(plotted, tmp_path):
-    made = Made(tmp_path, name="a<b", objectives={"val_accuracy": "maximize", "size_bytes": "minimize"})
-    made.trial({"quant": "ptq", "model": "</script><b>"}, measured(0.8, 30_000))
-    report.write(made.folder)
-    page = (made.folder / "pareto.html").read_text()
-    seen = Fetched()
-    seen.feed(page)
-    assert seen.found == []
-    assert "@import" not in page.partition("<script>")[0]
-    body = page.rpartition("<script>")[2]
-    assert "model=&lt;" not in page.partition("<script>")[0]
-    assert body.count("</script>") == 1
-    assert "\\u0026lt;/script\\u0026gt;" in body
-    assert "Validation accuracy: 80.00 %" in body
-
-
-def captured(made: Made, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The figure that is saved as pareto.png."""
-    from matplotlib.figure import Figure
-
-    figures = []
-    saved = Figure.savefig
-    monkeypatch.setattr(Figure, "savefig", lambda self, *given, **named: (figures.append(self), saved(self, *given, **named)))
-    report.write(made.folder)
-    return figures[0]
-
-
-@pytest.mark.parametrize("seeds", [1, 3])
-def test_labels_cover_neither_each_other_nor_leave_the_axes(plotted, tmp_path, monkeypatch, seeds):
-    figure = captured(typical(tmp_path, seeds=seeds), monkeypatch)
-    axes, renderer = figure.axes[0], figure.canvas.get_renderer()
-    boxes = [text.get_window_extent(renderer) for text in axes.texts]
-    assert 3 <= len(boxes) <= 8
-    for place, box in enumerate(boxes):
-        assert axes.bbox.x0 <= box.x0 <= box.x1 <= axes.bbox.x1
-        assert axes.bbox.y0 <= box.y0 <= box.y1 <= axes.bbox.y1
-        assert not any(box.overlaps(other) for other in boxes[:place])
-
-
-def test_the_plot_has_kib_in_powers_of_two_and_the_baselines(plotted, tmp_path, monkeypatch):
-    figure = captured(typical(tmp_path, constraints={"size_bytes": "<=250000"}), monkeypatch)
-    axes = figure.axes[0]
-    assert axes.get_xscale() == "log"
-    assert axes.get_xlabel() == "Size of the file (KiB)"
-    assert axes.get_ylabel() == "Validation accuracy (%)"
-    low, high = axes.get_xlim()
-    assert [f"{tick:g}" for tick in axes.get_xticks() if low < tick < high] == ["32", "64", "128", "256", "512", "1024"]
-    names = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert {"front", "knee", "quant = qat", "start network, float32", "breaks a constraint", "size_bytes <=250000"} <= set(
-        names
-    )
-
-
-def test_a_network_that_learnt_nothing_does_not_press_the_others_together(plotted, tmp_path, monkeypatch):
-    made = typical(tmp_path)
-    made.trial({"distill": "kd", "quant": "qat", "prune.sparsity": "0.99"}, measured(0.1, 9_000))
-    figure = captured(made, monkeypatch)
-    assert figure.axes[0].get_ylim()[0] > 70
-    assert "#24 outside the axes" in [text.get_text() for text in figure.legends[0].get_texts()]
-
-
-@pytest.mark.parametrize(
-    ("points", "ascending", "corners"),
-    [
-        ([], True, []),
-        ([(1, 5)], True, [(1, 5)]),
-        ([(3, 7), (1, 5)], True, [(1, 5), (3, 5), (3, 7)]),
-        ([(1, 7), (3, 5)], False, [(3, 5), (1, 5), (1, 7)]),
-    ],
-)
-def test_the_front_is_drawn_as_what_it_attains(points, ascending, corners):
-    assert report._staircase(points, ascending=ascending) == corners
+# The whole.
 
 
 def test_equal_records_give_equal_bytes_in_any_process(tmp_path):
@@ -635,9 +549,3 @@ def test_the_commands_start_without_any_heavy_library():
     done = run("--help")
     assert time.perf_counter() - began < 1.2
     assert "NAME" in done.stdout
-
-
-def test_a_plot_of_one_point_with_signs_that_could_be_formulas(plotted, tmp_path):
-    made = Made(tmp_path, name="x$_{$", axes={})
-    made.trial({"model": "$\\alpha$"}, measured(0.5, 1000), baselines={})
-    assert report.write(made.folder).front == (0,)

@@ -1,0 +1,332 @@
+"""The plots of a sweep: `png` for print (matplotlib), `html` for the browser (plotly, one page that fetches nothing)."""
+
+from __future__ import annotations
+
+import html as markup
+import io
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from sweep.picture import Mark, Picture
+from sweep.quantities import Quantity
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#6B4C9A", "#8C8C00")
+"""Told apart with any colour vision (Okabe and Ito 2008), without the yellow, which is too light for points."""
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
+_SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "hexagon")
+_INK, _GREY, _KNEE, _GRID = "#222222", "#8A8A8A", "#C2185B", "#E6E6E6"
+_STYLE = {
+    "font.size": 9.5,
+    "axes.edgecolor": "#666666",
+    "axes.labelcolor": _INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": _GRID,
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    "text.parse_math": False,
+}
+
+
+def png(picture: Picture) -> bytes:
+    """The plot for print."""
+    import matplotlib.style
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    out = io.BytesIO()
+    with matplotlib.style.context(["default", _STYLE]):
+        figure = Figure(figsize=(9.6, 5.6), dpi=160, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot(xlabel=picture.x.label, ylabel=picture.y.label)
+        axes.set_title(picture.title, loc="left", fontsize=11.5, color=_INK, pad=10)
+        _scale(axes, picture)
+        _draw_candidates(axes, picture)
+        _draw_surroundings(axes, picture)
+        figure.legend(
+            *axes.get_legend_handles_labels(), loc="outside right upper", fontsize=9, alignment="left", labelspacing=0.75
+        )
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        _label(axes, picture)
+        figure.savefig(out, format="png", metadata={"Software": None})
+    return out.getvalue()
+
+
+def _scale(axes: Any, picture: Picture) -> None:
+    """Fix both axes, with room for labels on the side that nothing can reach."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    shown = [one for one in picture.marks if picture.shows(one)]
+    room = (0.06, 0.06) if picture.better[0] is None else (0.06, 0.16) if picture.better[0] else (0.16, 0.06)
+    for axis, quantity, reach, pads in (
+        (axes.xaxis, picture.x, [(one.x, one.spread[0]) for one in shown], room),
+        (axes.yaxis, picture.y, [(one.y, one.spread[1]) for one in shown], (0.07, 0.09)),
+    ):
+        low = min(value if quantity.logarithmic and width >= value else value - width for value, width in reach)
+        high = max(value + width for value, width in reach)
+        if quantity.logarithmic and low > 0:
+            extent = max(math.log2(high / low), 0.5)
+            axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+            axis.axes.set(**{f"{axis.axis_name}lim": (low / 2 ** (pads[0] * extent), high * 2 ** (pads[1] * extent))})
+            axis.set_major_locator(FixedLocator(_round_ticks(low, high)))
+            axis.set_minor_locator(NullLocator())
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+        else:
+            extent = high - low or max(abs(high) * 0.02, 1e-9)
+            axis.axes.set(**{f"{axis.axis_name}lim": (low - pads[0] * extent, high + pads[1] * extent)})
+            axis.get_major_locator().set_params(integer=picture.better[0] is None and axis is axes.xaxis)
+
+
+def _round_ticks(low: float, high: float) -> list[float]:
+    """Where a logarithmic axis has its numbers: powers of two, or multiples of 1, 2 or 5 where it spans few of them."""
+    first, last = math.floor(math.log2(low)), math.ceil(math.log2(high))
+    step = max(1, round((last - first) / 9))
+    ticks = [2.0**power for power in range(first - step, last + step + 1, step)]
+    if sum(low <= tick <= high for tick in ticks) >= 3:
+        return ticks
+    unit = 10.0 ** math.floor(math.log10(high - low)) if high > low else high
+    unit *= next(factor for factor in (0.2, 0.5, 1.0, 2.0) if (high - low) / (unit * factor) <= 7)
+    return [unit * place for place in range(max(1, math.floor(low / unit) - 1), math.ceil(high / unit) + 2)]
+
+
+def _draw_candidates(axes: Any, picture: Picture) -> None:
+    """The front's line, and every feasible candidate: light, or with an outline on the front."""
+    if len(picture.staircase) > 1:
+        axes.plot(*zip(*picture.staircase, strict=True), color=_INK, linewidth=1.3, zorder=2, label=picture.line)
+    for place, group in enumerate(picture.groups):
+        colour, marker = _COLOURS[place % len(_COLOURS)], _MARKERS[place % len(_MARKERS)]
+        for marks, look, bars in (
+            (picture.others, {"s": 30, "alpha": 0.45, "edgecolors": "none", "zorder": 3}, (colour, 0.4)),
+            (picture.front, {"s": 58, "edgecolors": _INK, "linewidths": 0.9, "zorder": 4}, (_INK, 0.9)),
+        ):
+            if own := [one for one in marks if one.group == group and picture.shows(one)]:
+                low, high = picture.shades
+                shaded = {"c": [one.shade for one in own], "cmap": "viridis", "vmin": low, "vmax": high}
+                paint = shaded if picture.shade else {"color": colour}
+                axes.scatter([one.x for one in own], [one.y for one in own], marker=marker, **paint, **look)
+                _bars(axes, own, *bars)
+        if picture.category:
+            axes.scatter([], [], s=46, marker=marker, color=_GREY if picture.shade else colour, label=picture.named(group))
+    if picture.shade:
+        from matplotlib.cm import ScalarMappable
+        from matplotlib.colors import Normalize
+
+        scale = ScalarMappable(Normalize(*picture.shades), "viridis")
+        axes.figure.colorbar(scale, ax=axes, label=picture.shade.label, pad=0.02, aspect=30)
+
+
+def _draw_surroundings(axes: Any, picture: Picture) -> None:
+    """The knee, baselines, constraints, what breaks them, and what is not to be seen."""
+    if picture.knee:
+        ring = {"s": 190, "facecolors": "none", "edgecolors": _KNEE, "linewidths": 1.6, "zorder": 5}
+        axes.scatter(picture.knee.x, picture.knee.y, label="knee", **ring)
+    for (name, marks), marker, size in zip(picture.baselines.items(), ("*", "p"), (130, 62), strict=False):
+        look = {"s": size, "marker": marker, "color": _INK, "zorder": 5, "label": name}
+        axes.scatter([one.x for one in marks], [one.y for one in marks], **look)
+        _bars(axes, marks, _INK, 0.7)
+    if marks := tuple(one for one in picture.infeasible if picture.shows(one)):
+        xs, ys = [one.x for one in marks], [one.y for one in marks]
+        axes.scatter(xs, ys, s=26, marker="x", color=_GREY, linewidths=1, label="breaks a constraint")
+    for axis, value, text in picture.bounds:
+        line, dashes = (axes.axvline, (4, 3)) if axis == "x" else (axes.axhline, (1, 2))
+        low, high = axes.get_xlim() if axis == "x" else axes.get_ylim()
+        if low < value < high:
+            line(value, color=_GREY, linewidth=1, linestyle=(0, dashes), zorder=1, label=text)
+    for note in picture.notes:
+        axes.plot([], [], linestyle="none", label=note)
+
+
+def _bars(axes: Any, marks: Sequence[Mark], colour: str, alpha: float) -> None:
+    """Error bars of a standard deviation, where one is known."""
+    if own := [one for one in marks if any(one.spread)]:
+        xs, ys, widths, heights = zip(*((one.x, one.y, *one.spread) for one in own), strict=True)
+        look = {"fmt": "none", "ecolor": colour, "alpha": alpha, "elinewidth": 1, "capsize": 2.5, "zorder": 2}
+        axes.errorbar(xs, ys, heights, widths if any(widths) else None, **look)
+
+
+_Box = tuple[float, float, float, float]
+"""Left, bottom, right, top."""
+
+
+def _label(axes: Any, picture: Picture) -> None:
+    """Name up to eight points of the front, each where it covers least, first on the side that nothing can reach."""
+    renderer, scale, frame = axes.figure.canvas.get_renderer(), axes.figure.dpi / 72, axes.bbox
+    place, unplace = axes.transData.transform, axes.transData.inverted().transform
+    taken = list(_obstacles(picture, lambda x, y: place((x, y)).tolist(), scale))
+    side, up = (1 if picture.better[0] else -1), (1 if picture.better[1] else -1)
+    turns = ((side, up), (0, up), (side, 0), (-side, up), (-side, 0), (side, -up), (0, -up), (-side, -up))
+    points = {one: place((one.x, one.y)).tolist() for one in picture.marks if picture.shows(one)}
+    labels: list[_Box] = []
+    for one in picture.chosen:
+        x, y = points[one]
+        text = axes.text(0, 0, one.label, fontsize=8, color=_INK, zorder=6)
+        extent = text.get_window_extent(renderer)
+        options: list[tuple[float, bool, _Box]] = []
+        for distance, (across, along) in itertools.product((8, 16, 28, 42, 60, 80), turns):
+            reach = distance * scale * (0.75 if across and along else 1)
+            left = x + across * (reach + extent.width / 2) - extent.width / 2
+            bottom = y + along * (reach + extent.height / 2) - extent.height / 2
+            box = (left, bottom, left + extent.width, bottom + extent.height)
+            inside = left >= frame.x0 and box[2] <= frame.x1 and bottom >= frame.y0 and box[3] <= frame.y1
+            if inside and not any(_overlap(box, other, 2 * scale) for other in labels):
+                covered = sum(_overlap(box, other, scale) for other in taken)
+                unclear = any(_gap(box, *points[other]) < 1.5 * _gap(box, x, y) for other in points if other is not one)
+                options.append((30 * covered + 15 * unclear + distance / 4, unclear or distance > 8, box))
+        if not options:
+            text.remove()
+            continue
+        _, leader, box = min(options, key=lambda option: option[0])
+        labels.append(box)
+        text.set_position(unplace(box[:2]))
+        text.set_verticalalignment("bottom")
+        if leader:
+            near = (min(max(x, box[0]), box[2]), min(max(y, box[1]), box[3]))
+            axes.plot(*zip((one.x, one.y), unplace(near), strict=True), color=_GREY, linewidth=0.6, zorder=2)
+
+
+def _obstacles(picture: Picture, place: Callable[[float, float], list[float]], scale: float) -> Iterator[_Box]:
+    """What labels should not cover, in pixels: points with their error bars, the knee's ring, and the front's line."""
+    for one in filter(picture.shows, picture.marks):
+        (left, bottom), (right, top) = (place(one.x + sign * one.spread[0], one.y + sign * one.spread[1]) for sign in (-1, 1))
+        half = (9 if one is picture.knee else 5) * scale
+        yield left - half, bottom - half, right + half, top + half
+    for (x, y), (to_x, to_y) in itertools.pairwise(place(*corner) for corner in picture.staircase):
+        yield min(x, to_x) - scale, min(y, to_y) - scale, max(x, to_x) + scale, max(y, to_y) + scale
+
+
+def _overlap(one: _Box, other: _Box, margin: float) -> bool:
+    """Whether two boxes come closer than a margin."""
+    beside = one[0] - margin >= other[2] or one[2] + margin <= other[0]
+    return not beside and one[1] - margin < other[3] and one[3] + margin > other[1]
+
+
+def _gap(box: _Box, x: float, y: float) -> float:
+    """How far a point is from a box."""
+    return math.hypot(max(box[0] - x, 0.0, x - box[2]), max(box[1] - y, 0.0, y - box[3]))
+
+
+def html(picture: Picture) -> str:
+    """The plot for the browser: one page that fetches nothing."""
+    from plotly import offline
+
+    layout = {
+        "font": {"family": "system-ui, sans-serif", "size": 13, "color": _INK},
+        "paper_bgcolor": "white",
+        "plot_bgcolor": "white",
+        "hovermode": "closest",
+        "hoverlabel": {"bgcolor": "white", "bordercolor": _GREY, "align": "left", "font": {"size": 12, "color": _INK}},
+        "margin": {"l": 70, "r": 30, "t": 36, "b": 60},
+        "legend": {"itemsizing": "constant", "x": 1.16 if picture.shade else 1.02},
+        "xaxis": _plotly_axis(picture.x, [one.x for one in picture.marks]),
+        "yaxis": _plotly_axis(picture.y, [one.y for one in picture.marks])
+        | ({"range": list(picture.visible)} if picture.hidden else {}),
+        "shapes": [_plotly_bound(axis, value) for axis, value, _ in picture.bounds],
+    }
+    if picture.shade:
+        bar = {"title": {"text": picture.shade.label, "side": "right"}, "thickness": 16}
+        layout["coloraxis"] = {"colorscale": "Viridis", "cmin": picture.shades[0], "cmax": picture.shades[1], "colorbar": bar}
+    buttons = ["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "autoScale2d", "resetScale2d", "toImage"]
+    settings = {"responsive": True, "displaylogo": False, "modeBarButtons": [buttons], "displayModeBar": True}
+    told = ["Point at a trial for its overrides and metrics; click the legend to hide a group."]
+    told += [f"Dashed: {', '.join(text for _, _, text in picture.bounds)}."] if picture.bounds else []
+    told += [f"Not to be seen: {', '.join(picture.notes)}."] if picture.notes else []
+    arguments = ", ".join(_script_json(value) for value in (list(_traces(picture)), layout, settings))
+    return f"""\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{markup.escape(picture.title)}</title>
+<style>
+html, body {{ height: 100%; margin: 0; }}
+body {{ display: flex; flex-direction: column; color: {_INK}; font: 14px/1.4 system-ui, sans-serif; }}
+h1 {{ font-size: 18px; font-weight: 600; margin: 18px 24px 4px; }}
+p {{ margin: 0 24px; color: #666666; }}
+#pareto {{ flex: 1; min-height: 360px; }}
+</style>
+</head>
+<body>
+<h1>{markup.escape(picture.title)}</h1>
+<p>{markup.escape(" ".join(told))}</p>
+<div id="pareto"></div>
+<script>{offline.get_plotlyjs()}</script>
+<script>Plotly.newPlot("pareto", {arguments});</script>
+</body>
+</html>
+"""
+
+
+def _traces(picture: Picture) -> Iterator[dict[str, Any]]:
+    """What the page draws, in order."""
+    if len(picture.staircase) > 1:
+        xs, ys = (list(values) for values in zip(*picture.staircase, strict=True))
+        line = {"color": _INK, "width": 1.5}
+        yield {"type": "scatter", "mode": "lines", "name": picture.line, "x": xs, "y": ys, "hoverinfo": "skip", "line": line}
+    for place, group in enumerate(picture.groups):
+        told = False
+        for marks, look in (
+            (picture.others, {"size": 8, "opacity": 0.45}),
+            (picture.front, {"size": 11, "line": {"color": _INK, "width": 1.2}}),
+        ):
+            if own := [one for one in marks if one.group == group]:
+                shaded = {"color": [one.shade for one in own], "coloraxis": "coloraxis"}
+                paint = shaded if picture.shade else {"color": _COLOURS[place % len(_COLOURS)]}
+                style = {"symbol": _SYMBOLS[place % len(_SYMBOLS)], **paint, **look}
+                yield _trace(own, picture.named(group), style) | {"legendgroup": str(place), "showlegend": not told}
+                told = True
+    if picture.knee:
+        ring = {"symbol": "circle-open", "size": 20, "color": _KNEE, "line": {"width": 2}}
+        yield _trace([picture.knee], "knee", ring) | {"hoverinfo": "skip", "hovertemplate": None}
+    for (name, marks), symbol in zip(picture.baselines.items(), ("star", "pentagon"), strict=False):
+        yield _trace(marks, name, {"symbol": symbol, "size": 13, "color": _INK})
+    if picture.infeasible:
+        cross = {"symbol": "x-thin", "size": 8, "line": {"color": _GREY, "width": 1.5}}
+        yield _trace(picture.infeasible, "breaks a constraint", cross)
+
+
+def _trace(marks: Sequence[Mark], name: str, style: Mapping[str, Any]) -> dict[str, Any]:
+    """Points with what pointing at them shows."""
+    look = {"type": "data", "thickness": 1, "width": 3, "color": _GREY}
+    bars = {
+        f"error_{axis}": {**look, "array": [one.spread[place] for one in marks]}
+        for place, axis in enumerate("xy")
+        if any(one.spread[place] for one in marks)
+    }
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": markup.escape(name),
+        "x": [one.x for one in marks],
+        "y": [one.y for one in marks],
+        "text": ["<br>".join([f"<b>{markup.escape(one.hover[0])}</b>", *map(markup.escape, one.hover[1:])]) for one in marks],
+        "hovertemplate": "%{text}<extra></extra>",
+        "marker": dict(style),
+        **bars,
+    }
+
+
+def _plotly_axis(quantity: Quantity, values: Sequence[float]) -> dict[str, Any]:
+    axis: dict[str, Any] = {"title": {"text": quantity.label}, "gridcolor": _GRID, "linecolor": "#666666"}
+    axis |= {"zeroline": False, "ticks": "outside"}
+    if not quantity.logarithmic or min(values) <= 0:
+        return axis
+    ticks = _round_ticks(min(values), max(values))
+    return axis | {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:,.6g}" for tick in ticks]}
+
+
+def _plotly_bound(axis: str, value: float) -> dict[str, Any]:
+    other = "y" if axis == "x" else "x"
+    ends = {f"{axis}0": value, f"{axis}1": value, f"{axis}ref": axis, f"{other}0": 0, f"{other}1": 1, f"{other}ref": "paper"}
+    return {"type": "line", "line": {"color": _GREY, "width": 1, "dash": "dash"}, **ends}
+
+
+def _script_json(value: object) -> str:
+    """JSON that cannot end the script it stands in."""
+    return json.dumps(value).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

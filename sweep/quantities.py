@@ -1,0 +1,87 @@
+"""How what a sweep measured is shown to people: metrics with their units, override texts in short, Markdown tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sweep import sweeps
+
+STATES = {"COMPLETE": "complete", "FAIL": "failed", "PRUNED": "pruned", "RUNNING": "unfinished", "WAITING": "waiting"}
+"""Optuna's words for people."""
+SHOWN = ("val_accuracy", "test_accuracy", "size_bytes", "efficiency", "compression", "sparsity", "weight_bits", "latency_ms")
+"""The metrics of the front's table, beside the objectives."""
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A metric as people see it: `factor` times its value, in `unit`."""
+
+    title: str
+    unit: str = ""
+    factor: float = 1.0
+    logarithmic: bool = False
+    decimals: int | None = None
+
+    @property
+    def label(self) -> str:
+        """What an axis says."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+    def text(self, value: float, deviation: float = math.nan) -> str:
+        """A value, and its standard deviation where one is known, with so many decimals, or else at least three digits."""
+        shown = value * self.factor
+        if not math.isfinite(shown):
+            return "–"
+        places = self.decimals
+        if places is None:
+            places = min(max(2 - math.floor(math.log10(abs(shown))), 0), 9) if shown else 0
+        spread = f" ± {deviation * self.factor:,.{places}f}" if deviation > 0 else ""
+        return f"{shown:,.{places}f}{spread} {self.unit}".rstrip()
+
+
+_QUANTITIES = {
+    "val_accuracy": Quantity("Validation accuracy", "%", 100, decimals=2),
+    "test_accuracy": Quantity("Test accuracy", "%", 100, decimals=2),
+    "float_accuracy": Quantity("Accuracy before conversion", "%", 100, decimals=2),
+    "conversion_gap": Quantity("Conversion gap", "%", 100, decimals=2),
+    "size_bytes": Quantity("Size of the file", "KiB", 1 / 1024, logarithmic=True),
+    "gzip_bytes": Quantity("Size of the file, deflated", "KiB", 1 / 1024, logarithmic=True),
+    "efficiency": Quantity("Efficiency", "%/KiB"),
+    "compression": Quantity("Compression", "×", logarithmic=True, decimals=1),
+    "parameters": Quantity("Parameters", "thousands", 1e-3, logarithmic=True),
+    "nonzero_parameters": Quantity("Parameters that are not zero", "thousands", 1e-3, logarithmic=True),
+    "sparsity": Quantity("Sparsity", "%", 100, decimals=1),
+    "macs": Quantity("Multiply-accumulates", "millions", 1e-6, logarithmic=True),
+    "weight_bits": Quantity("Bits per weight", decimals=2),
+    "latency_ms": Quantity("Latency", "ms", logarithmic=True),
+    "train_seconds": Quantity("Training time", "s"),
+}
+
+
+def quantity(metric: str) -> Quantity:
+    """How a metric is shown; one without an entry as it is, under its own name."""
+    return _QUANTITIES.get(metric, Quantity(metric))
+
+
+def brief(text: str) -> str:
+    """An override's text; a long number rounded to three digits."""
+    value = sweeps.number(text)
+    return text if math.isnan(value) or len(text) <= 6 else f"{value:.3g}"
+
+
+def known(value: float) -> float:
+    """The value; 0 where it is not known."""
+    return value if math.isfinite(value) else 0.0
+
+
+def count(number: int, noun: str) -> str:
+    """So many of something: `1 trial`, `2 trials`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *([cell.replace("|", "&#124;") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
