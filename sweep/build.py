@@ -28,7 +28,7 @@ from sweep.plan import Job, Plan
 from sweep.records import ConfigError, require_text
 
 # What a sweep tells its trials, as against what its user asks for.
-_INTERNAL = ("tracking.parent_run_id=", "sweep.name=", "sweep.axes=")
+_INTERNAL = ("tracking.parent_run_id=", "sweep.name=", "sweep.axes=", "sweep.rivals=")
 _PLAN_GROUPS = ("dataset", "model", "train", "distill", "prune", "quant", "pipeline")
 
 
@@ -100,6 +100,7 @@ def job(config: DictConfig, *, folder: Path, choices: Mapping[str, str], overrid
         params={key: _masked(text) for key, text in (groups | flat(config)).items()},
         config=_masked(OmegaConf.to_yaml(config, resolve=True)),
         overrides=tuple(given),
+        rivals=None if config.sweep.rivals is None else Path(config.sweep.rivals),
     )
 
 

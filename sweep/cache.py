@@ -88,13 +88,27 @@ class Cache:
 
         A second process that wants the same key waits for the first. When the disk is full the result is returned all the same.
         """
+        hit = self._fetch(key, compute, timeout=-1)
+        if hit is None:
+            raise RuntimeError("a lock without a time limit was not given")
+        return hit
+
+    def fetch_unless_busy(self, key: Mapping[str, Any], compute: Callable[[], Arrays]) -> Hit | None:
+        """As `fetch`, but None where another process is computing it right now."""
+        return self._fetch(key, compute, timeout=0)
+
+    def _fetch(self, key: Mapping[str, Any], compute: Callable[[], Arrays], timeout: float) -> Hit | None:
         path = self._path(digest(key))
         if (hit := self._read(path)) is not None:
             return hit
-        from filelock import FileLock
+        from filelock import FileLock, Timeout
 
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
+        try:
+            lock = FileLock(path.with_suffix(".lock")).acquire(timeout=timeout)
+        except Timeout:
+            return None
+        with lock:
             if (hit := self._read(path)) is not None:
                 return hit
             began = time.perf_counter()
@@ -102,6 +116,10 @@ class Cache:
             seconds = time.perf_counter() - began
             self._write(path, key, arrays, seconds)
         return Hit(arrays, seconds, reused=False)
+
+    def holds(self, key: Mapping[str, Any]) -> bool:
+        """Whether there is an entry under `key`, to go by its name."""
+        return self._path(digest(key)).exists()
 
     def entries(self) -> Iterator[Path]:
         """The entries' files, least recently used first."""

@@ -27,6 +27,9 @@ class Train:
         curves = fit.on_labels(model, context, epochs=recipe.epochs, learning_rate=recipe.learning_rate, masks=held)
         return fit.Outcome(models.snapshot(model, network.masks if network else {}), curves)
 
+    def untrained(self) -> None:
+        """Nothing is left of it."""
+
 
 @dataclass(frozen=True)
 class Distill:
@@ -63,6 +66,9 @@ class Distill:
             masks=held,
         )
         return fit.Outcome(models.snapshot(model, network.masks if network else {}), curves)
+
+    def untrained(self) -> None:
+        """Nothing is left of it."""
 
 
 def _begun(network: Checkpoint | None, context: fit.Context) -> tuple[Any, fit.HeldMasks]:

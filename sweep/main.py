@@ -25,7 +25,10 @@ os.environ.setdefault("HYDRA_FULL_ERROR", "1")
 
 @hydra.main(version_base="1.3", config_path=str(Path(__file__).resolve().parents[1] / "conf"), config_name="config")
 def run(config: DictConfig) -> dict[str, Any]:
-    """One run, or one trial of a sweep: its metrics, and its `run_id` in MLflow. A sweep gets the error, a person a line."""
+    """One run, or one trial of a sweep: its metrics, and its `run_id` in MLflow. A sweep gets the error, a person a line.
+
+    A trial of a sweep that was stopped early has the reason under `pruned`, and nothing else.
+    """
     state = HydraConfig.get()
     folder, swept = Path(state.runtime.output_dir), state.mode == RunMode.MULTIRUN
     try:
@@ -50,7 +53,11 @@ def _execute(config: DictConfig, folder: Path, swept: bool) -> dict[str, Any]:
     if not swept:
         build.prepare(job.tracker)
     with Terminal(folder.name if swept else "") as terminal:
-        metrics, run_id = trial.execute(job, terminal)
+        try:
+            metrics, run_id = trial.execute(job, terminal)
+        except trial.Hopeless as stop:
+            terminal.say(str(stop))
+            return {"pruned": str(stop)}
         terminal.say(metrics.summary())
         if not swept:
             terminal.say(f"{folder}/model.tflite")

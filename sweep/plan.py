@@ -15,8 +15,8 @@ _PARTS = {
     "dataset": ("load",),
     "model": ("check", "build"),
     "distill": ("stage", "tutors"),
-    "prune": ("apply",),
-    "quant": ("apply", "restore"),
+    "prune": ("apply", "untrained"),
+    "quant": ("apply", "untrained", "restore"),
 }
 
 
@@ -25,6 +25,9 @@ class Stage(Protocol):
 
     def apply(self, network: Checkpoint | None, context: fit.Context) -> fit.Outcome:
         """From the network received (None: start from fresh weights) to the one handed on."""
+
+    def untrained(self) -> Stage | None:
+        """The stage without its training, for a file of the same form: itself if it has none, None if it is all training."""
 
 
 class Pruning(Stage, Protocol):
@@ -161,6 +164,7 @@ class Job:
         params: every leaf of the composed configuration, dotted key to text.
         config: the composed configuration as YAML.
         overrides: the command line's overrides, as given.
+        rivals: the file with what the trial has to beat; None where it runs to its end whatever comes.
     """
 
     plan: Plan
@@ -172,3 +176,4 @@ class Job:
     params: Mapping[str, str]
     config: str
     overrides: tuple[str, ...]
+    rivals: Path | None = None

@@ -8,8 +8,8 @@ batch normalisation are never pruned.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -65,6 +65,10 @@ class NoPruning:
         """Hand the network on."""
         return fit.Outcome(fit.required(network))
 
+    def untrained(self) -> NoPruning:
+        """Itself."""
+        return self
+
 
 @dataclass(frozen=True)
 class _MagnitudePruning:
@@ -112,6 +116,10 @@ class _MagnitudePruning:
         curves = fit.on_labels(model, context, epochs=self.finetune, learning_rate=self.learning_rate, masks=masks)
         masks.update(1.0)  # nothing new after a fine-tuning; everything without one
         return fit.Outcome(models.snapshot(model, masks.arrays()), curves)
+
+    def untrained(self) -> Self:
+        """Pruning without the fine-tuning."""
+        return replace(self, finetune=0)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from sweep import data, fit, models
 from sweep.records import Array, Checkpoint, Storage, require_choice, require_integer, require_number
@@ -28,6 +28,10 @@ class _Untouched:
     def apply(self, network: Checkpoint | None, context: fit.Context) -> fit.Outcome:
         """Hand the network on."""
         return fit.Outcome(fit.required(network))
+
+    def untrained(self) -> Self:
+        """Itself."""
+        return self
 
     def restore(self, network: Checkpoint) -> Any:
         """The Keras model to convert."""
@@ -83,6 +87,10 @@ class PTQ:
         _calibrate(model, self._samples(context))
         return fit.Outcome(self._snapshot(network, model))
 
+    def untrained(self) -> Self:
+        """Itself."""
+        return self
+
     def _samples(self, context: fit.Context) -> Array:
         """Training images of all classes in fair proportion, however the file is sorted."""
         train = context.data.train
@@ -126,6 +134,10 @@ class QAT(PTQ):
         curves = fit.on_labels(model, context, epochs=self.finetune, learning_rate=self.learning_rate, masks=held)
         _pin_input_range(model)
         return fit.Outcome(self._snapshot(network, model), curves)
+
+    def untrained(self) -> Self:
+        """The calibration alone."""
+        return replace(self, finetune=0)
 
 
 def _fake_quantised(model: Any, bits: int) -> Any:

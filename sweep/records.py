@@ -271,9 +271,10 @@ class TrialRecord:
         metrics: metric name to value; empty for a failed trial.
         curves: stage name to its learning curves.
         tags: further facts (data-set hash, git commit, versions).
-        error: why the trial failed; None for a finished one.
+        error: why the trial failed or was stopped; None for a finished one.
         start: seconds since the epoch when it began.
         end: seconds since the epoch when it ended.
+        pruned: whether it was stopped because it could not reach the front any more.
     """
 
     name: str
@@ -286,6 +287,7 @@ class TrialRecord:
     error: str | None
     start: float
     end: float
+    pruned: bool = False
 
 
 class Progress(Protocol):

@@ -11,9 +11,9 @@ import json
 import logging
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from sweep import audit, data, distill, export, fit, measure, models, quant, records, track
-from sweep.cache import Cache, canonical, digest
+from sweep.cache import Cache, Hit, canonical, digest
 from sweep.plan import Job, Plan, Quantisation, Stage
 from sweep.records import (
     Arrays,
@@ -35,11 +35,26 @@ from sweep.records import (
     Storage,
     TrialRecord,
 )
+from sweep.rivals import Rivals
 
 _log = logging.getLogger(__name__)
 
-_FILES = ("baselines.json", "config.yaml", "data.json", "error.txt", "log", "metrics.json", "model.tflite", "overrides")
+_FILES = (
+    "baselines.json",
+    "config.yaml",
+    "data.json",
+    "error.txt",
+    "log",
+    "metrics.json",
+    "model.tflite",
+    "overrides",
+    "pruned.txt",
+)
 _LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "numpy")
+
+
+class Hopeless(Exception):
+    """The trial was stopped before a stage that trains, since it cannot reach the front of its sweep any more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +82,12 @@ def _nodes(plan: Plan) -> list[_Node]:
         "prune": plan.prune,
         "quant": plan.quant,
     }
-    idle = {"prune": plan.prune.sparsity == 0, "quant": plan.quant.storage is not Storage.INTEGER}
+    idle = {
+        # Where it comes first, distilling without a teacher is training.
+        "distill": teacher is None and plan.pipeline.order[0] != "distill",
+        "prune": plan.prune.sparsity == 0,
+        "quant": plan.quant.storage is not Storage.INTEGER,
+    }
     upstream: _Node | None = None
     for name in plan.pipeline.order:
         if not idle.get(name, False):
@@ -107,67 +127,60 @@ class Result:
     data: Data
 
 
-def run(plan: Plan, store: Cache, progress: Progress) -> Result:
+def run(plan: Plan, store: Cache, progress: Progress, rivals: Path | None = None) -> Result:
     """Carry the plan out: stages, file, audit, measurements.
 
     Args:
         plan: what to do.
         store: where finished stages are, and go.
         progress: where to say how far it is.
+        rivals: the file with the front so far, looked up before each stage that trains; None to go on whatever comes.
 
     Raises:
+        Hopeless: when what the plan can still come to is beaten already.
         ConfigError: before anything trains, for what cannot work.
         AuditError: when the file does not show what the plan asked for.
         Exception: whatever a stage, the converter or the interpreter could not do.
     """
-    return _Run(plan, store, progress).result()
+    return _Run(plan, store, progress, rivals).result()
 
 
 class _Run:
-    def __init__(self, plan: Plan, store: Cache, progress: Progress) -> None:
-        self._plan, self._store, self._progress = plan, store, progress
+    def __init__(self, plan: Plan, store: Cache, progress: Progress, rivals: Path | None) -> None:
+        self._plan, self._store, self._progress, self._rivals = plan, store, progress, rivals
+        self._nodes = _nodes(plan)
         self._data = plan.check()
         self._view = canonical(plan.dataset.augment) if plan.train.augment else None
         self._networks: dict[_Node, Checkpoint] = {}
+        self._curves: dict[_Node, Curves] = {}
         self._keys: dict[_Node, str] = {}
 
     def result(self) -> Result:
-        plan, nodes = self._plan, _nodes(self._plan)
-        spent, saved, reused, curves = 0.0, 0.0, 0, {}
-        for node in nodes:
-            hit = self._store.fetch(self._key(node), lambda node=node: self._compute(node))  # type: ignore[misc]
+        plan, nodes = self._plan, self._nodes
+        spent, saved, reused = 0.0, 0.0, 0
+        for node, hit in self._hits():
             self._networks[node] = Checkpoint.from_arrays(hit.arrays)
-            curves[node.name] = {name: tuple(values) for name, values in json.loads(str(hit.arrays["curves"])).items()}
+            self._curves[node] = {name: tuple(values) for name, values in json.loads(str(hit.arrays["curves"])).items()}
             self._progress.finish(node.name, hit.seconds, hit.reused)
             _log.info("%s: %s, %.1f s", node.name, "reused" if hit.reused else "computed", hit.seconds)
             spent, saved = (spent, saved + hit.seconds) if hit.reused else (spent + hit.seconds, saved)
             reused += hit.reused
         network = self._networks[nodes[-1]]
         artifact = self._artifact(nodes[-1], plan.quant)
-        baselines = {
-            "start": self._baseline(nodes[0]),
-            "student": self._baseline(next(node for node in nodes if node.is_student)),
-        }
+        student = next(node for node in nodes if node.is_student)
+        baselines = {"start": self._baseline(nodes[0]), "student": self._baseline(student)}
         content = artifact["tflite"].tobytes()
         facts = audit.read(content)
         audit.expect(facts, storage=plan.quant.storage, bits=plan.quant.bits, zeros=network.zeros, layers=plan.prune.layers)
         val_accuracy, test_accuracy = self._accuracies(content)
         float_accuracy, latency = float(artifact["float_accuracy"]), measure.latency(content)
         metrics = Metrics(
+            **self._form(content, facts),
             val_accuracy=val_accuracy,
             test_accuracy=test_accuracy,
             float_accuracy=float_accuracy,
             conversion_gap=float_accuracy - val_accuracy,
-            size_bytes=len(content),
-            gzip_bytes=measure.gzip_bytes(content),
             efficiency=100 * test_accuracy / (len(content) / 1024),
-            compression=baselines["start"]["size_bytes"] / len(content),
-            parameters=facts.parameters,
-            nonzero_parameters=facts.nonzero_parameters,
-            sparsity=facts.sparsity(plan.prune.layers),
-            macs=facts.macs,
-            weight_bits=facts.weight_bits,
-            distinct_weight_levels=facts.distinct_weight_levels,
             latency_ms=latency.median_ms,
             latency_p10_ms=latency.p10_ms,
             latency_p90_ms=latency.p90_ms,
@@ -175,7 +188,78 @@ class _Run:
             stages_reused=reused,
             seconds_saved=saved,
         )
+        curves = {node.name: self._curves[node] for node in nodes}
         return Result(content, metrics, curves, baselines, self._data)
+
+    def _hits(self) -> Iterator[tuple[_Node, Hit]]:
+        """The result of every node, each once what it needs was taken.
+
+        That is the order of the plan, but for a node that another process is computing: what does not need it goes first.
+        """
+        left = list(self._nodes)
+        while left:
+            ready = [node for node in left if {node.upstream, node.teacher} <= {None, *self._networks}]
+            for node in ready:
+                self._require_hope(node)
+                if (hit := self._store.fetch_unless_busy(self._key(node), partial(self._compute, node))) is not None:
+                    break
+            else:
+                node = ready[0]
+                hit = self._store.fetch(self._key(node), partial(self._compute, node))
+            left.remove(node)
+            yield node, hit
+
+    def _form(self, content: bytes, facts: audit.Audit) -> dict[str, Any]:
+        """The metrics that a file has before it has learnt anything: what training alone does not change, or hardly."""
+        return {
+            "size_bytes": len(content),
+            "gzip_bytes": measure.gzip_bytes(content),
+            "compression": self._artifact(self._nodes[0], quant.Float32())["tflite"].size / len(content),
+            "parameters": facts.parameters,
+            "nonzero_parameters": facts.nonzero_parameters,
+            "sparsity": facts.sparsity(self._plan.prune.layers),
+            "macs": facts.macs,
+            "weight_bits": facts.weight_bits,
+            "distinct_weight_levels": facts.distinct_weight_levels,
+        }
+
+    def _require_hope(self, node: _Node) -> None:
+        """Stop before a stage that trains when a rival is ahead, by the margin, of all that can still come.
+
+        An accuracy is taken to end at most where the network is now; compressing it further seldom adds, and the margin allows
+        for it. The rest is read off a rehearsal, and only when the accuracy alone leaves a doubt.
+
+        Raises:
+            Hopeless: naming the rival.
+        """
+        if self._rivals is None or node.upstream is None or node.stage.untrained() == node.stage:
+            return
+        if self._store.holds(self._key(node)) or (rivals := Rivals.read(self._rivals)) is None:
+            return
+        reachable = dict.fromkeys(("val_accuracy", "float_accuracy"), self._accuracy(node.upstream))
+        if rivals.ahead(reachable, unknown=np.inf) is None:
+            return
+        if (reason := rivals.ahead(reachable | self._rehearsal(node))) is not None:
+            raise Hopeless(f"stopped before {node.name}: {reason}")
+
+    def _accuracy(self, node: _Node) -> float:
+        """Validation accuracy after the last stage up to `node` that trained."""
+        curve = self._curves[node].get("val_accuracy", ())
+        return curve[-1] if curve or node.upstream is None else self._accuracy(node.upstream)
+
+    def _rehearsal(self, first: _Node) -> dict[str, Any]:
+        """The `_form` of the file that the stages from `first` on give without their training."""
+        self._progress.stage("rehearse")
+        fit.start(self._plan.threads)
+        network = self._networks[first.upstream] if first.upstream else None
+        for node in self._nodes[self._nodes.index(first) :]:
+            if (stage := node.stage.untrained()) is not None:
+                models.fresh(self._plan.seed)
+                network = stage.apply(network, self._context(node)).network
+        models.fresh(self._plan.seed)
+        form = self._plan.quant
+        content = export.convert(form.restore(fit.required(network)), form.storage)
+        return self._form(content, audit.read(content))
 
     def _key(self, node: _Node) -> dict[str, Any]:
         """All that determines the node's result."""
@@ -206,8 +290,12 @@ class _Run:
         _log.info("%s: computing %s", node.name, node.stage)
         fit.start(self._plan.threads)
         models.fresh(self._plan.seed)
+        outcome = node.stage.apply(self._networks[node.upstream] if node.upstream else None, self._context(node))
+        return {**outcome.network.to_arrays(), "curves": np.array(json.dumps(outcome.curves))}
+
+    def _context(self, node: _Node) -> fit.Context:
         teacher = (str(self._digest(node.teacher)), self._networks[node.teacher]) if node.teacher else None
-        context = fit.Context(
+        return fit.Context(
             data=self._data,
             recipe=self._plan.train,
             augment=self._plan.dataset.augment,
@@ -218,8 +306,6 @@ class _Run:
             remember=lambda key, compute: self._store.fetch(key, compute).arrays,
             progress=self._progress,
         )
-        outcome = node.stage.apply(self._networks[node.upstream] if node.upstream else None, context)
-        return {**outcome.network.to_arrays(), "curves": np.array(json.dumps(outcome.curves))}
 
     def _artifact(self, node: _Node, form: Quantisation) -> Arrays:
         """The node's network as a file (`tflite`, uint8 (bytes,)) and its Keras accuracy on validation (`float_accuracy`)."""
@@ -269,6 +355,7 @@ def execute(job: Job, progress: Progress) -> tuple[Metrics, str | None]:
         The metrics, which `metrics.json` holds too, and the id of the tracker's run, where there is one.
 
     Raises:
+        Hopeless: as `run`, after `pruned.txt` was written and the trial was logged.
         Exception: what `run` raised, after `error.txt` was written and the failure was logged.
     """
     began = time.time()
@@ -282,19 +369,22 @@ def execute(job: Job, progress: Progress) -> tuple[Metrics, str | None]:
     root.addHandler(handler)
     root.setLevel(logging.INFO)
     try:
-        result = run(job.plan, Cache(job.store), progress)
+        result = run(job.plan, Cache(job.store), progress, job.rivals)
         _write(job.folder / "model.tflite", result.content)
         facts = {"dataset": job.plan.dataset.name, **_hashes(result.data)}
         _write(job.folder / "data.json", json.dumps(facts, indent=2) + "\n")
         _write(job.folder / "baselines.json", json.dumps(result.baselines, indent=2) + "\n")
         _write(job.folder / "metrics.json", json.dumps(result.metrics.as_dict(), indent=2) + "\n")
     except Exception as error:
-        _log.exception("the trial failed")
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        _write(job.folder / "error.txt", reason + "\n")
-        _track(
-            job, TrialRecord(job.name, job.folder, job.swept, job.params, {}, {}, _tags(job.plan), reason, began, time.time())
-        )
+        pruned = isinstance(error, Hopeless)
+        if pruned:
+            _log.info("%s", reason := str(error))
+        else:
+            _log.exception("the trial failed")
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        _write(job.folder / ("pruned.txt" if pruned else "error.txt"), reason + "\n")
+        tags = _tags(job.plan)
+        _track(job, TrialRecord(job.name, job.folder, job.swept, job.params, {}, {}, tags, reason, began, time.time(), pruned))
         raise
     finally:
         root.removeHandler(handler)

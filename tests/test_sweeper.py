@@ -42,8 +42,8 @@ def master(loader, tmp_path):
 class Launcher:
     """Runs nothing: leaves metrics where a trial would, returns what it is told, and keeps what it was given."""
 
-    def __init__(self, output, fails=(), metrics=None):
-        self.output, self.fails, self.launched = output, fails, []
+    def __init__(self, output, fails=(), metrics=None, prunes=None):
+        self.output, self.fails, self.prunes, self.launched = output, fails, prunes or {}, []
         self.metrics = metrics or (lambda number: {"val_accuracy": 0.5 + number / 100, "size_bytes": 1000 + number})
 
     def launch(self, job_overrides, initial_job_idx):
@@ -53,6 +53,8 @@ class Launcher:
             returned = JobReturn(overrides=overrides, status=JobStatus.COMPLETED)
             if number in self.fails:
                 returned.status, returned.return_value = JobStatus.FAILED, RuntimeError("it broke")
+            elif number in self.prunes:
+                returned.return_value = {"pruned": self.prunes[number]}
             else:
                 returned.return_value = dict.fromkeys(Metrics.__dataclass_fields__, 1) | self.metrics(number)
                 folder = self.output / "sweeps" / "s1" / f"trial-{number:03d}"
@@ -65,7 +67,7 @@ class Launcher:
 SETTINGS = {
     "params": {}, "objectives": {"val_accuracy": "maximize", "size_bytes": "minimize"}, "constraints": {}, "sampler": "tpe",
     "seed": 0,
-    "n_trials": None, "timeout": None, "n_jobs": 1, "max_failure_rate": 0.5, "patience": None,
+    "n_trials": None, "timeout": None, "n_jobs": 1, "max_failure_rate": 0.5, "early_stop": 0.05, "patience": None,
 }  # fmt: skip
 
 
@@ -251,3 +253,36 @@ def test_the_end_of_a_sweep_is_its_report(loader, master, launcher, tmp_path):
         path.name for path in folder.iterdir()
     }
     assert json.loads((folder / "sweep.json").read_text())["status"] == "FINISHED"
+
+
+def test_a_trial_that_was_stopped_early_is_pruned_with_its_reason_and_no_failure(loader, master, tmp_path):
+    launcher = Launcher(tmp_path, prunes={2: "trial-000 is ahead"})
+    ended = swept(launcher, loader, master, "prune.sparsity=interval(0.1,0.9)", n_trials=4)
+    assert len(ended) == 4
+    folder = tmp_path / "sweeps" / "s1"
+    record = json.loads((folder / "trial-002" / "trial.json").read_text())
+    assert (record["state"], record["error"]) == ("PRUNED", "trial-000 is ahead")
+    assert {json.loads(path.read_text())["state"] for path in folder.glob("trial-00[013]/trial.json")} == {"COMPLETE"}
+    assert "PRUNED" in (folder / "trials.csv").read_text()
+    again = Launcher(tmp_path)
+    assert swept(again, loader, master, "prune.sparsity=interval(0.1,0.9)", n_trials=4) == []
+    assert again.launched == []
+
+
+def test_a_search_tells_its_trials_the_front_and_a_grid_does_not(loader, master, tmp_path):
+    launcher = Launcher(
+        tmp_path, metrics=lambda number: {"val_accuracy": 0.9 - number / 10, "size_bytes": 2000 - 100 * (number % 2)}
+    )
+    told = tmp_path / "sweeps" / "s1" / "front.json"
+    swept(launcher, loader, master, "prune.sparsity=interval(0.1,0.9)", n_trials=3)
+    assert all(f"sweep.rivals={told}" in overrides for overrides in launcher.launched)
+    front = json.loads(told.read_text())
+    assert front["margin"] == 0.05
+    assert front["front"] == {
+        "trial-000": {"val_accuracy": 0.9, "size_bytes": 2000},
+        "trial-001": {"val_accuracy": 0.8, "size_bytes": 1900},
+    }
+    for settings in ({"n_trials": 3, "early_stop": None}, {}):
+        plain = Launcher(tmp_path / "other")
+        swept(plain, loader, master, "prune.sparsity=0.2,0.4", f"output={tmp_path / 'other'}", "sweep.name=s1", **settings)
+        assert not any(text.startswith("sweep.rivals=") for overrides in plain.launched for text in overrides)

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import RECIPE, Silent
+from filelock import FileLock
 
 from sweep import audit, data, distill, fit, measure, models, prune, quant, track, trial
 from sweep.cache import Cache
 from sweep.plan import Job, Pipeline, Plan
 from sweep.records import Storage
+from sweep.rivals import Rivals
 
 pytestmark = [pytest.mark.usefixtures("tensorflow"), pytest.mark.slow]
 
@@ -234,3 +236,83 @@ def test_the_three_splits_share_no_image(digits):
     assert sum(map(len, parts)) == len(np.unique(np.concatenate(
         [split.images.reshape(len(split), -1) for split in (digits.train, digits.validation, digits.test)]
     ), axis=0))  # fmt: skip
+
+
+def front(folder, accuracy, size):
+    path = folder / "front.json"
+    objectives = {"val_accuracy": "maximize", "size_bytes": "minimize"}
+    Rivals(objectives, 0.05, {"trial-000": {"val_accuracy": accuracy, "size_bytes": size}}).write(path)
+    return path
+
+
+LATE = replace(PLAN, quant=quant.QAT(bits=8, calibration_samples=64, finetune=2, learning_rate=0.001))
+
+
+def test_a_hopeless_trial_stops_before_the_next_stage_that_trains(first, store, tmp_path):
+    size, accuracy = first.metrics.size_bytes, first.metrics.float_accuracy
+    progress, rivals = Silent(), front(tmp_path, accuracy + 0.2, size // 2)
+    with pytest.raises(
+        trial.Hopeless, match=f"before quant: trial-000 is ahead .*size_bytes {size // 2} against at best {size}"
+    ):
+        trial.run(LATE, Cache(store), progress, rivals)
+    assert progress.finished == [("distill", True), ("prune", True)]
+
+
+@pytest.mark.parametrize(("gain", "share"), [(0.2, 1.0), (0.01, 0.5), (-0.5, 0.1)])
+def test_a_trial_that_may_still_reach_the_front_goes_on(first, store, tmp_path, gain, share):
+    rivals = front(tmp_path, first.metrics.float_accuracy + gain, first.metrics.size_bytes * share)
+    result = trial.run(LATE, Cache(store), Silent(), rivals)
+    # The size that the rehearsal told is the size that came.
+    assert result.metrics.size_bytes == first.metrics.size_bytes
+
+
+def test_stages_that_are_there_already_or_do_not_train_are_no_reason_to_stop(first, store, tmp_path):
+    rivals = front(tmp_path, 1.0, 1)
+    assert trial.run(PLAN, Cache(store), Silent(), rivals).content == first.content
+    done = trial.run(LATE, Cache(store), Silent())
+    assert trial.run(LATE, Cache(store), Silent(), rivals).content == done.content
+
+
+def test_a_trial_that_was_stopped_leaves_its_reason(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(Recorder, "records", records := [])
+    late = replace(LATE, quant=replace(LATE.quant, learning_rate=0.002))
+    stopped = replace(job(tmp_path / "trial-007", store, Recorder(), late), rivals=front(tmp_path, 1.0, 1))
+    with pytest.raises(trial.Hopeless):
+        trial.execute(stopped, Silent())
+    reason = (stopped.folder / "pruned.txt").read_text()
+    assert reason.startswith("stopped before quant: trial-000 is ahead by more than the margin of 0.05")
+    assert {path.name for path in stopped.folder.iterdir()} == {"config.yaml", "log", "overrides", "pruned.txt"}
+    assert "Traceback" not in (stopped.folder / "log").read_text()
+    [record] = records
+    assert (record.pruned, record.error) == (True, reason.strip())
+
+
+def test_while_another_process_computes_a_stage_what_does_not_need_it_goes_first(tmp_path):
+    order = Pipeline(("train", "distill", "prune", "quant"))
+    plan = replace(PLAN, distill=KD, pipeline=order)
+    alone = ran(plan, tmp_path / "alone")
+    store = tmp_path / "shared"
+    begun = trial._Run(plan, Cache(store), Silent(), None)
+    path = Cache(store)._path(str(begun._digest(begun._nodes[0])))
+    path.parent.mkdir(parents=True)
+    lock = FileLock(path.with_suffix(".lock")).acquire()
+
+    class Releases(Silent):
+        def finish(self, name, seconds, reused):
+            super().finish(name, seconds, reused)
+            if name == "train":
+                lock.lock.release()
+
+    progress = Releases()
+    result = trial.run(plan, Cache(store), progress)
+    assert [name for name, _ in progress.finished] == ["train", "teacher", "distill", "prune", "quant"]
+    assert [name for name, _ in alone[1]] == ["teacher", "train", "distill", "prune", "quant"]
+    assert result.content == alone[0].content
+    assert list(result.curves) == list(alone[0].curves)
+
+
+def test_without_a_teacher_distilling_later_does_nothing_and_distilling_first_is_training(first, store):
+    later = replace(PLAN, pipeline=Pipeline(("train", "distill", "prune", "quant")))
+    result, finished = ran(later, store)
+    assert [name for name, _ in finished] == ["train", "prune", "quant"]
+    assert result.content == first.content

@@ -24,8 +24,9 @@ from omegaconf import DictConfig
 
 from hydra_plugins.pareto_sweeper._space import Space
 from hydra_plugins.pareto_sweeper._study import Constraint, Proposal, Study
-from sweep import build, pareto, report, track
+from sweep import build, pareto, report, sweeps, track
 from sweep.records import ConfigError, Metrics, TrialRecord, require_choice, require_integer, require_number
+from sweep.rivals import Rivals
 
 # What a search may see: not the test split.
 _BLIND = ("test_accuracy", "efficiency")
@@ -55,6 +56,7 @@ class Settings:
     timeout: float | None
     n_jobs: int
     max_failure_rate: float
+    early_stop: float | None
     patience: int | None
 
     def __post_init__(self) -> None:
@@ -73,6 +75,8 @@ class Settings:
                 require_integer(f"hydra.sweeper.{name}", value, least)
         if self.timeout is not None:
             require_number("hydra.sweeper.timeout", self.timeout, 0, open_low=True)
+        if self.early_stop is not None:
+            require_number("hydra.sweeper.early_stop", self.early_stop, 0)
 
     @property
     def bounds(self) -> tuple[Constraint, ...]:
@@ -166,8 +170,9 @@ def sweep(
             folder.name, space.text, {"mlflow.source.name": "sweep"}, f"{study.total:.0f} trials.", resume=records.parent_run_id
         )
         records.begin(parent)
+        grid = settings.n_trials is None and space.finite
         pool = launcher.pool() if hasattr(launcher, "pool") else nullcontext(_Batches(launcher, settings.n_jobs))
-        return _Sweep(space, settings, study, records, tracker, parent, pool).run()
+        return _Sweep(space, settings, study, records, tracker, parent, pool, None if grid else settings.early_stop).run()
 
 
 @dataclass(eq=False)
@@ -181,11 +186,13 @@ class _Sweep:
     tracker: track.Tracker
     parent: str | None
     pool: AbstractContextManager[Pool]
+    early_stop: float | None
 
     def __post_init__(self) -> None:
         self._under_way: dict[int, tuple[Proposal, float]] = {}
         self._ended: list[JobReturn] = []
         self._failed: list[int] = []
+        self._pruned: list[int] = []
         self._began = time.time()
         self._before = self.study.begun
 
@@ -200,8 +207,9 @@ class _Sweep:
             self._close(status)
         if reason:
             _say(reason)
-        ended, failed = len(self._ended), len(self._failed)
-        _say(f"{ended - failed} of {ended} trials in {_clock(time.time() - self._began)}: {self.records.folder}")
+        ended, failed, pruned = len(self._ended), len(self._failed), len(self._pruned)
+        early = f" ({pruned} stopped early)" if pruned else ""
+        _say(f"{ended - failed} of {ended} trials{early} in {_clock(time.time() - self._began)}: {self.records.folder}")
         if failed:
             which = ", ".join(f"trial-{number:03d}" for number in sorted(self._failed))
             raise SweepFailed(f"{failed} of {ended} trials failed ({which}); each holds an error.txt and a log")
@@ -232,6 +240,8 @@ class _Sweep:
         ]
         if self.parent is not None:
             own.append(f"tracking.parent_run_id={self.parent}")
+        if self.early_stop is not None:
+            own.append(f"sweep.rivals={self.records.rivals.absolute()}")
         if self.space.config.threads is None and self.settings.n_jobs > 1:
             own.append(f"threads={max(1, build.cores() // self.settings.n_jobs)}")
         pool.submit(proposal.number, [*proposal.point, *self.space.fixed, *own])
@@ -242,7 +252,11 @@ class _Sweep:
         seconds = time.time() - began
         self._ended.append(returned)
         value = returned._return_value  # the property would print a line of Hydra's own and raise
-        if returned.status is JobStatus.COMPLETED and isinstance(value, Mapping):
+        pruned = isinstance(value, Mapping) and "pruned" in value
+        error: str | None
+        if pruned:
+            error = value["pruned"]
+        elif returned.status is JobStatus.COMPLETED and isinstance(value, Mapping):
             lost = [name for name in self.settings.objectives if not math.isfinite(float(value[name]))]
             error = f"not a finite number: {', '.join(lost)}" if lost else None
         else:
@@ -250,6 +264,11 @@ class _Sweep:
         if error is None:
             self.study.tell(proposal, value)
             self.records.trial(proposal, "COMPLETE", self.space, seconds=seconds, run_id=value.get("run_id"))
+            self._tell_rivals()
+        elif pruned:
+            self._pruned.append(number)
+            self.study.prune(proposal, error)
+            self.records.trial(proposal, "PRUNED", self.space, seconds=seconds, error=error)
         else:
             self._failed.append(number)
             self.study.fail(proposal, error)
@@ -257,6 +276,17 @@ class _Sweep:
             self._log_the_lost(proposal, began, error)
             _say(f"trial {number + 1} failed: {error}")
         _say(f"  {self._progress()}")
+
+    def _tell_rivals(self) -> None:
+        """Let the trials under way know what they have to beat."""
+        if self.early_stop is None:
+            return
+        try:
+            front = sweeps.rank(sweeps.read(self.records.folder)).on_front()
+            values = {f"trial-{one.number:03d}": {name: one.mean[name] for name in self.settings.objectives} for one in front}
+            Rivals(dict(self.settings.objectives), self.early_stop, values).write(self.records.rivals)
+        except (ConfigError, OSError) as error:
+            _say(f"warning: hopeless trials are not stopped early: {error}")
 
     def _log_the_lost(self, proposal: Proposal, began: float, error: str) -> None:
         """Log a trial that took its process down with it, and so could not log itself."""
@@ -287,7 +317,7 @@ class _Sweep:
         for returned in self._ended:
             value = returned._return_value
             for name, column in columns.items():
-                column.append(float(value[name]) if isinstance(value, Mapping) else math.nan)
+                column.append(float(value[name]) if isinstance(value, Mapping) and name in value else math.nan)
         points = pareto.oriented(columns, self.settings.objectives)
         if len(self._ended) <= patience or not np.isfinite(points).all(axis=1).any():
             return False
@@ -321,8 +351,9 @@ class _Sweep:
             paths = report.write(self.records.folder).paths
         except (ConfigError, OSError) as error:  # a full disk, say: the trials are there all the same
             _say(f"warning: could not write the report: {error}")
-        done = len(self._ended) - len(self._failed)
-        counts = {"trials": len(self._ended), "trials_complete": done, "trials_failed": len(self._failed)}
+        failed, pruned = len(self._failed), len(self._pruned)
+        done = len(self._ended) - failed - pruned
+        counts = {"trials": len(self._ended), "trials_complete": done, "trials_failed": failed, "trials_pruned": pruned}
         told = f"{done} trials complete."
         try:
             self.tracker.close_sweep(self.parent, status=status, metrics=counts, artifacts=paths, description=told)
@@ -389,6 +420,11 @@ class _Records:
             return lock.acquire(timeout=0)
         except Timeout:
             raise ConfigError("sweep.name", "a sweep that is not running already", self.folder.name) from None
+
+    @property
+    def rivals(self) -> Path:
+        """The file with the front so far."""
+        return self.folder / "front.json"
 
     def begin(self, parent_run_id: str | None) -> None:
         """The sweep starts."""

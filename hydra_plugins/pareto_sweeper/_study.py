@@ -164,6 +164,13 @@ class Study:
         values = [float(metrics[name]) for name in self._objectives]
         self._study.tell(proposal.trial, values, TrialState.COMPLETE)
 
+    def prune(self, proposal: Proposal, reason: str) -> None:
+        """A trial was stopped early."""
+        from optuna.trial import TrialState
+
+        proposal.trial.set_user_attr("reason", reason)
+        self._study.tell(proposal.trial, state=TrialState.PRUNED)
+
     def fail(self, proposal: Proposal, reason: str) -> None:
         """A trial failed."""
         self._fail(proposal.trial, reason)

@@ -24,6 +24,8 @@ class ParetoSweeperConfig:
         timeout: seconds after which no further trial starts; null for no limit.
         n_jobs: trials side by side; they share the cores where `threads` is null.
         max_failure_rate: the fraction of failed trials, of at least five, above which the sweep stops.
+        early_stop: margin by which a finished trial must be ahead of all that another can still reach, for that one to be
+            stopped before its next training: accuracies as they are, other metrics as a fraction. null: never. Not in a grid.
         patience: trials without growth of the hypervolume after which the sweep stops; null for none.
     """
 
@@ -37,6 +39,7 @@ class ParetoSweeperConfig:
     timeout: float | None = None
     n_jobs: int = 1
     max_failure_rate: float = 0.5
+    early_stop: float | None = 0.05
     patience: int | None = None
 
 
