@@ -72,6 +72,28 @@ def test_the_same_seed_proposes_the_same_points(tmp_path, space):
     assert runs[0] == runs[1] != runs[2]
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "nsga3", "qmc", "random"])
+def test_a_search_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path, space, sampler):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole.mkdir()
+    cut.mkdir()
+    told = []
+
+    def run(made, stop):
+        while (proposal := made.ask()) is not None:
+            if len(told) == stop:
+                return  # and the trial is left running
+            told.append((proposal.number, proposal.point))
+            value = int.from_bytes(" ".join(proposal.point).encode()) % 997
+            made.tell(proposal, {"val_accuracy": value / 997, "size_bytes": 997 - value % 31})
+
+    run(study(whole, space(*MIXED), 25, sampler), 25)
+    expected, told[:] = list(told), []
+    for stop in (1, 4, 5, 12, 19, 25):
+        run(study(cut, space(*MIXED), 25, sampler), stop)
+    assert told == expected
+
+
 def test_a_small_space_is_searched_to_its_end_and_no_further(tmp_path, space):
     proposals = asked(study(tmp_path, space("quant=none,ptq,qat", "quant.bits=4,8"), 100))
     assert len({proposal.point for proposal in proposals}) == len(proposals) == 5

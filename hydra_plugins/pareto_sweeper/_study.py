@@ -11,6 +11,7 @@ import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,17 +112,14 @@ class Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         require_choice("hydra.sweeper.sampler", sampler, tuple(_SAMPLERS))
         self._space, self._objectives, self._constraints = space, dict(objectives), constraints
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            made = _SAMPLERS[sampler](seed)
+        self._sampler, self._seed = sampler, seed
         self._study = optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(folder / "study.journal"))),
             study_name="sweep",
             directions=[StudyDirection[direction.upper()] for direction in objectives.values()],
-            sampler=made,
+            sampler=self._sampler_for(0, 0),
             load_if_exists=True,
         )
-        self._random = np.random.default_rng(seed)
         self.total = min(total if total is not None else math.inf, space.size)
         self._queue = iter(space.points() if total is None else ())
         self._interrupted = self._bury_the_dead()
@@ -146,7 +144,8 @@ class Study:
         for point in self._queue:
             if point not in self._known:
                 return self._propose(self._next, point)
-        for _ in range(_REPEATS):
+        for attempt in range(_REPEATS):
+            self._study.sampler = self._sampler_for(self._next, attempt)
             trial = self._study.ask()
             point = self._suggest(trial)
             if point not in self._known:
@@ -218,19 +217,27 @@ class Study:
 
     def _unknown(self) -> Point | None:
         """A point that is not known, drawn evenly; None when none can be found."""
+        random = np.random.default_rng([self._seed, self._next])
         if self._space.finite:
             left = [point for point in self._space.points() if point not in self._known]
-            return left[self._random.integers(len(left))] if left else None
+            return left[random.integers(len(left))] if left else None
         for _ in range(50 * _REPEATS):
-            if (point := self._space.walk(self._drawn)) not in self._known:
+            if (point := self._space.walk(partial(_drawn, random))) not in self._known:
                 return point
         return None
 
-    def _drawn(self, axis: Axis) -> str:
-        if axis.interval is None:
-            return str(self._random.choice(axis.values))
-        number = self._random.uniform(axis.interval.low, axis.interval.high + axis.interval.integer)
-        return number_text(math.floor(number) if axis.interval.integer else number, axis.interval)
+    def _sampler_for(self, number: int, attempt: int) -> Any:
+        """The sampler that proposes a trial: its draws follow from the seed and the number, not from what was drawn before.
+
+        So a sweep that was killed goes on as if it had not been.
+        """
+        import optuna
+
+        drawn = np.random.SeedSequence([self._seed, number, attempt]).generate_state(1)[0]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            # The points of a quasi-random sequence belong together; the study counts how far it is.
+            return _SAMPLERS[self._sampler](self._seed if self._sampler == "qmc" else int(drawn))
 
     def _fail(self, trial: optuna.Trial, reason: str) -> None:
         from optuna.trial import TrialState
@@ -263,6 +270,14 @@ def _suggested(trial: optuna.Trial, axis: Axis) -> str:
     if axis.ordered:
         return axis.values[trial.suggest_int(axis.key, 0, len(axis.values) - 1)]
     return str(trial.suggest_categorical(axis.key, axis.values))
+
+
+def _drawn(random: np.random.Generator, axis: Axis) -> str:
+    """The text of a value drawn evenly."""
+    if axis.interval is None:
+        return str(random.choice(axis.values))
+    number = random.uniform(axis.interval.low, axis.interval.high + axis.interval.integer)
+    return number_text(math.floor(number) if axis.interval.integer else number, axis.interval)
 
 
 def _encoded(axis: Axis, text: str) -> Any:
