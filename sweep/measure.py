@@ -13,11 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter_ns
-from typing import Any
 
 import numpy as np
 
-from sweep import native
+from sweep import native, served
 from sweep.records import Array, Split
 
 _WARM_UP_NS = 20_000_000
@@ -102,30 +101,27 @@ def gzip_bytes(content: bytes) -> int:
 
 
 class _Runner:
-    """One interpreter of one thread, with its input's 256 possible pixel values worked out once."""
+    """One network, with its input's 256 possible pixel values worked out once."""
 
     def __init__(self, content: bytes) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
         with _reasons(), native.caught():
-            self._interpreter: Any = Interpreter(model_content=content, num_threads=1)
-            self._interpreter.allocate_tensors()
-        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
-        if len(inputs) != 1 or len(outputs) != 1:
-            raise MeasureError(f"expected one input and one output, found {len(inputs)} and {len(outputs)}")
-        self._input, self._output = inputs[0]["index"], outputs[0]["index"]
-        self.shape = tuple(int(length) for length in inputs[0]["shape"])
-        self._table = _pixels(np.dtype(inputs[0]["dtype"]), *inputs[0]["quantization"])
+            self._network = served.Network(content)
+            self._table = self._network.quantised(np.arange(256, dtype=np.float32) / np.float32(255))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(1, height, width, channels) of the input tensor."""
+        return self._network.shape
 
     def feed(self, image: Array) -> None:
         """Set the input from uint8 (1, height, width, channels)."""
         with _reasons():
-            self._interpreter.set_tensor(self._input, self._table.take(image))
+            self._network.feed(self._table.take(image))
 
     def invoke(self) -> None:
         """Run the network once."""
         with _reasons():
-            self._interpreter.invoke()
+            self._network.invoke()
 
     def predict(self, images: Array) -> Array:
         """See the function `predict`."""
@@ -133,22 +129,11 @@ class _Runner:
         for number in range(len(images)):
             self.feed(images[number : number + 1])
             self.invoke()
-            answer = self._interpreter.get_tensor(self._output)
+            answer = self._network.answer()
             if np.isnan(answer).any():
                 raise MeasureError("the file answers with NaN")
             classes[number] = answer.argmax()
         return classes
-
-
-def _pixels(dtype: np.dtype[Any], scale: float, zero_point: int) -> Array:
-    """What the input tensor takes for each pixel value: (256,) of its dtype."""
-    values = np.arange(256, dtype=np.float32) / np.float32(255)
-    if np.issubdtype(dtype, np.floating):
-        return values.astype(dtype)
-    if not scale > 0:
-        raise MeasureError(f"expected a quantised input tensor, found {dtype} with scale {scale}")
-    limits = np.iinfo(dtype)
-    return np.clip(np.round(values / np.float32(scale) + zero_point), limits.min, limits.max).astype(dtype)
 
 
 @contextmanager
