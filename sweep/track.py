@@ -1,7 +1,8 @@
 """What MLflow is told: one parent run a sweep, one child run a trial, written when the trial has ended.
 
 The only module that knows MLflow, and it imports it only when something is logged. It decides nothing: names, values and times
-are those of the record. Models are logged as files, not as MLflow models.
+are those of the record. Every trial's files are logged as they are; the model of a trial on the front can become an MLflow
+model besides, which loads, registers and serves where this project is not installed.
 """
 
 from __future__ import annotations
@@ -9,23 +10,31 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
+import math
 import os
 import posixpath
 import re
 import sqlite3
 import stat
+import tempfile
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 from urllib.parse import quote, urlsplit
 
+import numpy as np
+
+from sweep import native, served
 from sweep.records import ConfigError, TrialRecord, require_text
 
 if TYPE_CHECKING:
-    from mlflow.entities import Metric, Param
+    from mlflow.entities import LoggedModel, Metric, Param
+    from mlflow.models import ModelSignature
     from mlflow.tracking import MlflowClient
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
@@ -35,12 +44,15 @@ _DESCRIPTION = "mlflow.note.content"
 _PARAM_LIMIT, _TAG_LIMIT, _KEY_LIMIT = 6000, 8000, 250
 _DIGEST = 12  # characters of the content hash in the UI's data set column; the tag holds all of it
 _COMPARABLE = 100  # runs in one link: the description that holds it is a tag
+_MODEL = "model"  # an MLflow model's name within its run: runs:/ID/model
+_NEEDED = ("ai-edge-litert", "numpy")  # by `served`
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_UV_AUTO_DETECT": "false",  # or it puts the uv.lock of the working directory into a model
 }
 
 
@@ -78,9 +90,16 @@ class Tracker(Protocol):
         """
 
     def close_sweep(
-        self, run_id: str | None, *, status: Status, metrics: Mapping[str, float], artifacts: Sequence[Path], description: str
+        self,
+        run_id: str | None,
+        *,
+        status: Status,
+        metrics: Mapping[str, float],
+        artifacts: Sequence[Path],
+        description: str,
+        front: Sequence[str] = (),
     ) -> None:
-        """End the parent run, and any child of it that is still running; a link that compares the trials joins the description.
+        """End the parent run, and any child of it that is still running; a link that compares trials joins the description.
 
         Args:
             run_id: what `open_sweep` returned.
@@ -88,6 +107,7 @@ class Tracker(Protocol):
             metrics: metric name to value.
             artifacts: files to keep with the run.
             description: Markdown, in place of the first one.
+            front: the runs to compare, best first; with fewer than two of them all finished trials are compared.
 
         Raises:
             TrackingError: when MLflow fails.
@@ -101,6 +121,21 @@ class Tracker(Protocol):
 
         Raises:
             TrackingError: when MLflow fails.
+        """
+
+    def log_model(self, run_id: str | None, file: Path) -> str | None:
+        """Make an ended trial's `.tflite` an MLflow model of its run, once: a run that has its model keeps it.
+
+        Args:
+            run_id: what `log_trial` returned.
+            file: the `.tflite`.
+
+        Returns:
+            The model's id, which `mlflow.pyfunc.load_model` and `mlflow.register_model` take as `models:/ID` (or
+            `runs:/RUN_ID/model`); None when nothing is tracked.
+
+        Raises:
+            TrackingError: when MLflow fails, and for a file that cannot be read or run.
         """
 
 
@@ -118,12 +153,23 @@ class NoTracking:
         return None
 
     def close_sweep(
-        self, run_id: str | None, *, status: Status, metrics: Mapping[str, float], artifacts: Sequence[Path], description: str
+        self,
+        run_id: str | None,
+        *,
+        status: Status,
+        metrics: Mapping[str, float],
+        artifacts: Sequence[Path],
+        description: str,
+        front: Sequence[str] = (),
     ) -> None:
         """Nothing to close."""
 
     def log_trial(self, record: TrialRecord) -> str | None:
         """No run, hence None."""
+        return None
+
+    def log_model(self, run_id: str | None, file: Path) -> str | None:
+        """No model, hence None."""
         return None
 
 
@@ -189,7 +235,14 @@ class MLflow:
             return run_id
 
     def close_sweep(
-        self, run_id: str | None, *, status: Status, metrics: Mapping[str, float], artifacts: Sequence[Path], description: str
+        self,
+        run_id: str | None,
+        *,
+        status: Status,
+        metrics: Mapping[str, float],
+        artifacts: Sequence[Path],
+        description: str,
+        front: Sequence[str] = (),
     ) -> None:
         """End the parent run and what still runs below it; see `Tracker`.
 
@@ -209,15 +262,12 @@ class MLflow:
                     client.set_terminated(child_id, "KILLED")
                 elif child_status == "FINISHED":
                     finished.append(child_id)
-            if len(finished) > 1:
-                shown = finished[:_COMPARABLE]
-                which = f"the {len(shown)} trials" if shown == finished else f"the first {len(shown)} of {len(finished)} trials"
-                link = f"\n\n[Compare {which}]({comparison_link(shown, experiment_id)})"
-                description = description[: _TAG_LIMIT - len(link)] + link
+            link = _comparison(front, "trials of the front", experiment_id) or _comparison(finished, "trials", experiment_id)
+            description = description[: _TAG_LIMIT - len(link)] + link
             client.log_batch(
                 run_id,
                 metrics=[Metric(_key(name), float(value), now, 0) for name, value in metrics.items()],
-                tags=[RunTag(_DESCRIPTION, description[:_TAG_LIMIT])],
+                tags=[RunTag(_DESCRIPTION, description)],
             )
             for path in artifacts:
                 client.log_artifact(run_id, str(path))
@@ -251,6 +301,41 @@ class MLflow:
                 client.log_text(run_id, record.error, "error.txt")
             client.set_terminated(run_id, "FINISHED" if record.error is None else "FAILED", end)
             return run_id
+
+    def log_model(self, run_id: str | None, file: Path) -> str | None:
+        """Make an ended trial's `.tflite` an MLflow model of its run; see `Tracker`.
+
+        The model predicts as `served.Network` does, whose module it brings along. As MLflow does it, the model shows its run's
+        parameters and metrics; learning curves and what is not a number stay with the run.
+
+        Raises:
+            TrackingError: when MLflow fails, and for a file that cannot be read or run.
+        """
+        if run_id is None:
+            return None
+        with _telling(f"of the model {file}"):
+            client = self._client()
+            run = client.get_run(run_id)
+            experiment_id, mine = run.info.experiment_id, f"source_run_id = '{run_id}' AND name = '{_MODEL}'"
+            for found in client.search_logged_models([experiment_id], mine):
+                if found.status == "READY":
+                    return str(found.model_id)
+                client.delete_logged_model(found.model_id)  # of a start that ended, or that MLflow failed, half-way
+
+            from mlflow.entities import LoggedModelOutput, Metric
+
+            signature = _signature(file)
+            model = client.create_logged_model(experiment_id, _MODEL, run_id, params=run.data.params)
+            with tempfile.TemporaryDirectory() as folder:
+                _save_model(model, file, signature, folder)
+                client.log_model_artifacts(model.model_id, folder)
+            # With the time of the run's own metrics these are no second points of its.
+            told = {name: value for name, value in run.data.metrics.items() if "/" not in name and math.isfinite(value)}
+            end, model_id = run.info.end_time, str(model.model_id)
+            client.log_batch(run_id, [Metric(name, value, end, 0, model_id) for name, value in told.items()])
+            client.log_outputs(run_id, [LoggedModelOutput(model_id, 0)])
+            client.finalize_logged_model(model_id, "READY")
+            return model_id
 
     def _database(self) -> Path | None:
         """The database's absolute path; None for a server."""
@@ -341,6 +426,15 @@ def comparison_link(run_ids: Sequence[str], experiment_id: str) -> str:
     """
     runs, experiments = (quote(json.dumps(ids, separators=(",", ":"))) for ids in (list(run_ids), [experiment_id]))
     return f"/#/compare-runs?runs={runs}&experiments={experiments}"
+
+
+def _comparison(run_ids: Sequence[str], what: str, experiment_id: str) -> str:
+    """A paragraph that links to the comparison of these runs; empty with fewer than two of them."""
+    if len(run_ids) < 2:
+        return ""
+    shown, total = run_ids[:_COMPARABLE], len(run_ids)
+    which = f"the {total} {what}" if total == len(shown) else f"the first {len(shown)} of {total} {what}"
+    return f"\n\n[Compare {which}]({comparison_link(shown, experiment_id)})"
 
 
 @contextmanager
@@ -454,3 +548,38 @@ def _log_dataset(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> 
         client.log_inputs(run_id, inputs)
     except MlflowException:  # another process was the first to name this data set, in between MLflow's look and its insert
         client.log_inputs(run_id, inputs)
+
+
+def _signature(file: Path) -> ModelSignature:
+    """What the network of a `.tflite` takes and gives, any number of images at a time, by the file's own tensors."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    with native.caught():
+        network = served.Network(file.read_bytes())
+    shapes = (-1, *network.shape[1:]), (-1, network.classes)
+    inputs, outputs = (Schema([TensorSpec(np.dtype(np.float32), shape)]) for shape in shapes)
+    return ModelSignature(inputs, outputs)
+
+
+def _save_model(model: LoggedModel, file: Path, signature: ModelSignature, folder: str) -> None:
+    """Write the files of an MLflow model: the `.tflite`, its loader, and what that needs, so that MLflow need not run it."""
+    from mlflow.models import Model
+
+    with warnings.catch_warnings():  # that importing this gives about a class of its own
+        warnings.filterwarnings("ignore", ".*Any type hint is inferred as AnyType", UserWarning)
+        from mlflow.pyfunc import save_model
+
+    meta = Model(
+        artifact_path=model.artifact_location, run_id=model.source_run_id, model_uuid=model.model_id, model_id=model.model_id
+    )
+    save_model(
+        folder,
+        loader_module=served.__name__.rpartition(".")[2],
+        data_path=str(file),
+        code_paths=[served.__file__],
+        mlflow_model=meta,
+        signature=signature,
+        input_example=np.zeros((1, *signature.inputs.inputs[0].shape[1:]), np.float32),
+        pip_requirements=[f"{name}=={version(name)}" for name in _NEEDED],
+    )

@@ -17,14 +17,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
+from test_served import by_hand, tiny
 
+from sweep import measure
 from sweep.records import ConfigError, TrialRecord
 from sweep.track import MLflow, NoTracking, Tracker, TrackingError, comparison_link
 
@@ -144,12 +148,15 @@ def test_nothing_is_tracked_by_none(tmp_path: Path) -> None:
     tracker.prepare()
     assert tracker.open_sweep("grid", {}, {}, "") is None
     assert tracker.log_trial(make_record(tmp_path)) is None
-    tracker.close_sweep(None, status="FINISHED", metrics={}, artifacts=[], description="")
+    tracker.close_sweep(None, status="FINISHED", metrics={}, artifacts=[], description="", front=["0" * 32])
+    for run_id in (None, "0" * 32):
+        assert tracker.log_model(run_id, tmp_path / "no such file") is None
 
 
-def test_a_closed_sweep_that_was_not_tracked_is_no_error(store: MLflow) -> None:
+def test_what_was_not_tracked_before_is_no_error_now(store: MLflow, tmp_path: Path) -> None:
     tracker: Tracker = store
     tracker.close_sweep(None, status="KILLED", metrics={"trials": 1}, artifacts=[], description="")
+    assert tracker.log_model(None, tmp_path / "no such file") is None
 
 
 @pytest.mark.parametrize(("file", "target"), [("mlflow", MLflow), ("none", NoTracking)])
@@ -439,6 +446,28 @@ def test_a_sweep_is_a_parent_of_its_trials(tracker: MLflow, tmp_path: Path) -> N
     assert run.data.tags["mlflow.note.content"] == f"Stopped.\n\n[Compare the 3 trials]({link})"
 
 
+@pytest.mark.parametrize(("front", "told"), [([2, 0], "2 trials of the front"), ([3], "4 trials"), ([], "4 trials")])
+def test_the_link_compares_the_front_in_its_order(store: MLflow, tmp_path: Path, front: list[int], told: str) -> None:
+    parent = open_run(store)
+    nested = dataclasses.replace(store, parent_run_id=parent)
+    children = [log(nested, make_record(tmp_path, f"trial-{index}", start=float(index + 1))) for index in range(4)]
+    ids = [children[index] for index in front]
+    store.close_sweep(parent, status="FINISHED", metrics={}, artifacts=[], description="Done.", front=ids)
+    run = client_of(store).get_run(parent)
+    link = comparison_link(ids if len(ids) > 1 else children, run.info.experiment_id)
+    assert run.data.tags["mlflow.note.content"] == f"Done.\n\n[Compare the {told}]({link})"
+
+
+def test_the_link_of_a_large_front_fits_into_the_description(store: MLflow) -> None:
+    parent, front = open_run(store), [f"{index:032x}" for index in range(101)]
+    store.close_sweep(parent, status="FINISHED", metrics={}, artifacts=[], description="x" * 9000, front=front)
+    run = client_of(store).get_run(parent)
+    description = run.data.tags["mlflow.note.content"]
+    link = comparison_link(front[:100], run.info.experiment_id)
+    assert len(description) == 8000
+    assert description.endswith(f"x\n\n[Compare the first 100 of 101 trials of the front]({link})")
+
+
 def test_a_sweep_can_be_resumed(tracker: MLflow) -> None:
     parent = open_run(tracker)
     tracker.close_sweep(parent, status="KILLED", metrics={"trials": 1}, artifacts=[], description="Stopped.")
@@ -476,6 +505,169 @@ def test_the_comparison_link_names_its_runs() -> None:
     assert {name: json.loads(unquote(value)) for name, (value,) in query.items()} == {"runs": ["b", "a"], "experiments": ["7"]}
 
 
+# --- models
+
+
+def log_with_model(tracker: MLflow, folder: Path, kind: str, name: str = "trial-000", **changes: Any) -> tuple[str, Path]:
+    """A logged trial whose file is a real one of this kind: its run, and the file."""
+    record = make_record(folder, name, **changes)
+    file = record.folder / "model.tflite"
+    file.write_bytes(tiny(kind))
+    return log(tracker, record), file
+
+
+def models_of(tracker: MLflow, run_id: str) -> list[Any]:
+    client = client_of(tracker)
+    found: list[Any] = client.search_logged_models(
+        [client.get_run(run_id).info.experiment_id], f"source_run_id = '{run_id}'"
+    ).to_list()
+    return found
+
+
+FOREIGN = """
+import json, sys
+sys.modules["sweep"] = None
+import mlflow, numpy as np
+from mlflow.exceptions import MlflowException
+
+run_id, model_id, name = sys.argv[1:]
+registered = mlflow.register_model(f"models:/{model_id}", name)
+places = [f"models:/{model_id}", f"runs:/{run_id}/model", f"models:/{name}/{registered.version}"]
+models = [mlflow.pyfunc.load_model(place) for place in places]
+batch = np.load("images.npy")
+np.save("logits.npy", np.stack([model.predict(batch) for model in models]))
+wrong = [batch[0], batch[:, :, :1], np.repeat(batch, 3, axis=3), batch.astype(np.float64), (batch * 255).astype(np.uint8)]
+refused = []
+for data in wrong:
+    try:
+        models[0].predict(data)
+    except MlflowException as error:
+        refused.append(str(error))
+assert "tensorflow" not in sys.modules
+print(json.dumps(refused))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["FLOAT32", "INT8"])
+def test_a_model_loads_predicts_and_registers_where_the_project_is_not(tracker: MLflow, tmp_path: Path, kind: str) -> None:
+    run_id, file = log_with_model(tracker, tmp_path, kind)
+    model_id = tracker.log_model(run_id, file)
+    assert model_id is not None
+    images = np.random.default_rng(0).integers(0, 256, (7, 2, 2, 1), np.uint8)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    np.save(elsewhere / "images.npy", images.astype(np.float32) / np.float32(255))
+
+    name = f"{kind} of {urlsplit(tracker.uri).scheme}"
+    environment = {**os.environ, "PYTHONPATH": "", "MLFLOW_TRACKING_URI": tracker.uri, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    command = [sys.executable, "-c", FOREIGN, run_id, model_id, name]
+    done = subprocess.run(command, cwd=elsewhere, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+
+    logits = np.load(elsewhere / "logits.npy")
+    assert (logits.shape, logits.dtype) == ((3, 7, 3), np.float32)
+    assert {answer.tobytes() for answer in logits} == {by_hand(file.read_bytes(), images).tobytes()}
+    assert logits[0].argmax(axis=1).tolist() == measure.predict(file.read_bytes(), images).tolist()
+    refused = json.loads(done.stdout)
+    assert len(refused) == 5
+    for reason, received in zip(refused, ("(2, 2, 1)", "(7, 2, 1, 1)", "(7, 2, 2, 3)", "float64", "uint8"), strict=True):
+        assert received in reason.splitlines()[-1]
+        assert "expected" in reason.splitlines()[-1]
+
+
+def test_a_model_is_logged_once_with_what_its_run_tells(tracker: MLflow, tmp_path: Path) -> None:
+    run_id, file = log_with_model(tracker, tmp_path, "INT8")
+    before = client_of(tracker).get_run(run_id)
+    first = tracker.log_model(run_id, file)
+    file.unlink()
+    assert tracker.log_model(run_id, file) == first
+
+    (model,) = models_of(tracker, run_id)
+    run = client_of(tracker).get_run(run_id)
+    assert (model.model_id, model.name, model.status) == (first, "model", "READY")
+    assert [output.model_id for output in run.outputs.model_outputs] == [first]
+    assert {metric.key: metric.value for metric in model.metrics} == {"val_accuracy": 0.75, "size_bytes": 4096}
+    assert model.params == run.data.params
+    assert (run.info.status, run.info.end_time) == (before.info.status, before.info.end_time)
+    assert run.data.params == before.data.params
+    for name in ("val_accuracy", "size_bytes", "distill/loss"):
+        assert len(client_of(tracker).get_metric_history(run_id, name)) == 1 + (name == "distill/loss"), "a second point"
+
+
+def test_a_model_is_kept_without_pickle_and_with_its_needs_pinned(
+    store: MLflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "project"  # of somebody's, which MLflow would take for that of the model
+    project.mkdir()
+    for name in ("uv.lock", "pyproject.toml"):
+        (project / name).touch()
+    monkeypatch.chdir(project)
+    run_id, file = log_with_model(store, tmp_path, "INT8")
+    model_id = store.log_model(run_id, file)
+    kept = Path(unquote(urlsplit(client_of(store).get_logged_model(model_id).artifact_location).path))
+    assert sorted(str(path.relative_to(kept)) for path in kept.rglob("*") if path.is_file()) == [
+        "MLmodel",
+        "code/served.py",
+        "conda.yaml",
+        "data/model.tflite",
+        "input_example.json",
+        "python_env.yaml",
+        "requirements.txt",
+        "serving_input_example.json",
+    ]
+    assert (kept / "data/model.tflite").read_bytes() == file.read_bytes()
+    needs = ["ai-edge-litert", "mlflow", "numpy"]
+    assert sorted((kept / "requirements.txt").read_text().split()) == [f"{name}=={version(name)}" for name in needs]
+    meta = OmegaConf.load(kept / "MLmodel")
+    assert (meta.model_id, meta.run_id) == (model_id, run_id)
+    for side, shape in (("inputs", [-1, 2, 2, 1]), ("outputs", [-1, 3])):
+        assert json.loads(meta.signature[side]) == [{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": shape}}]
+
+
+def test_a_model_that_was_left_half_way_is_replaced(tracker: MLflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError("No space left on device")
+
+    run_id, file = log_with_model(tracker, tmp_path, "FLOAT32")
+    with monkeypatch.context() as patch:
+        patch.setattr("mlflow.tracking.MlflowClient.log_model_artifacts", full)
+        with pytest.raises(TrackingError, match=r"could not be told of the model .*model\.tflite: OSError: No space left"):
+            tracker.log_model(run_id, file)
+    (left,) = models_of(tracker, run_id)
+    assert left.status != "READY"
+    model_id = tracker.log_model(run_id, file)
+    (model,) = models_of(tracker, run_id)
+    assert (model.model_id, model.status) == (model_id, "READY")
+    assert [output.model_id for output in client_of(tracker).get_run(run_id).outputs.model_outputs] == [model_id]
+
+
+def test_what_is_no_model_is_a_tracking_error_and_leaves_nothing(store: MLflow, tmp_path: Path) -> None:
+    record = make_record(tmp_path)
+    run_id = log(store, record)
+    for file, reason in (("model.tflite", "ValueError"), ("gone.tflite", "FileNotFoundError")):
+        with pytest.raises(TrackingError, match=rf"of the model .*{file}: {reason}"):
+            store.log_model(run_id, record.folder / file)
+    assert models_of(store, run_id) == []
+    with pytest.raises(TrackingError, match=r"of the model .*not found"):
+        store.log_model("0" * 32, record.folder / "model.tflite")
+    with pytest.raises(TrackingError, match=r"of the model .*refused"):
+        dataclasses.replace(store, uri=f"http://127.0.0.1:{free_port()}").log_model(run_id, record.folder / "model.tflite")
+
+
+def test_logging_a_model_says_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    tracker = database(tmp_path)
+    tracker.prepare()
+    run_id, file = log_with_model(tracker, tmp_path, "INT8")
+    capfd.readouterr()
+    code = "import sys; from pathlib import Path; from sweep.track import MLflow; "
+    code += "MLflow(sys.argv[1], 'sweep', None, None).log_model(sys.argv[2], Path(sys.argv[3]))"
+    command = [sys.executable, "-c", code, tracker.uri, run_id, str(file)]
+    done = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert len(models_of(tracker, run_id)) == 1
+
+
 # --- the user interface
 
 
@@ -490,19 +682,21 @@ def test_the_ui_shows_the_sweep_and_compares_its_trials(store: MLflow, tmp_path:
     parent = open_run(tracker, "ui-grid")
     nested = dataclasses.replace(tracker, parent_run_id=parent)
     points = [(sparsity, quant) for sparsity in ("0.5", "0.8") for quant in ("ptq", "qat")]
+    front = []
     for index, (sparsity, quant) in enumerate(points):
         swept, now = {"prune.sparsity": sparsity, "quant": quant}, time.time()
         metrics = {"val_accuracy": 0.9 + index / 100, "size_bytes": 9000 - 1000 * index}
-        log(
-            nested,
-            make_record(tmp_path, f"trial-{index:03d}", swept=swept, params=swept, metrics=metrics, start=now - 9, end=now),
-        )
-    tracker.close_sweep(parent, status="FINISHED", metrics={"trials": 4}, artifacts=[], description="Four trials.")
+        changes = {"swept": swept, "params": swept, "metrics": metrics, "start": now - 9, "end": now}
+        run_id, file = log_with_model(nested, tmp_path, "INT8", f"trial-{index:03d}", **changes)
+        if index != 1:
+            front.insert(0, run_id)
+            tracker.log_model(run_id, file)
+    tracker.close_sweep(parent, status="FINISHED", metrics={"trials": 4}, artifacts=[], description="Four trials.", front=front)
 
     folder = tracker.uri.removeprefix("sqlite:///").removesuffix("/mlflow.db")
     command = [sys.executable, str(HERE / "ui_screenshot.py"), folder, str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "ui-grid: 4 trials" in done.stdout
-    for picture in ("sweep.png", "compare.png"):
+    assert "ui-grid: 4 trials in the table, 3 in the comparison, 3 with a model" in done.stdout
+    for picture in ("sweep.png", "compare.png", "model.png"):
         assert (tmp_path / "out" / picture).read_bytes().startswith(b"\x89PNG")

@@ -2,9 +2,10 @@
 
     python tests/ui_screenshot.py STORE_FOLDER OUT_FOLDER
 
-Checks, in the rendered pages, that the runs table shows the sweep with its trials below it, and that the link in the sweep's
-description leads to a comparison of all finished trials with what was swept. Writes sweep.png and compare.png; where something
-is missing, says so and exits with 1. Meant for sweeps of at most sixty trials: the table shows more only when one scrolls.
+Checks, in the rendered pages, that the runs table shows the sweep with its trials below it, that the link in the sweep's
+description leads to a comparison of the trials that it names, with what was swept, and that a trial with a model shows it on
+its page. Writes sweep.png, compare.png and, where there is a model, model.png; where something is missing, says so and exits
+with 1. Meant for sweeps of at most sixty trials: the table shows more only when one scrolls.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 from selenium import webdriver
 from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException, TimeoutException
@@ -55,6 +57,7 @@ class Run:
     status: str
     params: dict[str, str]
     tags: dict[str, str]
+    models: list[str]
 
     @property
     def parent(self) -> str | None:
@@ -121,6 +124,7 @@ def newest_sweep(address: str) -> tuple[Run, list[Run]]:
             run["info"]["status"],
             {param["key"]: param["value"] for param in run["data"].get("params", [])},
             {tag["key"]: tag["value"] for tag in run["data"].get("tags", [])},
+            [model["model_id"] for model in run.get("outputs", {}).get("model_outputs", [])],
         )
         for run in answer.get("runs", [])
     ]
@@ -185,23 +189,40 @@ def show_sweep(browser: webdriver.Chrome, address: str, sweep: Run, children: li
         wait(browser, f"no row of {child.name}", lambda page: child.name in page.find_element(By.CSS_SELECTOR, cell).text)  # noqa: B023
 
 
-def show_comparison(browser: webdriver.Chrome, address: str, sweep: Run, children: list[Run]) -> None:
-    """Follow the link in the sweep's description, and find every finished trial with what was swept."""
+def show_comparison(browser: webdriver.Chrome, address: str, sweep: Run, children: list[Run]) -> list[Run]:
+    """Follow the link in the sweep's description, and find every trial that it names, in its order, with what was swept."""
     browser.get(f"{address}/#/experiments/{sweep.experiment}/runs/{sweep.id}")
     wait(browser, "no comparison link", lambda page: page.find_element(By.CSS_SELECTOR, 'a[href*="compare-runs"]'))
     close_assistant(browser)
-    browser.get(str(browser.find_element(By.CSS_SELECTOR, 'a[href*="compare-runs"]').get_property("href")))
+    link = str(browser.find_element(By.CSS_SELECTOR, 'a[href*="compare-runs"]').get_property("href"))
+    browser.get(link)
 
-    finished = [child for child in children if child.status == "FINISHED"]
-    keys = dict.fromkeys(key for child in finished for key in child.params)
-    swept = [key for key in keys if len({child.params.get(key) for child in finished}) > 1]
-    expected = [("Run Name:", [child.name for child in finished])]
-    expected += [(key, [child.params.get(key, "") for child in finished]) for key in swept]
+    (named,) = parse_qs(urlsplit(urlsplit(link).fragment).query)["runs"]
+    by_id = {child.id: child for child in children}
+    compared = [by_id[run_id] for run_id in json.loads(named)]
+    keys = dict.fromkeys(key for child in compared for key in child.params)
+    swept = [key for key in keys if len({child.params.get(key) for child in compared}) > 1]
+    expected = [("Run Name:", [child.name for child in compared])]
+    expected += [(key, [child.params.get(key, "") for child in compared]) for key in swept]
     for title, values in expected:
         wait(browser, f"no row {title} {values}", lambda page: [title, *values] in _rows(page))  # noqa: B023
     wait(browser, "no plot", lambda page: page.find_element(By.CSS_SELECTOR, ".js-plotly-plot svg"))
     for switch in browser.find_elements(By.CSS_SELECTOR, '[role="switch"]')[:1]:  # of the parameters: show those that differ
         switch.click()
+    return compared
+
+
+def show_model(browser: webdriver.Chrome, address: str, trial: Run) -> None:
+    """Open a trial that has a model, and find the model among what it logged, ready to be used."""
+    browser.get(f"{address}/#/experiments/{trial.experiment}/runs/{trial.id}")
+    (model,) = trial.models
+    row = f'[row-id="{model}"]'  # there are three: of the columns that scroll, and of none on either side
+    wait(
+        browser,
+        f"no model of {trial.name} that is ready",
+        lambda page: any("Ready" in part.text for part in page.find_elements(By.CSS_SELECTOR, row)),
+    )
+    close_assistant(browser)
 
 
 def _rows(page: webdriver.Chrome) -> list[list[str]]:
@@ -211,7 +232,7 @@ def _rows(page: webdriver.Chrome) -> list[list[str]]:
 
 
 def main(store: Path, out: Path) -> None:
-    """Take both pictures.
+    """Take the pictures.
 
     Raises:
         MissingError: when a page does not show what it should.
@@ -222,9 +243,14 @@ def main(store: Path, out: Path) -> None:
         with chromium(height=1200 + 32 * len(children)) as browser:
             show_sweep(browser, address, sweep, children)
             browser.save_screenshot(str(out / "sweep.png"))
-            show_comparison(browser, address, sweep, children)
+            compared = show_comparison(browser, address, sweep, children)
             browser.save_screenshot(str(out / "compare.png"))
-    print(f"{sweep.name}: {len(children)} trials in the table and in the comparison; {out}/sweep.png, {out}/compare.png")
+            served = [child for child in children if child.models]
+            if served:
+                show_model(browser, address, served[0])
+                browser.save_screenshot(str(out / "model.png"))
+    counts = f"{len(children)} trials in the table, {len(compared)} in the comparison, {len(served)} with a model"
+    print(f"{sweep.name}: {counts}; pictures in {out}")
 
 
 if __name__ == "__main__":
