@@ -9,6 +9,7 @@ import hashlib
 import inspect
 import json
 import logging
+import os
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -21,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from sweep import audit, data, distill, export, fit, measure, models, quant, records, track
+from sweep import audit, data, distill, export, fit, measure, models, quant, records, served, track
 from sweep.cache import Cache, Hit, canonical, digest
 from sweep.plan import Job, Plan, Quantisation, Stage
 from sweep.records import (
@@ -104,7 +105,8 @@ def _code(*modules: ModuleType) -> str:
 
 @cache
 def _versions() -> dict[str, str]:
-    return {name: metadata.version(name) for name in _LIBRARIES}
+    kernels = "onednn" if os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1" else "eigen"
+    return {name: metadata.version(name) for name in _LIBRARIES} | {"kernels": kernels}
 
 
 @dataclass(frozen=True, eq=False)
@@ -341,7 +343,7 @@ class _Run:
         key = {
             "accuracy of": hashlib.sha256(content).hexdigest(),
             "data": self._data.split_hash,
-            "code": _code(records, measure),
+            "code": _code(records, measure, served),
             "interpreter": metadata.version("ai-edge-litert"),
         }
         validation, test = self._store.fetch(key, make).arrays["accuracies"]
