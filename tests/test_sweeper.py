@@ -8,12 +8,16 @@ import pytest
 from conftest import CONF
 from filelock import FileLock
 from hydra import initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
+from hydra.utils import instantiate
 
 from hydra_plugins.pareto_sweeper import _impl
+from hydra_plugins.pareto_sweeper._space import Space
 from sweep import build
 from sweep.records import ConfigError, Metrics
 
@@ -44,6 +48,7 @@ class Launcher:
 
     def __init__(self, output, fails=(), metrics=None, prunes=None):
         self.output, self.fails, self.prunes, self.launched = output, fails, prunes or {}, []
+        self.task_function = None
         self.metrics = metrics or (lambda number: {"val_accuracy": 0.5 + number / 100, "size_bytes": 1000 + number})
 
     def launch(self, job_overrides, initial_job_idx):
@@ -102,23 +107,52 @@ def test_an_axis_applies_where_its_key_exists(loader, master, launcher):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("override", "values"),
-    [
-        ("seed=range(3)", ["seed=0", "seed=1", "seed=2"]),
-        ("seed=range(0,5,2)", ["seed=0", "seed=2", "seed=4"]),
-        ("seed=choice(3,1)", ["seed=3", "seed=1"]),
-        ("seed=sort(3,1)", ["seed=1", "seed=3"]),
-        ("model=glob(resnet*)", ["model=resnet20", "model=resnet56", "model=resnet8"]),
-        ("train.epochs=int(choice(2.0,3.0))", ["train.epochs=2", "train.epochs=3"]),
-        ("model=lenet5", [""]),
-        ("pipeline.order=[distill,prune,quant],[train,prune,quant]",
-         ["pipeline.order=[distill,prune,quant]", "pipeline.order=[train,prune,quant]"]),
-        ("dataset.limit=null,200", ["dataset.limit=null", "dataset.limit=200"]),
-    ],
-)  # fmt: skip
-def test_axes_are_written_in_hydras_grammar(loader, master, launcher, override, values):
-    assert points(loader, master, launcher, override) == ([override] if values == [""] else values)
+GRAMMAR = [
+    "seed=range(3)",
+    "seed=range(0,5,2)",
+    "seed=range(5,0,-2)",
+    "seed=choice(3,1)",
+    "seed=sort(3,1,2)",
+    "seed=sort(1,2,3,reverse=true)",
+    "seed=tag(fast,choice(1,2))",
+    "seed=int(choice(2.0,3.0))",
+    "train.epochs=1,2,3",
+    "train.learning_rate=1e-3,1e-2",
+    "train.learning_rate=tag(log,choice(0.001,0.01))",
+    "train.augment=true,false",
+    "train.augment=bool(choice(1,0))",
+    "prune.sparsity=0.5,0.8",
+    "prune.sparsity=float(range(0,1))",
+    "prune.layers=conv,dense,all",
+    "prune.layers='conv','dense'",
+    "prune.layers=str(choice(conv,dense))",
+    "dataset.limit=null,200",
+    "+dataset.augment.more=a,b",
+    "model=glob(resnet*)",
+    "quant=glob(*)",
+    "quant=glob([p*,q*],exclude=*z)",
+    "model=choice(lenet5,cnn)",
+    "pipeline.order=[distill,prune,quant],[train,prune,quant]",
+    '+dataset.more="a b.npz","c,d.npz"',
+    "+dataset.more='it\\'s.npz',x.npz",
+    "model=lenet5",
+]
+
+
+@pytest.mark.parametrize("override", GRAMMAR)
+def test_an_axis_has_the_values_that_hydras_own_parser_lists(loader, master, override):
+    config, _ = master()
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides([override])
+    [batch] = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    assert [f"{text}" for point in Space.parse(loader, config, {}, [override]).points() for text in point or (override,)] == [
+        text for point in batch for text in point
+    ]
+
+
+def test_steps_of_a_range_are_written_as_people_write_them(loader, master):
+    config, _ = master()
+    points = Space.parse(loader, config, {}, ["prune.sparsity=range(0.1,0.5,0.1)"]).points()
+    assert [text for point in points for text in point] == [f"prune.sparsity=0.{step}" for step in (1, 2, 3, 4)]
 
 
 def test_a_group_that_another_brings_applies_where_it_does(loader, master, launcher):
@@ -138,6 +172,36 @@ def test_the_command_line_wins_over_the_sweepers_params(loader, master, launcher
         "quant.bits=4 prune.sparsity=0.6",
         "quant.bits=8 prune.sparsity=0.6",
     ]
+
+
+def test_a_single_value_among_the_params_holds_where_its_key_exists(loader, master, launcher):
+    params = {
+        "distill": "none,kd",
+        "distill.teacher.width": "2",
+        "model@distill.teacher": "resnet8",
+        "quant": "qat",
+        "quant.finetune": "1",
+        "prune": "none",
+    }
+    assert points(loader, master, launcher, params=params) == [
+        "distill=none quant=qat prune=none quant.finetune=1",
+        "distill=kd quant=qat prune=none model@distill.teacher=resnet8 distill.teacher.width=2 quant.finetune=1",
+    ]
+    record = launcher.output / "sweeps" / "s1" / "trial-000" / "trial.json"
+    assert json.loads(record.read_text())["fixed"] == {
+        "quant": "qat", "prune": "none", "quant.finetune": "1", "tracking": "none",
+    }  # fmt: skip
+    with pytest.raises(ConfigCompositionException, match="finetun"):
+        points(loader, master, launcher, "sweep.name=s2", params={"quant": "ptq,qat", "quant.finetun": "1"})
+    with pytest.raises(ConfigCompositionException, match="finetune"):
+        points(loader, master, launcher, "sweep.name=s2", params={"quant": "none,ptq", "quant.finetune": "1"})
+
+
+def test_null_takes_an_objective_out_of_the_default(loader):
+    given = ["hydra.sweeper.objectives.size_bytes=null", "+hydra.sweeper.objectives.gzip_bytes=minimize"]
+    config = loader.load_configuration("config", given, run_mode=RunMode.MULTIRUN)
+    made = instantiate(config.hydra.sweeper, _convert_="object")
+    assert made._settings["objectives"] == {"val_accuracy": "maximize", "gzip_bytes": "minimize"}
 
 
 @pytest.mark.parametrize(

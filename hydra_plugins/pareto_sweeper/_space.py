@@ -85,16 +85,20 @@ class Space:
         config: the parent's configuration.
         axes: what varies; an axis applies to a point only where its key exists in the point's configuration.
         fixed: override texts that hold everywhere.
+        where_known: override texts of one value each that hold, as an axis does, where their key exists.
     """
 
     loader: ConfigLoader
     config: DictConfig
     axes: tuple[Axis, ...]
     fixed: tuple[str, ...]
+    where_known: tuple[str, ...] = ()
 
     @staticmethod
     def parse(loader: ConfigLoader, config: DictConfig, params: Mapping[str, Any], arguments: Sequence[str]) -> Space:
         """The space of the sweeper's `params` (override key to text) with the command line's `arguments` on top.
+
+        A single value among the `params` holds where its key exists, as an axis does; on the command line it must exist.
 
         Raises:
             ConfigError: for an interval without numbers in it.
@@ -105,11 +109,14 @@ class Space:
         defaults = parser.parse_overrides([f"{key}={value}" for key, value in params.items() if key not in keys])
         every = [*defaults, *given]
         axes = tuple(_axis(override) for override in every if override.is_sweep_override())
-        fixed = tuple(str(override.input_line) for override in every if not override.is_sweep_override())
+        single = [override for override in every if not override.is_sweep_override()]
+        known = [one for one in single if one in defaults and not _always_there(loader, one.get_key_element())]
+        known.sort(key=lambda one: not _is_brought(one.get_key_element()))  # a teacher's network, then its width
+        fixed = tuple(str(override.input_line) for override in single if override not in known)
         for axis in axes:
             if axis.key.startswith(_SHARED):
                 raise ConfigError(axis.key, "one value for the whole sweep", axis.text)
-        return Space(loader, config, axes, fixed)
+        return Space(loader, config, axes, fixed, tuple(str(override.input_line) for override in known))
 
     @property
     def finite(self) -> bool:
@@ -170,8 +177,8 @@ class Space:
 
     @cached_property
     def _levels(self) -> tuple[tuple[Axis, ...], tuple[Axis, ...], tuple[Axis, ...]]:
-        groups = [axis for axis in self.axes if self.loader.get_group_options(axis.key.partition("@")[0].lstrip("+"))]
-        brought = [axis for axis in groups if "@" in axis.key or "/" in axis.key]
+        groups = [axis for axis in self.axes if _is_group(self.loader, axis.key)]
+        brought = [axis for axis in groups if _is_brought(axis.key)]
         return (
             tuple(axis for axis in groups if axis not in brought),
             tuple(brought),
@@ -188,6 +195,11 @@ class Space:
         found = tuple((*first, *second) for first in _product(self._levels[0]) for second in _product(self._second(first)))
         applied = {axis.key for choices in found for axis in self._third(choices)}
         applied |= {text.partition("=")[0] for choices in found for text in choices}
+        for text in self.where_known:
+            if not any(text in self.constants(choices) for choices in found):
+                self.loader.load_sweep_config(self.config, [*found[0], *self.fixed, text])  # refused, as below
+                key, _, value = text.partition("=")
+                raise ConfigError(key, "a key that exists for at least one choice of the sweep", value)
         for axis in self.axes:
             if axis.key not in applied:
                 self.compose((*found[0], f"{axis.key}={axis.samples()[0]}"))  # Hydra's own refusal names the near keys
@@ -195,8 +207,12 @@ class Space:
         return found
 
     def _composes(self, overrides: Sequence[str]) -> bool:
+        return self._loads([*overrides, *self.fixed])
+
+    def _loads(self, overrides: Sequence[str]) -> bool:
+        """Whether all of them name something."""
         try:
-            self.compose(overrides)
+            self.loader.load_sweep_config(self.config, list(overrides))
         except ConfigCompositionException:
             return False
         return True
@@ -208,7 +224,26 @@ class Space:
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """The configuration of a point."""
-        return self.loader.load_sweep_config(self.config, [*overrides, *self.fixed])
+        return self.loader.load_sweep_config(self.config, [*overrides, *self.constants(overrides)])
+
+    def constants(self, overrides: Sequence[str]) -> Point:
+        """The override texts that a point has in common with all others to which they apply."""
+        if not self.where_known:
+            return self.fixed
+        groups = {axis.key for level in self._levels[:2] for axis in level}
+        choices = tuple(text for text in overrides if text.partition("=")[0] in groups)
+        if choices not in self._constants:
+            holding = [*self.fixed]
+            for text in self.where_known:
+                if self._loads([*choices, *holding, text]):
+                    holding.append(text)
+            self._constants[choices] = tuple(holding)
+        return self._constants[choices]
+
+    @cached_property
+    def _constants(self) -> dict[Point, Point]:
+        """What `constants` found for these choices of the groups."""
+        return {}
 
     def check(self) -> None:
         """Refuse, before anything runs, what any point's own run would refuse.
@@ -230,6 +265,19 @@ class Space:
             for axis in axes:
                 for value in axis.samples()[1:]:
                     yield self.ordered((*choices, *(f"{key}={text}" for key, text in {**first, axis.key: value}.items())))
+
+
+def _is_group(loader: ConfigLoader, key: str) -> bool:
+    return bool(loader.get_group_options(key.partition("@")[0].lstrip("+")))
+
+
+def _is_brought(key: str) -> bool:
+    """Whether a group's key is of one that another choice brings (a teacher's, a schedule's)."""
+    return "@" in key or "/" in key
+
+
+def _always_there(loader: ConfigLoader, key: str) -> bool:
+    return _is_group(loader, key) and not _is_brought(key)
 
 
 def _product(axes: Sequence[Axis]) -> Iterator[Point]:
@@ -255,7 +303,7 @@ def _axis(override: Override) -> Axis:
 
 
 def _short(number: str) -> str:
-    return f"{float(number):.12g}" if "." in number else number
+    return repr(float(f"{float(number):.12g}")) if "." in number else number
 
 
 def _count(axis: Axis) -> float:

@@ -15,7 +15,8 @@ class ParetoSweeperConfig:
     """Keys of the sweeper.
 
     Attributes:
-        objectives: metric to `maximize` or `minimize`, one to four; the front is theirs. The test split cannot be one.
+        objectives: metric to `maximize` or `minimize`, one to four; the front is theirs. The test split cannot be one. null
+            takes a metric out (`size_bytes: null`), since what is given joins the default.
         constraints: metric to a bound (`<=50000`, `>=0.97`) that a trial must keep to count for the front.
         params: axes in Hydra's sweep grammar, override key to values; the command line's come on top and win.
         sampler: `tpe`, `nsga2`, `nsga3`, `qmc` or `random`: who proposes the points of a search.
@@ -30,7 +31,7 @@ class ParetoSweeperConfig:
     """
 
     _target_: str = "hydra_plugins.pareto_sweeper.sweeper.ParetoSweeper"
-    objectives: dict[str, str] = field(default_factory=lambda: {"val_accuracy": "maximize", "size_bytes": "minimize"})
+    objectives: dict[str, str | None] = field(default_factory=lambda: {"val_accuracy": "maximize", "size_bytes": "minimize"})
     constraints: dict[str, Any] = field(default_factory=dict)
     params: dict[str, Any] = field(default_factory=dict)
     sampler: str = "tpe"
@@ -49,8 +50,9 @@ ConfigStore.instance().store(group="hydra/sweeper", name="pareto", node=ParetoSw
 class ParetoSweeper(Sweeper):
     """An exact grid where all axes are finite and no number of trials is given, an Optuna search otherwise."""
 
-    def __init__(self, **settings: Any) -> None:
-        self._settings = settings
+    def __init__(self, objectives: dict[str, str | None], **settings: Any) -> None:
+        chosen = {metric: direction for metric, direction in objectives.items() if direction is not None}
+        self._settings = {**settings, "objectives": chosen}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what `sweep` needs."""
