@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -15,6 +16,10 @@ from sweep.quantities import SHOWN, STATES, Quantity, brief, count, known, quant
 from sweep.sweeps import BASELINES, SEED, Baseline, Candidate, Ranking, Sweep
 
 _MOST_LABELS = 8
+_LONGEST_WORD, _LONGEST_LABEL = 20, 40
+"""Characters of one override in a label or the legend, and of a whole label."""
+_FEW = 8
+"""Fewer points than that crowd no plot, and have no outliers that could be told."""
 _MOST_GROUPS = 8
 """As many values as the plots have colours and shapes."""
 
@@ -62,6 +67,7 @@ class Picture:
         baselines: points by what they are.
         bounds: constraints on x or y: which axis, where, text.
         visible: the range of y to begin with: a network that learnt nothing would press all others together.
+        bars: what the error bars are; "" where there are none.
         unseen: what is not drawn at all.
     """
 
@@ -80,6 +86,7 @@ class Picture:
     baselines: Mapping[str, tuple[Mark, ...]]
     bounds: tuple[tuple[str, float, str], ...]
     visible: tuple[float, float]
+    bars: str
     unseen: tuple[str, ...]
 
     @property
@@ -88,9 +95,14 @@ class Picture:
         return "best so far" if self.better[0] is None else "front"
 
     @property
+    def candidates(self) -> tuple[Mark, ...]:
+        """Every point but the baselines."""
+        return (*self.others, *self.front, *self.infeasible)
+
+    @property
     def marks(self) -> tuple[Mark, ...]:
         """Every point."""
-        return (*self.others, *self.front, *self.infeasible, *itertools.chain.from_iterable(self.baselines.values()))
+        return (*self.candidates, *itertools.chain.from_iterable(self.baselines.values()))
 
     @property
     def shades(self) -> tuple[float, float]:
@@ -99,16 +111,54 @@ class Picture:
         return min(shades), max(shades)
 
     @property
+    def logarithmic(self) -> tuple[bool, bool]:
+        """Whether x and y have a logarithmic scale."""
+        return (
+            self.x.logarithmic and all(one.x > 0 for one in self.marks),
+            self.y.logarithmic and all(one.y > 0 for one in self.marks),
+        )
+
+    @cached_property
+    def window(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """The ends of both axes, with room for labels on the side that nothing can reach.
+
+        The candidates keep at least a third of the horizontal axis: a baseline beyond that is left out. A constraint is within
+        where it widens its axis by at most a third.
+        """
+        seen = [one for one in self.candidates if self.visible[0] <= one.y <= self.visible[1]]
+        beside = [one for one in self.marks if one not in seen and self.visible[0] <= one.y <= self.visible[1]]
+        far, close = self.logarithmic
+        own = [_reach(one.x, one.spread[0], far) for one in seen]
+        widest = math.inf if len(seen) < _FEW else 3 * _Span.of(own, far).extent
+        near = [one for one in beside if _Span.of([*own, (one.x, one.x)], far).extent <= widest]
+        room = (0.06, 0.06) if self.better[0] is None else (0.06, 0.16) if self.better[0] else (0.16, 0.06)
+        x = _Span.of([*own, *((one.x, one.x) for one in near)], far)
+        y = _Span.of([_reach(one.y, one.spread[1], close) for one in (*seen, *near)], close)
+        limits = {axis: [value for other, value, _ in self.bounds if other == axis] for axis in "xy"}
+        return x.including(limits["x"]).padded(*room), y.including(limits["y"]).padded(0.07, 0.09)
+
+    @property
     def hidden(self) -> tuple[Mark, ...]:
-        """The points outside the visible range."""
-        return tuple(one for one in self.marks if not self.shows(one))
+        """The candidates outside the axes."""
+        return tuple(one for one in self.candidates if not self.shows(one))
+
+    @property
+    def limits(self) -> tuple[tuple[str, float, str], ...]:
+        """The constraints on x or y that are within the axes: which axis, where, text."""
+        return tuple(bound for bound in self.bounds if self._within(*bound[:2]))
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is not to be seen, for people."""
-        hidden = self.hidden
+        """What the points do not say by themselves: what their bars are, and what is not to be seen."""
+        told = [self.bars] if self.bars else []
+        hidden, front = self.hidden, sum(one in self.front for one in self.hidden)
         which = ", ".join(one.label.partition(" ")[0] for one in hidden) if len(hidden) <= 3 else f"{len(hidden)} candidates"
-        return (*self.unseen, *([f"{which} outside the axes"] if hidden else []))
+        lost = "" if not front else " (on the front)" if front == len(hidden) else f" ({front} on the front)"
+        told += [*self.unseen, *([f"{which}{lost} outside the axes"] if hidden else [])]
+        for name, marks in self.baselines.items():
+            told += [f"{name} ({self._placed(one)}) outside the axes" for one in marks if not self.shows(one)]
+        told += [f"{text} outside the axes" for axis, value, text in self.bounds if not self._within(axis, value)]
+        return tuple(told)
 
     @property
     def chosen(self) -> list[Mark]:
@@ -120,12 +170,64 @@ class Picture:
         return list(dict.fromkeys([*([self.knee] if self.knee in front else []), *(front[place] for place in even)]))
 
     def shows(self, mark: Mark) -> bool:
-        """Whether a point is in the visible range."""
-        return self.visible[0] <= mark.y <= self.visible[1]
+        """Whether a point is within the axes."""
+        return self._within("x", mark.x) and self._within("y", mark.y)
 
     def named(self, group: str) -> str:
         """A group for the legend."""
-        return f"{self.category} = {group or '(none)'}" if self.category else "trial"
+        return f"{self.category} = {_cut(group, _LONGEST_WORD) or '(none)'}" if self.category else "trial"
+
+    def _within(self, axis: str, value: float) -> bool:
+        low, high = self.window["xy".index(axis)]
+        return low <= value <= high
+
+    def _placed(self, mark: Mark) -> str:
+        """Where a point is, in words."""
+        return ", ".join(axis.text(value / axis.factor) for axis, value in ((self.x, mark.x), (self.y, mark.y)))
+
+
+@dataclass(frozen=True)
+class _Span:
+    """A stretch of an axis."""
+
+    low: float
+    high: float
+    logarithmic: bool
+
+    @staticmethod
+    def of(reaches: Sequence[tuple[float, float]], logarithmic: bool) -> _Span:
+        """What holds some stretches: at least an octave, or a fiftieth of where it is."""
+        low, high = min(low for low, _ in reaches), max(high for _, high in reaches)
+        if not logarithmic:
+            least = 0 if high > low else max(abs(high) * 0.02, 1e-3)
+            return _Span(low - least / 2, high + least / 2, logarithmic)
+        wider = 2 ** max(0.0, (1 - math.log2(high / low)) / 2)
+        return _Span(low / wider, high * wider, logarithmic)
+
+    @property
+    def extent(self) -> float:
+        """How long it is: in octaves where it is logarithmic."""
+        return math.log2(self.high / self.low) if self.logarithmic else self.high - self.low
+
+    def including(self, values: Iterable[float]) -> _Span:
+        """With those of some values that make it longer by at most a third."""
+        span = self
+        for value in values:
+            if value > 0 or not self.logarithmic:
+                wider = _Span(min(span.low, value), max(span.high, value), self.logarithmic)
+                span = wider if wider.extent <= self.extent * 4 / 3 else span
+        return span
+
+    def padded(self, before: float, after: float) -> tuple[float, float]:
+        """Its ends with room before and after them, in parts of it."""
+        if self.logarithmic:
+            return self.low / 2 ** (before * self.extent), self.high * 2 ** (after * self.extent)
+        return self.low - before * self.extent, self.high + after * self.extent
+
+
+def _reach(value: float, spread: float, logarithmic: bool) -> tuple[float, float]:
+    """From one end of an error bar to the other."""
+    return value if logarithmic and spread >= value else value - spread, value + spread
 
 
 def of(sweep: Sweep, ranking: Ranking) -> Picture:
@@ -169,16 +271,17 @@ def of(sweep: Sweep, ranking: Ranking) -> Picture:
         others=tuple(one for row, one in feasible.items() if row not in ranking.front),
         front=front,
         staircase=() if third else tuple(stairs),
-        knee=None if ranking.knee is None or len(front) < 3 else marks[ranking.knee],
+        knee=None if (row := knee(ranking)) is None else marks[row],
         infeasible=tuple(one for row, one in marks.items() if row not in feasible),
         baselines=baselines,
         bounds=tuple(
-            (axis, bound * shown.factor, f"{metric} {sweep.constraints[metric]}")
+            (axis, bound * shown.factor, _bound(sweep, metric))
             for axis, metric, shown in (("x", across or "", x), ("y", lead, y))
             for bound in sweep.limits.get(metric, ())
             if math.isfinite(bound)
         ),
         visible=_visible([one.y for one in (*marks.values(), *itertools.chain(*baselines.values()))], y, better[1]),
+        bars=_bars(ranking),
         unseen=tuple(_unseen(sweep, len(ranking.candidates) - len(marks))),
     )
 
@@ -195,7 +298,7 @@ def _visible(values: Sequence[float], axis: Quantity, more_is_better: bool) -> t
     """The range to show: all but what is worse than the quartiles by three times their distance (Tukey 1977)."""
     first, third = np.percentile(values, (25, 75)).tolist() if values else (0.0, 0.0)
     fence = 3 * (third - first)
-    if axis.logarithmic or len(values) < 8 or fence == 0:
+    if axis.logarithmic or len(values) < _FEW or fence == 0:
         return -math.inf, math.inf
     low, high = (first - fence, math.inf) if more_is_better else (-math.inf, third + fence)
     kept = [value for value in values if low <= value <= high]
@@ -211,12 +314,16 @@ def _category(sweep: Sweep) -> str:
 
 
 def _words(sweep: Sweep, ranking: Ranking) -> Callable[[Candidate], str]:
-    """How to name a candidate of the front in a few words: by what the front's candidates differ in, at most three axes."""
+    """How to name a candidate of the front in a few words: by what the front differs in, as far as there is room."""
     front = ranking.on_front()
     differing = [key for key in sweep.keys if key != SEED and len({one.overrides.get(key) for one in front}) > 1][:3]
 
     def words(candidate: Candidate) -> str:
-        return ", ".join(_word(key, candidate.overrides[key]) for key in differing if key in candidate.overrides)
+        told = ""
+        for word in (_word(key, candidate.overrides[key]) for key in differing if key in candidate.overrides):
+            longer = f"{told}, {word}" if told else word
+            told = longer if len(longer) <= _LONGEST_LABEL else told
+        return told
 
     return lambda candidate: f"#{candidate.number} {words(candidate)}".rstrip()
 
@@ -224,8 +331,12 @@ def _words(sweep: Sweep, ranking: Ranking) -> Callable[[Candidate], str]:
 def _word(key: str, text: str) -> str:
     """An override in short: `qat`, `bits 4`, `teacher resnet20`."""
     text = brief(text)
-    text = text if len(text) <= 20 else f"{text[:19]}…"
-    return f"{key.rpartition('.')[2]} {text}" if "." in key else text
+    text = _cut(text, _LONGEST_WORD)
+    return _cut(f"{key.rpartition('.')[2]} {text}" if "." in key else text, _LONGEST_LABEL)
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def _hover(candidate: Candidate) -> Iterator[str]:
@@ -293,3 +404,25 @@ def _unseen(sweep: Sweep, unknown: int) -> Iterator[str]:
     yield from (f"{states[state]} {word}" for state, word in STATES.items() if states[state])
     if unknown:
         yield f"{unknown} without a result"
+    yield from (f"{name} (the fourth objective) not drawn" for name in list(sweep.objectives)[3:])
+
+
+def knee(ranking: Ranking) -> int | None:
+    """The row of the front's best compromise; None where fewer than three different points make no bend."""
+    return ranking.knee if len({tuple(ranking.points[row]) for row in ranking.front}) > 2 else None
+
+
+def _bound(sweep: Sweep, metric: str) -> str:
+    """A constraint as it was given, and in the units of the plot where these are others."""
+    shown, text = quantity(metric), f"{metric} {sweep.constraints[metric]}"
+    bounds = [bound for bound in sweep.limits[metric] if math.isfinite(bound)]
+    return f"{text} ({shown.text(bounds[0])})" if bounds and shown.factor != 1 else text
+
+
+def _bars(ranking: Ranking) -> str:
+    """What the error bars are."""
+    repeats = sorted({len(candidate.trials) for candidate in ranking.candidates if len(candidate.trials) > 1})
+    if not repeats:
+        return ""
+    seeds = f"{repeats[0]}" if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]}"
+    return f"bars: ± sample standard deviation, {seeds} seeds"

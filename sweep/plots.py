@@ -7,7 +7,9 @@ import io
 import itertools
 import json
 import math
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sweep.picture import Mark, Picture
@@ -30,6 +32,7 @@ _STYLE = {
     "grid.linewidth": 0.7,
     "legend.frameon": False,
     "text.parse_math": False,
+    "axes.formatter.useoffset": False,
 }
 
 
@@ -44,7 +47,7 @@ def png(picture: Picture) -> bytes:
         figure = Figure(figsize=(9.6, 5.6), dpi=160, layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.add_subplot(xlabel=picture.x.label, ylabel=picture.y.label)
-        axes.set_title(picture.title, loc="left", fontsize=11.5, color=_INK, pad=10)
+        axes.set_title(_wrapped(picture.title, 66, "\n"), loc="left", fontsize=11.5, color=_INK, pad=10)
         _scale(axes, picture)
         _draw_candidates(axes, picture)
         _draw_surroundings(axes, picture)
@@ -59,40 +62,29 @@ def png(picture: Picture) -> bytes:
 
 
 def _scale(axes: Any, picture: Picture) -> None:
-    """Fix both axes, with room for labels on the side that nothing can reach."""
+    """Fix both axes."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-    shown = [one for one in picture.marks if picture.shows(one)]
-    room = (0.06, 0.06) if picture.better[0] is None else (0.06, 0.16) if picture.better[0] else (0.16, 0.06)
-    for axis, quantity, reach, pads in (
-        (axes.xaxis, picture.x, [(one.x, one.spread[0]) for one in shown], room),
-        (axes.yaxis, picture.y, [(one.y, one.spread[1]) for one in shown], (0.07, 0.09)),
-    ):
-        low = min(value if quantity.logarithmic and width >= value else value - width for value, width in reach)
-        high = max(value + width for value, width in reach)
-        if quantity.logarithmic and low > 0:
-            extent = max(math.log2(high / low), 0.5)
-            axis.axes.set(**{f"{axis.axis_name}scale": "log"})
-            axis.axes.set(**{f"{axis.axis_name}lim": (low / 2 ** (pads[0] * extent), high * 2 ** (pads[1] * extent))})
-            axis.set_major_locator(FixedLocator(_round_ticks(low, high)))
+    for axis, logarithmic, ends in zip((axes.xaxis, axes.yaxis), picture.logarithmic, picture.window, strict=True):
+        if logarithmic:
+            axes.set(**{f"{axis.axis_name}scale": "log"})
+            axis.set_major_locator(FixedLocator(_round_ticks(*ends)))
             axis.set_minor_locator(NullLocator())
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
-        else:
-            extent = high - low or max(abs(high) * 0.02, 1e-9)
-            axis.axes.set(**{f"{axis.axis_name}lim": (low - pads[0] * extent, high + pads[1] * extent)})
-            axis.get_major_locator().set_params(integer=picture.better[0] is None and axis is axes.xaxis)
+        axes.set(**{f"{axis.axis_name}lim": ends})
+    if picture.better[0] is None:
+        axes.xaxis.get_major_locator().set_params(integer=True)
 
 
 def _round_ticks(low: float, high: float) -> list[float]:
     """Where a logarithmic axis has its numbers: powers of two, or multiples of 1, 2 or 5 where it spans few of them."""
-    first, last = math.floor(math.log2(low)), math.ceil(math.log2(high))
+    first, last = math.ceil(math.log2(low)), math.floor(math.log2(high))
     step = max(1, round((last - first) / 9))
-    ticks = [2.0**power for power in range(first - step, last + step + 1, step)]
-    if sum(low <= tick <= high for tick in ticks) >= 3:
-        return ticks
-    unit = 10.0 ** math.floor(math.log10(high - low)) if high > low else high
+    if last - first >= 2:
+        return [2.0**power for power in range(first, last + 1, step)]
+    unit = 10.0 ** math.floor(math.log10(high - low))
     unit *= next(factor for factor in (0.2, 0.5, 1.0, 2.0) if (high - low) / (unit * factor) <= 7)
-    return [unit * place for place in range(max(1, math.floor(low / unit) - 1), math.ceil(high / unit) + 2)]
+    return [unit * place for place in range(math.ceil(low / unit), math.floor(high / unit) + 1)]
 
 
 def _draw_candidates(axes: Any, picture: Picture) -> None:
@@ -102,7 +94,11 @@ def _draw_candidates(axes: Any, picture: Picture) -> None:
     for place, group in enumerate(picture.groups):
         colour, marker = _COLOURS[place % len(_COLOURS)], _MARKERS[place % len(_MARKERS)]
         for marks, look, bars in (
-            (picture.others, {"s": 30, "alpha": 0.45, "edgecolors": "none", "zorder": 3}, (colour, 0.4)),
+            (
+                picture.others,
+                {"s": 30, "alpha": 0.7 if picture.shade else 0.45, "edgecolors": "none", "zorder": 3},
+                (colour, 0.4),
+            ),
             (picture.front, {"s": 58, "edgecolors": _INK, "linewidths": 0.9, "zorder": 4}, (_INK, 0.9)),
         ):
             if own := [one for one in marks if one.group == group and picture.shows(one)]:
@@ -111,12 +107,13 @@ def _draw_candidates(axes: Any, picture: Picture) -> None:
                 paint = shaded if picture.shade else {"color": colour}
                 axes.scatter([one.x for one in own], [one.y for one in own], marker=marker, **paint, **look)
                 _bars(axes, own, *bars)
-        if picture.category:
+        if picture.category and any(one.group == group for one in (*picture.others, *picture.front)):
             axes.scatter([], [], s=46, marker=marker, color=_GREY if picture.shade else colour, label=picture.named(group))
     if picture.shade:
         from matplotlib.cm import ScalarMappable
         from matplotlib.colors import Normalize
 
+        axes.scatter([], [], s=58, facecolors="none", edgecolors=_INK, linewidths=0.9, label="on the front")
         scale = ScalarMappable(Normalize(*picture.shades), "viridis")
         axes.figure.colorbar(scale, ax=axes, label=picture.shade.label, pad=0.02, aspect=30)
 
@@ -127,19 +124,18 @@ def _draw_surroundings(axes: Any, picture: Picture) -> None:
         ring = {"s": 190, "facecolors": "none", "edgecolors": _KNEE, "linewidths": 1.6, "zorder": 5}
         axes.scatter(picture.knee.x, picture.knee.y, label="knee", **ring)
     for (name, marks), marker, size in zip(picture.baselines.items(), ("*", "p"), (130, 62), strict=False):
-        look = {"s": size, "marker": marker, "color": _INK, "zorder": 5, "label": name}
-        axes.scatter([one.x for one in marks], [one.y for one in marks], **look)
-        _bars(axes, marks, _INK, 0.7)
+        if own := [one for one in marks if picture.shows(one)]:
+            look = {"s": size, "marker": marker, "color": _INK, "zorder": 5, "label": name}
+            axes.scatter([one.x for one in own], [one.y for one in own], **look)
+            _bars(axes, own, _INK, 0.7)
     if marks := tuple(one for one in picture.infeasible if picture.shows(one)):
         xs, ys = [one.x for one in marks], [one.y for one in marks]
         axes.scatter(xs, ys, s=26, marker="x", color=_GREY, linewidths=1, label="breaks a constraint")
-    for axis, value, text in picture.bounds:
+    for axis, value, text in picture.limits:
         line, dashes = (axes.axvline, (4, 3)) if axis == "x" else (axes.axhline, (1, 2))
-        low, high = axes.get_xlim() if axis == "x" else axes.get_ylim()
-        if low < value < high:
-            line(value, color=_GREY, linewidth=1, linestyle=(0, dashes), zorder=1, label=text)
+        line(value, color=_GREY, linewidth=1, linestyle=(0, dashes), zorder=1, label=text)
     for note in picture.notes:
-        axes.plot([], [], linestyle="none", label=note)
+        axes.plot([], [], linestyle="none", label=_wrapped(note, 32, "\n"))
 
 
 def _bars(axes: Any, marks: Sequence[Mark], colour: str, alpha: float) -> None:
@@ -152,42 +148,117 @@ def _bars(axes: Any, marks: Sequence[Mark], colour: str, alpha: float) -> None:
 
 _Box = tuple[float, float, float, float]
 """Left, bottom, right, top."""
+_Line = tuple[float, float, float, float]
+"""From x, y to x, y."""
+
+
+_DISTANCES = (8, 16, 28, 42, 60, 80)
+"""How far a label may be from its point, in points of print; beyond the first a line leads to it."""
 
 
 def _label(axes: Any, picture: Picture) -> None:
-    """Name up to eight points of the front, each where it covers least, first on the side that nothing can reach."""
-    renderer, scale, frame = axes.figure.canvas.get_renderer(), axes.figure.dpi / 72, axes.bbox
-    place, unplace = axes.transData.transform, axes.transData.inverted().transform
-    taken = list(_obstacles(picture, lambda x, y: place((x, y)).tolist(), scale))
-    side, up = (1 if picture.better[0] else -1), (1 if picture.better[1] else -1)
-    turns = ((side, up), (0, up), (side, 0), (-side, up), (-side, 0), (side, -up), (0, -up), (-side, -up))
-    points = {one: place((one.x, one.y)).tolist() for one in picture.marks if picture.shows(one)}
-    labels: list[_Box] = []
+    """Name up to eight points of the front: with their number alone, or not at all, where there is no room for more."""
+    renderer, place, unplace = axes.figure.canvas.get_renderer(), axes.transData.transform, axes.transData.inverted().transform
+    room = _Room.of(picture, lambda x, y: place((x, y)).tolist(), axes.figure.dpi / 72, axes.bbox.extents.tolist())
     for one in picture.chosen:
-        x, y = points[one]
-        text = axes.text(0, 0, one.label, fontsize=8, color=_INK, zorder=6)
-        extent = text.get_window_extent(renderer)
-        options: list[tuple[float, bool, _Box]] = []
-        for distance, (across, along) in itertools.product((8, 16, 28, 42, 60, 80), turns):
-            reach = distance * scale * (0.75 if across and along else 1)
-            left = x + across * (reach + extent.width / 2) - extent.width / 2
-            bottom = y + along * (reach + extent.height / 2) - extent.height / 2
-            box = (left, bottom, left + extent.width, bottom + extent.height)
-            inside = left >= frame.x0 and box[2] <= frame.x1 and bottom >= frame.y0 and box[3] <= frame.y1
-            if inside and not any(_overlap(box, other, 2 * scale) for other in labels):
-                covered = sum(_overlap(box, other, scale) for other in taken)
-                unclear = any(_gap(box, *points[other]) < 1.5 * _gap(box, x, y) for other in points if other is not one)
-                options.append((30 * covered + 15 * unclear + distance / 4, unclear or distance > 8, box))
-        if not options:
+        text = axes.text(0, 0, "", fontsize=8, color=_INK, zorder=6)
+        for words in dict.fromkeys((one.label, one.label.partition(" ")[0])):
+            text.set_text(words)
+            extent = text.get_window_extent(renderer)
+            if found := room.take(one, extent.width, extent.height):
+                box, leader = found
+                text.set(position=unplace(box[:2]), verticalalignment="bottom")
+                if leader:
+                    axes.plot(*zip((one.x, one.y), unplace(leader[2:]), strict=True), color=_GREY, linewidth=0.6, zorder=2)
+                break
+        else:
             text.remove()
+
+
+@dataclass(frozen=True, eq=False)
+class _Room:
+    """Where labels may stand, in pixels.
+
+    Attributes:
+        frame: the axes.
+        scale: pixels in a point of print.
+        sides: the directions from a point to its label, first where nothing can be better than the front.
+        points: where every point is.
+        taken: what labels should not cover.
+        labels: those that stand.
+        leaders: the lines to them.
+    """
+
+    frame: _Box
+    scale: float
+    sides: tuple[tuple[int, int], ...]
+    points: Mapping[Mark, list[float]]
+    taken: tuple[_Box, ...]
+    labels: list[_Box]
+    leaders: list[_Line]
+
+    @staticmethod
+    def of(picture: Picture, place: Callable[[float, float], list[float]], scale: float, frame: _Box) -> _Room:
+        """The room in a picture whose points `place` turns into pixels."""
+        side, up = (1 if picture.better[0] else -1), (1 if picture.better[1] else -1)
+        sides = ((side, up), (0, up), (side, 0), (-side, up), (-side, 0), (side, -up), (0, -up), (-side, -up))
+        points = {one: place(one.x, one.y) for one in picture.marks if picture.shows(one)}
+        return _Room(frame, scale, sides, points, tuple(_obstacles(picture, place, scale)), [], [])
+
+    def take(self, mark: Mark, width: float, height: float) -> tuple[_Box, _Line | None] | None:
+        """Let a label stand where it covers least, with a line to it where it would not be clear; None where it cannot."""
+        x, y = self.points[mark]
+        options: list[tuple[float, _Box, _Line | None]] = []
+        for distance, box in self._places(x, y, width, height):
+            others = (point for one, point in self.points.items() if one is not mark)
+            unclear = any(_gap(box, *point) < 1.5 * _gap(box, x, y) for point in others)
+            leader = _leader(box, x, y) if unclear or distance > _DISTANCES[0] else None
+            if self._free(box, leader):
+                covered = sum(_overlap(box, other, self.scale) for other in self.taken)
+                options.append((30 * covered + 15 * unclear + distance / 4, box, leader))
+        if not options:
+            return None
+        _, box, leader = min(options, key=lambda option: option[0])
+        self.labels.append(box)
+        self.leaders.extend([leader] if leader else [])
+        return box, leader
+
+    def _places(self, x: float, y: float, width: float, height: float) -> Iterator[tuple[float, _Box]]:
+        """The boxes around a point, with their distance."""
+        for distance, (across, along) in itertools.product(_DISTANCES, self.sides):
+            reach = distance * self.scale * (0.75 if across and along else 1)
+            left = x + across * (reach + width / 2) - width / 2
+            bottom = y + along * (reach + height / 2) - height / 2
+            yield distance, (left, bottom, left + width, bottom + height)
+
+    def _free(self, box: _Box, leader: _Line | None) -> bool:
+        """Whether a label is within the axes, and neither it nor its line meets another label or its line."""
+        within = self.frame[0] <= box[0] and box[2] <= self.frame[2] and self.frame[1] <= box[1] and box[3] <= self.frame[3]
+        crossed = any(_crosses(line, box, self.scale) for line in self.leaders)
+        crossed = crossed or (leader is not None and any(_crosses(leader, other, self.scale) for other in self.labels))
+        return within and not crossed and not any(_overlap(box, other, 2 * self.scale) for other in self.labels)
+
+
+def _leader(box: _Box, x: float, y: float) -> _Line:
+    """From a point to the nearest of its label."""
+    return x, y, min(max(x, box[0]), box[2]), min(max(y, box[1]), box[3])
+
+
+def _crosses(line: _Line, box: _Box, margin: float) -> bool:
+    """Whether a line comes into a box with a margin around it (Liang and Barsky 1984)."""
+    x, y, to_x, to_y = line
+    first, last = 0.0, 1.0
+    for step, behind, ahead in (
+        (to_x - x, box[0] - margin - x, box[2] + margin - x),
+        (to_y - y, box[1] - margin - y, box[3] + margin - y),
+    ):
+        if step == 0:
+            if behind > 0 or ahead < 0:
+                return False
             continue
-        _, leader, box = min(options, key=lambda option: option[0])
-        labels.append(box)
-        text.set_position(unplace(box[:2]))
-        text.set_verticalalignment("bottom")
-        if leader:
-            near = (min(max(x, box[0]), box[2]), min(max(y, box[1]), box[3]))
-            axes.plot(*zip((one.x, one.y), unplace(near), strict=True), color=_GREY, linewidth=0.6, zorder=2)
+        enters, leaves = sorted((behind / step, ahead / step))
+        first, last = max(first, enters), min(last, leaves)
+    return first <= last
 
 
 def _obstacles(picture: Picture, place: Callable[[float, float], list[float]], scale: float) -> Iterator[_Box]:
@@ -198,6 +269,10 @@ def _obstacles(picture: Picture, place: Callable[[float, float], list[float]], s
         yield left - half, bottom - half, right + half, top + half
     for (x, y), (to_x, to_y) in itertools.pairwise(place(*corner) for corner in picture.staircase):
         yield min(x, to_x) - scale, min(y, to_y) - scale, max(x, to_x) + scale, max(y, to_y) + scale
+    for axis, value, _ in picture.limits:
+        ends = ((value, low) if axis == "x" else (low, value) for low in picture.window[axis == "x"])
+        (left, bottom), (right, top) = (place(*end) for end in ends)
+        yield left - scale, bottom - scale, right + scale, top + scale
 
 
 def _overlap(one: _Box, other: _Box, margin: float) -> bool:
@@ -223,9 +298,8 @@ def html(picture: Picture) -> str:
         "hoverlabel": {"bgcolor": "white", "bordercolor": _GREY, "align": "left", "font": {"size": 12, "color": _INK}},
         "margin": {"l": 70, "r": 30, "t": 36, "b": 60},
         "legend": {"itemsizing": "constant", "x": 1.16 if picture.shade else 1.02},
-        "xaxis": _plotly_axis(picture.x, [one.x for one in picture.marks]),
-        "yaxis": _plotly_axis(picture.y, [one.y for one in picture.marks])
-        | ({"range": list(picture.visible)} if picture.hidden else {}),
+        "xaxis": _plotly_axis(picture.x, picture.window[0], picture.logarithmic[0]),
+        "yaxis": _plotly_axis(picture.y, picture.window[1], picture.logarithmic[1]),
         "shapes": [_plotly_bound(axis, value) for axis, value, _ in picture.bounds],
     }
     if picture.shade:
@@ -234,8 +308,9 @@ def html(picture: Picture) -> str:
     buttons = ["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "autoScale2d", "resetScale2d", "toImage"]
     settings = {"responsive": True, "displaylogo": False, "modeBarButtons": [buttons], "displayModeBar": True}
     told = ["Point at a trial for its overrides and metrics; click the legend to hide a group."]
-    told += [f"Dashed: {', '.join(text for _, _, text in picture.bounds)}."] if picture.bounds else []
-    told += [f"Not to be seen: {', '.join(picture.notes)}."] if picture.notes else []
+    told += ["Outlined: on the front."] if picture.front else []
+    told += [f"Dashed: {', '.join(text for _, _, text in picture.limits)}."] if picture.limits else []
+    told += [f"{note[:1].upper()}{note[1:]}." for note in picture.notes]
     arguments = ", ".join(_script_json(value) for value in (list(_traces(picture)), layout, settings))
     return f"""\
 <!doctype html>
@@ -270,17 +345,19 @@ def _traces(picture: Picture) -> Iterator[dict[str, Any]]:
         line = {"color": _INK, "width": 1.5}
         yield {"type": "scatter", "mode": "lines", "name": picture.line, "x": xs, "y": ys, "hoverinfo": "skip", "line": line}
     for place, group in enumerate(picture.groups):
-        told = False
+        colour, symbol = _COLOURS[place % len(_COLOURS)], _SYMBOLS[place % len(_SYMBOLS)]
+        legend = {"type": "scatter", "mode": "markers", "x": [None], "y": [None], "legendgroup": str(place)}
+        if any(one.group == group for one in (*picture.others, *picture.front)):
+            marker = {"symbol": symbol, "size": 10, "color": _GREY if picture.shade else colour}
+            yield legend | {"name": markup.escape(picture.named(group)), "marker": marker}
         for marks, look in (
-            (picture.others, {"size": 8, "opacity": 0.45}),
+            (picture.others, {"size": 8, "opacity": 0.7 if picture.shade else 0.45}),
             (picture.front, {"size": 11, "line": {"color": _INK, "width": 1.2}}),
         ):
             if own := [one for one in marks if one.group == group]:
                 shaded = {"color": [one.shade for one in own], "coloraxis": "coloraxis"}
-                paint = shaded if picture.shade else {"color": _COLOURS[place % len(_COLOURS)]}
-                style = {"symbol": _SYMBOLS[place % len(_SYMBOLS)], **paint, **look}
-                yield _trace(own, picture.named(group), style) | {"legendgroup": str(place), "showlegend": not told}
-                told = True
+                style = {"symbol": symbol, **(shaded if picture.shade else {"color": colour}), **look}
+                yield _trace(own, picture.named(group), style) | {"legendgroup": str(place), "showlegend": False}
     if picture.knee:
         ring = {"symbol": "circle-open", "size": 20, "color": _KNEE, "line": {"width": 2}}
         yield _trace([picture.knee], "knee", ring) | {"hoverinfo": "skip", "hovertemplate": None}
@@ -305,20 +382,32 @@ def _trace(marks: Sequence[Mark], name: str, style: Mapping[str, Any]) -> dict[s
         "name": markup.escape(name),
         "x": [one.x for one in marks],
         "y": [one.y for one in marks],
-        "text": ["<br>".join([f"<b>{markup.escape(one.hover[0])}</b>", *map(markup.escape, one.hover[1:])]) for one in marks],
+        "text": [_hover(one) for one in marks],
         "hovertemplate": "%{text}<extra></extra>",
         "marker": dict(style),
         **bars,
     }
 
 
-def _plotly_axis(quantity: Quantity, values: Sequence[float]) -> dict[str, Any]:
+def _hover(mark: Mark) -> str:
+    """What pointing at a point shows: its first line bold, long ones broken."""
+    first, *rest = (markup.escape(_wrapped(line, 60, "\n")).replace("\n", "<br>") for line in mark.hover)
+    return "<br>".join([f"<b>{first}</b>", *rest])
+
+
+def _wrapped(text: str, width: int, newline: str) -> str:
+    """A text in lines of at most so many characters, broken at spaces or else, where a word is too long, anywhere."""
+    return newline.join(textwrap.wrap(text, width, break_on_hyphens=False)) or text
+
+
+def _plotly_axis(quantity: Quantity, ends: tuple[float, float], logarithmic: bool) -> dict[str, Any]:
     axis: dict[str, Any] = {"title": {"text": quantity.label}, "gridcolor": _GRID, "linecolor": "#666666"}
     axis |= {"zeroline": False, "ticks": "outside"}
-    if not quantity.logarithmic or min(values) <= 0:
-        return axis
-    ticks = _round_ticks(min(values), max(values))
-    return axis | {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:,.6g}" for tick in ticks]}
+    if not logarithmic:
+        return axis | {"range": list(ends)}
+    ticks = _round_ticks(*ends)
+    texts = [f"{tick:,.6g}" for tick in ticks]
+    return axis | {"type": "log", "range": [math.log10(end) for end in ends], "tickvals": ticks, "ticktext": texts}
 
 
 def _plotly_bound(axis: str, value: float) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sweep import sweeps
 
-STATES = {"COMPLETE": "complete", "FAIL": "failed", "PRUNED": "pruned", "RUNNING": "unfinished", "WAITING": "waiting"}
+STATES = {"COMPLETE": "complete", "FAIL": "failed", "PRUNED": "stopped early", "RUNNING": "unfinished", "WAITING": "waiting"}
 """Optuna's words for people."""
 SHOWN = ("val_accuracy", "test_accuracy", "size_bytes", "efficiency", "compression", "sparsity", "weight_bits", "latency_ms")
 """The metrics of the front's table, beside the objectives."""
@@ -56,6 +56,8 @@ _QUANTITIES = {
     "macs": Quantity("Multiply-accumulates", "millions", 1e-6, logarithmic=True),
     "weight_bits": Quantity("Bits per weight", decimals=2),
     "latency_ms": Quantity("Latency", "ms", logarithmic=True),
+    "latency_p10_ms": Quantity("Latency, 10th percentile", "ms", logarithmic=True),
+    "latency_p90_ms": Quantity("Latency, 90th percentile", "ms", logarithmic=True),
     "train_seconds": Quantity("Training time", "s"),
 }
 

@@ -205,8 +205,8 @@ class _Text:
         parts = ["## The front", table(["trial", *keys, *shown], rows)]
         if self.ranking.repeated:
             parts.append("Means over seeds ± sample standard deviation; a candidate has its first trial's number.")
-        if self.ranking.knee is not None and len(self.ranking.front) > 2:
-            knee = self.ranking.candidates[self.ranking.knee]
+        if (row := picture.knee(self.ranking)) is not None:
+            knee = self.ranking.candidates[row]
             values = ", ".join(f"`{name}` {quantity(name).text(knee.mean[name])}" for name in self.sweep.objectives)
             why = "Of the front, it bulges furthest from the flat between the ends, sizes by their logarithm."
             parts.append(f"The knee is trial {knee.number}: {values}. {why}")
