@@ -13,6 +13,7 @@ import csv
 import io
 import itertools
 import math
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,6 +32,15 @@ from sweep.techniques import Techniques, reference, round_budgets, size_metric, 
 
 _MOST_VALUES = 8
 """An axis with more values than that is reported by quarters of its trials."""
+_MOST_NUMBERS = 12
+"""So many trials at most are named in one cell."""
+_STATUS = {
+    "FINISHED": "finished",
+    "FAILED": "finished, with failed trials",
+    "KILLED": "interrupted",
+    "RUNNING": "running, or cut short",
+}
+"""MLflow's words for people."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +164,7 @@ class _Text:
         parts = [self._head(), *self._run()]
         if self.ranking.known.any():
             parts += [*self._front(), *self._budgets(), *self._axes(), *Techniques(self.sweep, self.ranking).section()]
-        return "\n\n".join([*parts, *self._cost(), *self._failures()]) + "\n"
+        return "\n\n".join([*parts, *self._cost(), *self._stopped(), *self._failures()]) + "\n"
 
     def _head(self) -> str:
         states = Counter(trial.state for trial in self.sweep.trials)
@@ -178,7 +188,7 @@ class _Text:
             "points chosen by": how + (f", {sweep.n_trials} trials wanted" if sweep.n_trials is not None else ""),
             "started": "" if sweep.started is None else _moment(sweep.started),
             "ended": "" if sweep.ended is None else _moment(sweep.ended),
-            "status": sweep.status,
+            "status": _STATUS.get(sweep.status, sweep.status),
             **{f"axis `{axis}`": f"`{text}`" for axis, text in sweep.axes.items()},
             "held constant": " ".join(f"`{key}={text}`" for key, text in self._fixed().items()),
         }
@@ -205,12 +215,28 @@ class _Text:
         parts = ["## The front", table(["trial", *keys, *shown], rows)]
         if self.ranking.repeated:
             parts.append("Means over seeds ± sample standard deviation; a candidate has its first trial's number.")
+        parts += [told] if (told := self._chance()) else []
         if (row := picture.knee(self.ranking)) is not None:
             knee = self.ranking.candidates[row]
             values = ", ".join(f"`{name}` {quantity(name).text(knee.mean[name])}" for name in self.sweep.objectives)
-            why = "Of the front, it bulges furthest from the flat between the ends, sizes by their logarithm."
+            why = (
+                "Of the front, its objectives have the smallest sum, each scaled from 0 (the front's best) to 1 (its worst),"
+                " sizes by their logarithm: a compromise where no budget decides."
+            )
             parts.append(f"The knee is trial {knee.number}: {values}. {why}")
         yield "\n\n".join([*parts, *self._progress()])
+
+    def _chance(self) -> str:
+        """What the front's numbers do not say."""
+        if not self.ranking.front:
+            return ""
+        told = []
+        if any(len(one.trials) == 1 for one in self.ranking.on_front()):
+            which = "Some of the front were" if self.ranking.repeated else "Each of the front was"
+            told.append(f"{which} trained once: how much another seed would change the numbers is not known.")
+        if "val_accuracy" in self.sweep.objectives and len(self.ranking.candidates) > 1:
+            told.append("The best of many look better on validation than they are; `test_accuracy` took no part in the choice.")
+        return " ".join(told)
 
     def _progress(self) -> Iterator[str]:
         """How fast a search found its front."""
@@ -223,7 +249,10 @@ class _Text:
         share = pareto.running_hypervolume(points, reference(points))
         reached = ((level, trials[int(np.argmax(share >= level * share[-1]))].number + 1) for level in (0.9, 0.99))
         told = " and ".join(f"{100 * level:.0f} % after {count(number, 'trial')}" for level, number in reached)
-        yield f"Of the hypervolume that the sweep came to, it had {told}."
+        yield (
+            f"Of the hypervolume that the sweep came to, it had {told}. That is measured from a tenth beyond the sweep's worst"
+            " values, so poor trials raise both figures; what more trials would have found, they do not tell."
+        )
 
     def _budgets(self) -> Iterator[str]:
         size = size_metric(self.sweep)
@@ -255,9 +284,18 @@ class _Text:
                 importance = f"Optuna's importance for {told}.\n\n" if told else ""
                 parts.append(f"### `{key}`\n\n{importance}{table(['value', 'trials', *objectives], rows)}")
         if parts:
-            intro = "Mean ± sample standard deviation over the complete trials with that value, whatever else they have."
+            intro = (
+                "Mean ± sample standard deviation over the complete trials with that value, whatever else they have: how far"
+                " they lie apart, not how well the mean is known."
+            )
             if self.sweep.sampler is not None:
                 intro += " A search does not combine values evenly, so these means are no fair comparison."
+            elif len(trials) < len(self.sweep.trials):
+                intro += " Trials without a result are missing, so the values are not combined evenly."
+            if self._early():
+                intro += " What was stopped early was behind: a value that it had looks better here than it is."
+            if self.sweep.importances:
+                intro += " Optuna's importances add up to 1 over the axes of an objective; they do not say which way."
             yield "\n\n".join([f"## What each axis does\n\n{intro}", *parts])
 
     def _cost(self) -> Iterator[str]:
@@ -267,19 +305,46 @@ class _Text:
             for name in ("train_seconds", "seconds_saved", "stages_reused")
         )
         rows = [["all trials, summed", _clock(sum(trial.seconds or 0.0 for trial in sweep.trials))]]
+        if early := self._early():
+            rows.append(["of that, those stopped early", _clock(sum(trial.seconds or 0.0 for trial in early))])
         if sweep.started is not None and sweep.ended is not None:
             rows.append(["from start to end", _clock(sweep.ended - sweep.started)])
-        rows += [["computing stages", _clock(spent)], [f"saved by reuse of {count(round(reused), 'stage')}", _clock(saved)]]
+        rows += [
+            ["computing stages, complete trials", _clock(spent)],
+            [f"saved by reuse of {count(round(reused), 'stage')}", _clock(saved)],
+        ]
         parts = ["## Cost", table(["", "h:mm:ss"], rows)]
         if spent > 0 and saved > 0:
-            parts.append(f"Without reuse, the stages would have taken {(spent + saved) / spent:.1f} times as long.")
+            times = f"{(spent + saved) / spent:.1f} times as long"
+            parts.append(f"Without reuse, the stages of the complete trials would have taken {times}.")
         yield "\n\n".join(parts)
+
+    def _early(self) -> list[Trial]:
+        """The trials that were stopped before their last stages."""
+        return [trial for trial in self.sweep.trials if trial.state == "PRUNED"]
+
+    def _stopped(self) -> Iterator[str]:
+        """The trials that were stopped early, those together whose reasons differ in numbers only."""
+        alike: dict[str, list[Trial]] = {}
+        for trial in self._early():
+            alike.setdefault(re.sub(r"\d+([.,]\d+)*(e[+-]?\d+)?", "0", self._reason(trial)), []).append(trial)
+        rows = [
+            [str(len(trials)), _numbers([trial.number for trial in trials]), self._reason(trials[0])]
+            for trials in sorted(alike.values(), key=len, reverse=True)
+        ]
+        if rows:
+            told = (
+                f"{count(len(self._early()), 'trial')} stopped before the last stages, since a finished trial was ahead already"
+                " of what could be expected of them. They are no failures. They have no file and were not measured, so of the"
+                " tables above only the cost has them; whether they would have caught up is not known."
+            )
+            yield f"## Stopped early\n\n{told}\n\n{table(['trials', 'which', 'reason of the first'], rows)}"
 
     def _failures(self) -> Iterator[str]:
         rows = [
             [str(trial.number), trial.state, f"`{sweeps.shown(trial.overrides)}`" if trial.overrides else "", reason]
             for trial in self.sweep.trials
-            if (reason := self._reason(trial))
+            if trial.state != "PRUNED" and (reason := self._reason(trial))
         ]
         if rows:
             yield f"## Trials without a result\n\n{table(['trial', 'state', 'overrides', 'reason'], rows)}"
@@ -315,6 +380,12 @@ def _by_value(trials: Sequence[Trial], key: str) -> Iterator[tuple[str, list[Tri
 
 def _mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    """Trial numbers, the first few of many."""
+    more = len(numbers) - _MOST_NUMBERS
+    return ", ".join(map(str, numbers[:_MOST_NUMBERS])) + (f" and {more} more" if more > 0 else "")
 
 
 def _moment(seconds: float) -> str:

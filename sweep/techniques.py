@@ -18,6 +18,7 @@ from sweep.quantities import quantity, table
 from sweep.sweeps import SEED, TECHNIQUES, Candidate, Ranking, Sweep
 
 _RESAMPLES = 10_000
+_LEVEL = 0.05
 _MOST_SIGNS = 12
 """Up to so many pairs the permutation test is exact: every assignment of signs."""
 
@@ -39,12 +40,13 @@ class Techniques:
         rivals = [one for one in alone if one in subsets]
         missing = [_together(one) for one in alone if one not in subsets]
         parts = ["## Do the techniques win together?", self._overview(subsets)]
+        kept = " within the constraints" if self.sweep.constraints else ""
         if len(together) < 2:
-            parts.append("It cannot be told from this sweep: no trial uses more than one technique.")
+            parts.append(f"It cannot be told from this sweep: no trial with a result{kept} uses more than one technique.")
         else:
             parts += [self._comparison(subsets[together], together, {one: subsets[one] for one in rivals})] if rivals else []
             told = f"Whether {_together(together)} beats {' or '.join(missing)} alone cannot be told from this sweep"
-            parts += [f"{told}: it has no such trial."] if missing else []
+            parts += [f"{told}: it has no such trial with a result{kept}."] if missing else []
         yield "\n\n".join(parts)
 
     def _subsets(self) -> dict[frozenset[str], list[Candidate]]:
@@ -92,11 +94,11 @@ class Techniques:
     def _comparison(
         self, ours: Sequence[Candidate], together: frozenset[str], rivals: Mapping[frozenset[str], Sequence[Candidate]]
     ) -> str:
-        rows, repeats = [], 1
+        rows, repeats = [], set()
         for used, theirs in rivals.items():
             gains, only = self._gains(ours, theirs)
             seeds = [(_under(ours, seed), _under(theirs, seed)) for seed in _common_seeds([*ours, *theirs])]
-            repeats = max(repeats, len(seeds))
+            repeats.add(len(seeds))
             volumes = [self._share(our) - self._share(their) for our, their in seeds]
             differences = [_Difference.of(self._share(ours) - self._share(theirs), volumes)]
             if gains:
@@ -104,16 +106,10 @@ class Techniques:
                 differences.append(_Difference.of(float(np.mean(gains)), [pair for pair in pairs if math.isfinite(pair)]))
             won = f"{sum(gain > 0 for gain in gains)} of {len(gains)}"
             told = [one.text() for one in differences] + ([] if gains else ["–"])
-            rows.append([f"{_together(used)} alone", _verdict(differences), *told, won, str(only)])
-        header = ["against", "verdict", "hypervolume, points", "accuracy at equal budget, points", "budgets won", "met alone"]
-        note = "Every point was trained under one seed: chance is not ruled out, and no interval can be given."
-        if repeats > 1:
-            note = (
-                f"Differences of means. In brackets, paired over {repeats} seeds: the 95 % bootstrap interval"
-                f" ({_RESAMPLES:,} resamples) and the two-sided p of permuted signs, which {repeats} seeds cannot bring below"
-                f" {2.0 ** (1 - repeats):.2g}. The verdict takes a difference whose interval holds 0 for none."
-            )
-        return f"{_together(together)}, in comparison:\n\n{table(header, rows)}\n\n{note}"
+            numbers = f"{len(ours)} to {len(theirs)}"
+            rows.append([f"{_together(used)} alone", numbers, _verdict(differences), *told, won, str(only)])
+        header = ["against", "candidates", "verdict", "hypervolume, points", "accuracy at equal budget, points", "budgets won"]
+        return f"{_together(together)}, in comparison:\n\n{table([*header, 'met alone'], rows)}\n\n{_note(repeats)}"
 
     def _gains(self, ours: Sequence[Candidate], theirs: Sequence[Candidate]) -> tuple[list[float], int]:
         """Best accuracy of ours less theirs, in points, at each budget that both meet; and how many budgets ours alone meet."""
@@ -136,7 +132,7 @@ def _under(candidates: Sequence[Candidate], seed: str) -> list[Candidate]:
 
 @dataclass(frozen=True)
 class _Difference:
-    """By how much ours exceed theirs, with what pairs say of chance; without several pairs NaN."""
+    """By how much ours exceed theirs: the mean of several pairs with what they say of chance, or else NaN for that."""
 
     value: float
     low: float
@@ -145,7 +141,8 @@ class _Difference:
 
     @staticmethod
     def of(value: float, pairs: Sequence[float]) -> _Difference:
-        return _Difference(value, *(paired(pairs) if len(pairs) > 1 else (math.nan,) * 3))
+        """The mean of the pairs; `value` where there are not several."""
+        return _Difference(float(np.mean(pairs)), *paired(pairs)) if len(pairs) > 1 else _Difference(value, *(math.nan,) * 3)
 
     @property
     def sign(self) -> int:
@@ -158,8 +155,27 @@ class _Difference:
 
 
 def _verdict(differences: Sequence[_Difference]) -> str:
+    """Which way all differences point, and what speaks against relying on it."""
     signs = {one.sign for one in differences}
-    return {frozenset({1}): "ahead", frozenset({-1}): "behind", frozenset({0}): "no difference"}.get(frozenset(signs), "mixed")
+    told = {frozenset({1}): "ahead", frozenset({-1}): "behind", frozenset({0}): "no difference"}.get(frozenset(signs), "mixed")
+    if any(math.isnan(one.p) for one in differences):
+        return f"{told}, untested"
+    return f"{told}, p > {_LEVEL}" if signs & {-1, 1} and max(one.p for one in differences if one.sign) > _LEVEL else told
+
+
+def _note(repeats: set[int]) -> str:
+    """What the comparison rests on, for the numbers of seeds that its rows have in common."""
+    least, most = min(repeats), max(repeats)
+    unequal = "Where the numbers of candidates differ, the larger has the better chance to win."
+    if most < 2:
+        return f"No two seeds are common to all: chance is not ruled out, and no interval can be given. {unequal}"
+    seeds = f"{most}" if least == most else f"{least} to {most}"
+    return (
+        f"Means of the differences under {seeds} seeds. In brackets: the 95 % bootstrap interval ({_RESAMPLES:,} resamples),"
+        " too narrow for few seeds, and the two-sided p of permuted signs, not corrected for the number of comparisons, which"
+        f" {most} seeds cannot bring below {2.0 ** (1 - most):.2g}. A verdict takes a difference whose interval holds 0 for"
+        f" none, and says so where p is above {_LEVEL}. {unequal}"
+    )
 
 
 def paired(differences: Sequence[float]) -> tuple[float, float, float]:

@@ -311,9 +311,9 @@ def test_the_report_says_what_was_run_what_it_cost_and_what_failed(made):
         "| started | 2026-09-21 14:13:20 UTC |",
         "| from start to end | 1:02:03 |",
         "| all trials, summed | 0:02:03 |",
-        "| computing stages | 0:01:02 |",
+        "| computing stages, complete trials | 0:01:02 |",
         "| saved by reuse of 10 stages | 0:02:31 |",
-        "Without reuse, the stages would have taken 3.4 times as long.",
+        "Without reuse, the stages of the complete trials would have taken 3.4 times as long.",
         "| 0 | none | 0 | 90.00 % | 97.7 KiB | 89.00 % | 0.911 %/KiB | 11.0 × | 50.0 % | 8.00 | 0.100 ms |",
         "| start network, float32 |  |  | 88.50 % | 1,074 KiB | 88.00 % | 0.0819 %/KiB | 1.0 × |  |  |  |",
         "| uncompressed student |  |  | 86.20 % | 303 KiB | 85.50 % | 0.282 %/KiB | 3.5 × |  |  |  |",
@@ -326,6 +326,48 @@ def test_the_report_says_what_was_run_what_it_cost_and_what_failed(made):
     ):
         assert line in text.splitlines(), line
     assert "nan" not in text
+
+
+AHEAD = "stopped before quant: trial-{:03d} is ahead by more than the margin of 0.05: val_accuracy 0.9{} against at best 0.8"
+
+
+def test_a_trial_that_was_stopped_early_is_no_failure(tmp_path):
+    made = typical(tmp_path)
+    for number in range(15):
+        made.trial({"quant": "qat", "distill": "kd"}, state="PRUNED", error=AHEAD.format(number, number), seconds=10.0)
+    made.trial({"quant": "qat"}, state="PRUNED", error="stopped before distill: | trial-001", seconds=10.0)
+    made.trial({"quant": "ptq"}, state="FAIL", error="it broke")
+    told = report.write(made.folder)
+    assert told.trials == {"COMPLETE": 24, "PRUNED": 16, "FAIL": 1}
+    assert {row["state"] for row in made.csv("trials.csv")[24:40]} == {"PRUNED"}
+    assert not {row["number"] for row in made.csv("pareto.csv")} & {str(number) for number in range(24, 41)}
+    text = made.text()
+    assert "41 trials: 24 complete, 1 failed, 16 stopped early." in text
+    stopped = text.partition("## Stopped early\n\n")[2].partition("\n## ")[0]
+    assert stopped.startswith("16 trials stopped before the last stages")
+    which = ", ".join(map(str, range(24, 36)))
+    assert stopped.strip().splitlines()[-2:] == [
+        f"| 15 | {which} and 3 more | {AHEAD.format(0, 0)} |",
+        "| 1 | 39 | stopped before distill: &#124; trial-001 |",
+    ]
+    failed = text.partition("## Trials without a result\n\n")[2]
+    assert failed.splitlines()[2:] == ["| 40 | FAIL | `quant=ptq` | it broke |"]
+    assert "| of that, those stopped early | 0:02:40 |" in text
+    assert "was stopped early was behind" in text
+
+
+def test_what_was_not_stopped_early_has_no_word_of_it(tmp_path):
+    made = typical(tmp_path)
+    report.write(made.folder)
+    assert "topped early" not in made.text()
+
+
+@pytest.mark.parametrize(("seeds", "told"), [(1, True), (2, False)])
+def test_a_front_of_single_runs_says_that_chance_is_not_known(tmp_path, seeds, told):
+    made = typical(tmp_path, seeds=seeds)
+    report.write(made.folder)
+    assert ("how much another seed would change the numbers is not known" in made.text()) == told
+    assert "`test_accuracy` took no part in the choice" in made.text()
 
 
 def test_the_same_network_is_not_both_start_and_student(tmp_path):
@@ -377,25 +419,45 @@ def compared(made: Made) -> str:
 def test_techniques_are_compared_where_each_alone_was_tried(tmp_path):
     text = compared(typical(tmp_path))
     assert "| distill + prune + quant | 6 |" in text
-    assert re.search(r"^\| prune alone \| ahead \| \+\d+\.\d \| \+\d\.\d \| \d of \d \|", text, re.MULTILINE)
-    assert "under one seed: chance is not ruled out" in text
+    assert re.search(
+        r"^\| prune alone \| 6 to 2 \| ahead, untested \| \+\d+\.\d \| \+\d\.\d \| \d of \d \|", text, re.MULTILINE
+    )
+    assert "No two seeds are common to all: chance is not ruled out" in text
     assert "cannot be told" not in text
 
 
 def test_what_a_sweep_cannot_tell_it_does_not_say(tmp_path):
     made = Made(tmp_path)
     made.trial({"quant": "ptq"}, measured(0.8, 1000))
-    assert "cannot be told from this sweep: no trial uses more than one technique" in compared(made)
+    assert "cannot be told from this sweep: no trial with a result uses more than one technique" in compared(made)
     made.trial({"quant": "ptq", "prune.sparsity": "0.5"}, measured(0.9, 900))
     text = compared(made)
     assert "Whether prune + quant beats prune alone cannot be told from this sweep" in text
-    assert "| quant alone | ahead |" in text
+    assert "| quant alone | 1 to 1 | ahead, untested |" in text
 
 
 def test_repeats_give_paired_intervals(tmp_path):
     text = compared(typical(tmp_path, seeds=3))
-    assert re.search(r"^\| quant alone \| ahead \| \+\d+\.\d \(\+\d+\.\d to \+\d+\.\d, p 0.25\)", text, re.MULTILINE)
+    assert re.search(
+        r"^\| quant alone \| 6 to 3 \| ahead, p > 0\.05 \| \+\d+\.\d \(\+\d+\.\d to \+\d+\.\d, p 0.25\)", text, re.MULTILINE
+    )
     assert "which 3 seeds cannot bring below 0.25" in text
+
+
+def test_a_verdict_needs_enough_seeds_and_its_value_lies_within_its_interval(tmp_path):
+    text = compared(typical(tmp_path, seeds=6))
+    (row,) = re.findall(r"^\| prune alone \| 6 to 2 \| ahead \| (.*?) \| (.*?) \|", text, re.MULTILINE)
+    for cell in row:
+        value, low, high, p = map(float, re.fullmatch(r"(.*) \((.*) to (.*), p (.*)\)", cell).groups())
+        assert low <= value <= high
+        assert p == 0.031
+
+
+def test_a_sweep_within_constraints_says_that_it_judges_by_them(tmp_path):
+    made = Made(tmp_path, constraints={"size_bytes": "<=1000"})
+    made.trial({"quant": "ptq"}, measured(0.8, 1000))
+    made.trial({"quant": "ptq", "prune.sparsity": "0.5"}, measured(0.9, 1001))
+    assert "no trial with a result within the constraints uses more than one technique" in compared(made)
 
 
 def test_pairs_are_weighed_by_permutation_and_bootstrap():
