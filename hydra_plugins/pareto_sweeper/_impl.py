@@ -24,6 +24,7 @@ from omegaconf import DictConfig
 
 from hydra_plugins.pareto_sweeper._space import Space
 from hydra_plugins.pareto_sweeper._study import Constraint, Proposal, Study
+from hydra_plugins.worker_launcher._pool import Isolated
 from sweep import build, pareto, report, sweeps, track
 from sweep.records import ConfigError, Metrics, TrialRecord, require_choice, require_integer, require_number
 from sweep.rivals import Rivals
@@ -103,10 +104,23 @@ class Pool(Protocol):
 
 
 class _Batches:
-    """Another launcher as a pool: what was submitted goes out as one batch, which blocks."""
+    """Another launcher as a pool: what was submitted goes out as one batch, which blocks.
 
-    def __init__(self, launcher: Launcher, size: int) -> None:
-        self._launcher, self._size = launcher, size
+    Every trial runs in a process of its own below the launcher's, so one that takes its process down is a failure like any
+    other. A launcher that gives up a whole batch all the same (a node dies, a job runs into its time limit) tells nothing of
+    its trials: those whose metrics are in their folders are complete, without a link to their run in MLflow, and the others
+    have failed for the launcher's reason. Where none of them had begun, the launcher runs nothing at all, and its error ends
+    the sweep; the next start begins with these trials.
+
+    Args:
+        launcher: any of Hydra's; they all keep their `task_function`.
+        size: the most trials of a batch.
+        folder: of the sweep.
+    """
+
+    def __init__(self, launcher: Any, size: int, folder: Path) -> None:
+        launcher.task_function = Isolated(launcher.task_function)
+        self._launcher, self._size, self._folder = launcher, size, folder.absolute()
         self._batch: dict[int, list[str]] = {}
 
     @property
@@ -118,12 +132,33 @@ class _Batches:
         return len(self._batch)
 
     def submit(self, number: int, overrides: Sequence[str]) -> None:
-        self._batch[number] = list(overrides)
+        for name in ("config.yaml", "metrics.json"):  # of an earlier start: what is there afterwards is of this one
+            (self._trial(number) / name).unlink(missing_ok=True)
+        # A launcher's processes may work in another folder, where a relative one would name another place.
+        quoted = str(self._folder).replace("'", "\\'")
+        self._batch[number] = [*overrides, f"hydra.sweep.dir='{quoted}'"]
 
     def wait(self) -> Mapping[int, JobReturn]:
         batch, self._batch = self._batch, {}
-        ended = self._launcher.launch(list(batch.values()), initial_job_idx=min(batch))
+        try:
+            ended = self._launcher.launch(list(batch.values()), initial_job_idx=min(batch))
+        except Exception as error:
+            if not any((self._trial(number) / "config.yaml").exists() for number in batch):
+                raise
+            return {number: self._found(number, error) for number in batch}
         return dict(zip(batch, ended, strict=True))
+
+    def _trial(self, number: int) -> Path:
+        return self._folder / f"trial-{number:03d}"
+
+    def _found(self, number: int, error: Exception) -> JobReturn:
+        """What the folder of a trial tells that the launcher does not."""
+        returned = JobReturn(status=JobStatus.COMPLETED)
+        try:
+            returned.return_value = {**json.loads((self._trial(number) / "metrics.json").read_text()), "run_id": None}
+        except FileNotFoundError:
+            returned.status, returned.return_value = JobStatus.FAILED, error
+        return returned
 
 
 def sweep(
@@ -171,7 +206,7 @@ def sweep(
         )
         records.begin(parent)
         grid = settings.n_trials is None and space.finite
-        pool = launcher.pool() if hasattr(launcher, "pool") else nullcontext(_Batches(launcher, settings.n_jobs))
+        pool = launcher.pool() if hasattr(launcher, "pool") else nullcontext(_Batches(launcher, settings.n_jobs, folder))
         return _Sweep(space, settings, study, records, tracker, parent, pool, None if grid else settings.early_stop).run()
 
 

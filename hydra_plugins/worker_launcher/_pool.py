@@ -11,7 +11,7 @@ import multiprocessing.connection
 import os
 import signal
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
@@ -80,7 +80,7 @@ class Pool:
 
     def submit(self, number: int, overrides: Sequence[str]) -> None:
         """Start a job on a free worker."""
-        worker = self._idle.pop() if self._idle else _Worker(self._payload)
+        worker = self._idle.pop() if self._idle else _Worker(_serve, self._payload)
         worker.connection.send((number, list(overrides)))
         self._at_work[number] = worker
 
@@ -105,13 +105,46 @@ class Pool:
         return ended
 
 
+class Isolated:
+    """A task in a process of its own: a launcher whose process runs it outlives it, and keeps nothing of its memory.
+
+    It works in the folder that this object was made in, wherever the launcher's process is.
+
+    Args:
+        task: what runs a job. What it raises is raised.
+
+    Raises:
+        WorkerDied: when the process dies of it.
+    """
+
+    def __init__(self, task: TaskFunction) -> None:
+        self._task, self._folder = task, str(Path.cwd())
+
+    def __call__(self, config: DictConfig) -> Any:
+        """Run the job that Hydra has composed in this process."""
+        # joblib's processes have a start method of their own, which a child of theirs would be told of and does not know.
+        multiprocessing.set_start_method("spawn", force=True)
+        worker = _Worker(_serve_one, cloudpickle.dumps((self._task, self._folder, config, Singleton.get_state())))
+        try:
+            value = worker.connection.recv()
+        except (EOFError, OSError):
+            raise worker.obituary() from None
+        except BaseException:
+            worker.stop(gently=False)
+            raise
+        worker.stop(gently=True)
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+
 class _Worker:
     """One process and the parent's end of its pipe."""
 
-    def __init__(self, payload: bytes) -> None:
+    def __init__(self, serve: Callable[[Connection, bytes], None], payload: bytes) -> None:
         self.connection, theirs = _SPAWN.Pipe()
         self.jobs = 0
-        self._process = _SPAWN.Process(target=_serve, args=(theirs, payload), daemon=True)
+        self._process = _SPAWN.Process(target=serve, args=(theirs, payload), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -140,8 +173,7 @@ def _failed(error: Exception) -> JobReturn:
 
 def _serve(connection: Connection, payload: bytes) -> None:
     """A worker's life: set up, then job after job until the parent closes the pipe or dies."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends its workers
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    _depend_on_parent()
     context, task, config, state = cloudpickle.loads(payload)
     Singleton.set_state(state)
     setup_globals()
@@ -151,6 +183,25 @@ def _serve(connection: Connection, payload: bytes) -> None:
         except (EOFError, OSError):
             return
         connection.send((_run(context, task, config, number, overrides), _resident_bytes()))
+
+
+def _serve_one(connection: Connection, payload: bytes) -> None:
+    """The life of a process that runs one job."""
+    _depend_on_parent()
+    try:
+        task, folder, config, state = cloudpickle.loads(payload)
+        Singleton.set_state(state)
+        setup_globals()
+        os.chdir(folder)
+        value = task(config)
+    except Exception as error:  # noqa: BLE001 - it is raised where the job was asked for
+        value = error
+    connection.send(_sendable(value))
+
+
+def _depend_on_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends its workers
+    threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
 def _die_with_parent() -> None:
