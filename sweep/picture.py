@@ -425,4 +425,4 @@ def _bars(ranking: Ranking) -> str:
     if not repeats:
         return ""
     seeds = f"{repeats[0]}" if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]}"
-    return f"bars: ± sample standard deviation, {seeds} seeds"
+    return f"bars show ± a sample standard deviation over {seeds} seeds"

@@ -310,7 +310,7 @@ def html(picture: Picture) -> str:
     told = ["Point at a trial for its overrides and metrics; click the legend to hide a group."]
     told += ["Outlined: on the front."] if picture.front else []
     told += [f"Dashed: {', '.join(text for _, _, text in picture.limits)}."] if picture.limits else []
-    told += [f"{note[:1].upper()}{note[1:]}." for note in picture.notes]
+    told += [f"Note: {'; '.join(picture.notes)}."] if picture.notes else []
     arguments = ", ".join(_script_json(value) for value in (list(_traces(picture)), layout, settings))
     return f"""\
 <!doctype html>

@@ -190,8 +190,8 @@ def test_a_constraint_nearby_is_drawn_and_one_far_away_is_told(tmp_path, monkeyp
 
 def test_error_bars_say_what_they_are(tmp_path, monkeypatch):
     made = typical(tmp_path, seeds=3)
-    assert "bars: ± sample standard deviation, 3 seeds" in legend(captured(made, monkeypatch))
-    assert "Bars: ± sample standard deviation, 3 seeds." in (made.folder / "pareto.html").read_text()
+    assert "bars show ± a sample standard deviation over 3 seeds" in legend(captured(made, monkeypatch))
+    assert "Note: bars show ± a sample standard deviation over 3 seeds." in (made.folder / "pareto.html").read_text()
 
 
 def test_stopped_trials_and_a_fourth_objective_are_said_not_to_be_drawn(tmp_path, monkeypatch):
