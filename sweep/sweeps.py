@@ -78,6 +78,7 @@ class Trial:
         baselines: none, unless COMPLETE.
         seconds: wall time; None while it is not known.
         error: why it is not COMPLETE, in one line.
+        run_id: of its run in MLflow; None where it has none.
         facts: what `data.json`, where there is one, says of its data (`dataset`, `data_hash`, `split_hash`), as text.
         folder: where its files are.
     """
@@ -90,6 +91,7 @@ class Trial:
     baselines: tuple[Baseline, ...]
     seconds: float | None
     error: str | None
+    run_id: str | None
     facts: Mapping[str, str]
     folder: Path
 
@@ -369,7 +371,7 @@ def read(folder: Path) -> Sweep:
 def _trial(folder: Path) -> Trial:
     path = folder / "trial.json"
     if not path.is_file():
-        return Trial(int(folder.name.removeprefix("trial-")), "RUNNING", {}, {}, {}, (), None, None, {}, folder)
+        return Trial(int(folder.name.removeprefix("trial-")), "RUNNING", {}, {}, {}, (), None, None, None, {}, folder)
     record = _object(path)
     state = _get(path, record, "state", str)
     require_choice(f"{path}: state", state, _STATES)
@@ -392,6 +394,7 @@ def _trial(folder: Path) -> Trial:
         baselines=tuple(baselines),
         seconds=_get(path, record, "seconds", float, None),
         error=None if error is None else " ".join(error.split()),
+        run_id=_get(path, record, "run_id", str, None),
         facts={str(name): str(value) for name, value in facts.items()},
         folder=folder,
     )

@@ -277,7 +277,8 @@ class MLflow:
         """Log one ended trial with its own start and end; see `Tracker`.
 
         The swept overrides come first among the parameters. A curve is a metric `stage/name` with one step an epoch. NaN is
-        logged as it is.
+        logged as it is. A failed trial's run is FAILED with the reason in its tag `error`; that of one which was stopped
+        early is KILLED, the reason in `pruned`.
 
         Raises:
             TrackingError: when MLflow fails.
@@ -286,8 +287,9 @@ class MLflow:
             client = self._client()
             start, end = round(record.start * 1000), round(record.end * 1000)
             parent = {_PARENT: self.parent_run_id} if self.parent_run_id else {}
-            error = {"error": record.error} if record.error is not None else {}
-            tags = _tags({**record.tags, **error, **parent})
+            word = "pruned" if record.pruned else "error"
+            reason = {word: record.error} if record.error is not None else {}
+            tags = _tags({**record.tags, **reason, **parent})
             run = client.create_run(self._experiment_id(client), start_time=start, tags=tags, run_name=record.name)
             run_id: str = run.info.run_id
             client.log_batch(
@@ -297,9 +299,9 @@ class MLflow:
             files = sorted(path for path in record.folder.iterdir() if path.is_file()) if record.folder.is_dir() else []
             for path in files:
                 client.log_artifact(run_id, str(path))
-            if record.error is not None and "error.txt" not in (path.name for path in files):
-                client.log_text(run_id, record.error, "error.txt")
-            client.set_terminated(run_id, "FINISHED" if record.error is None else "FAILED", end)
+            if record.error is not None and f"{word}.txt" not in (path.name for path in files):
+                client.log_text(run_id, record.error, f"{word}.txt")
+            client.set_terminated(run_id, "KILLED" if record.pruned else "FAILED" if record.error else "FINISHED", end)
             return run_id
 
     def log_model(self, run_id: str | None, file: Path) -> str | None:
@@ -361,6 +363,8 @@ class MLflow:
             os.environ.setdefault(name, value)
         # Its retries would stand above our own line about a server that does not answer.
         logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+        # And its tracebacks above our line about a full disk.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         from mlflow.tracking import MlflowClient
 
         uri = self.uri if (database := self._database()) is None else f"sqlite:///{database}"

@@ -361,8 +361,8 @@ def execute(job: Job, progress: Progress) -> tuple[Metrics, str | None]:
         Exception: what `run` raised, after `error.txt` was written and the failure was logged.
     """
     began = time.time()
-    for name in _FILES:
-        (job.folder / name).unlink(missing_ok=True)  # of an earlier run of the same name
+    for path in (*(job.folder / name for name in _FILES), *job.folder.glob(".*.aside")):
+        path.unlink(missing_ok=True)  # of an earlier run of the same name
     _write(job.folder / "config.yaml", job.config)
     _write(job.folder / "overrides", "".join(f"{line}\n" for line in job.overrides))
     handler = logging.FileHandler(job.folder / "log")

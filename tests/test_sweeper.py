@@ -18,7 +18,7 @@ from hydra.utils import instantiate
 
 from hydra_plugins.pareto_sweeper import _impl
 from hydra_plugins.pareto_sweeper._space import Space
-from sweep import build
+from sweep import build, track
 from sweep.records import ConfigError, Metrics
 
 
@@ -317,6 +317,53 @@ def test_the_end_of_a_sweep_is_its_report(loader, master, launcher, tmp_path):
         path.name for path in folder.iterdir()
     }
     assert json.loads((folder / "sweep.json").read_text())["status"] == "FINISHED"
+
+
+@pytest.mark.parametrize("fails", [(), (1,)])
+def test_a_trial_whose_record_cannot_be_written_is_taken_up_again(loader, master, tmp_path, monkeypatch, fails):
+    def full(path, content, write=_impl._write_json):
+        if path.parent.name == "trial-001" and content.get("state") in ("COMPLETE", "FAIL"):
+            raise OSError(28, "No space left on device")
+        write(path, content)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(_impl, "_write_json", full)
+        with pytest.raises(OSError, match="No space left"):
+            swept(Launcher(tmp_path, fails=fails), loader, master, "seed=1,2,3")
+    again = Launcher(tmp_path)
+    assert len(swept(again, loader, master, "seed=1,2,3")) == 2
+    assert [next(text for text in job if text.startswith("seed=")) for job in again.launched] == ["seed=2", "seed=3"]
+
+
+class Told(track.NoTracking):
+    """A tracker that keeps what it is told of the front; logging trial 1 as a model fails."""
+
+    models: list = []  # noqa: RUF012
+    front: list = []  # noqa: RUF012
+
+    def log_model(self, run_id, file):
+        if file.parent.name == "trial-001":
+            raise track.TrackingError("gone")
+        self.models.append((run_id, file))
+
+    def close_sweep(self, run_id, *, status, metrics, artifacts, description, front=()):
+        self.front.append(list(front))
+
+
+def test_the_front_becomes_models_and_is_what_the_tracker_compares(loader, launcher, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Told, "models", models := [])
+    monkeypatch.setattr(Told, "front", front := [])
+    launcher.metrics = lambda number: {
+        "val_accuracy": [0.5, 0.7, 0.9, 0.6][number], "size_bytes": [100, 200, 300, 400][number], "run_id": f"run{number}",
+    }  # fmt: skip
+    given = [f"output={tmp_path}", "sweep.name=s1", "tracking=none", "tracking._target_=test_sweeper.Told"]
+    given.append("prune.sparsity=0.1,0.2,0.3,0.4")
+    config = loader.load_configuration("config", given, run_mode=RunMode.MULTIRUN)
+    _impl.sweep(launcher, loader, config, _impl.Settings(**{**SETTINGS, "early_stop": None}), given)
+    folder = tmp_path / "sweeps" / "s1"
+    assert models == [(f"run{number}", folder / f"trial-{number:03d}" / "model.tflite") for number in (2, 0)]
+    assert front == [["run2", "run1", "run0"]]
+    assert "warning: trial-001 is no model in MLflow: gone" in capsys.readouterr().err
 
 
 def test_a_trial_that_was_stopped_early_is_pruned_with_its_reason_and_no_failure(loader, master, tmp_path):

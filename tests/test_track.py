@@ -352,6 +352,16 @@ def test_a_failed_trial_says_why(tracker: MLflow, tmp_path: Path) -> None:
     assert Path(copy).read_text() == record.error
 
 
+def test_a_trial_that_was_stopped_early_is_no_failure(store: MLflow, tmp_path: Path) -> None:
+    record = make_record(tmp_path, metrics={}, curves={}, error="trial-000 is ahead", pruned=True)
+    run_id = log(store, record)
+    run = client_of(store).get_run(run_id)
+    assert run.info.status == "KILLED"
+    assert run.data.tags["pruned"] == "trial-000 is ahead"
+    assert "error" not in run.data.tags
+    assert Path(client_of(store).download_artifacts(run_id, "pruned.txt", str(tmp_path))).read_text() == "trial-000 is ahead"
+
+
 def test_a_failed_trial_keeps_its_own_error_file_and_may_have_no_folder(store: MLflow, tmp_path: Path) -> None:
     record = make_record(tmp_path, error="short")
     (record.folder / "error.txt").write_text("a long traceback")

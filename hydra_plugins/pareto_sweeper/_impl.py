@@ -279,7 +279,7 @@ class _Sweep:
             own.append(f"sweep.rivals={self.records.rivals.absolute()}")
         if self.space.config.threads is None and self.settings.n_jobs > 1:
             own.append(f"threads={max(1, build.cores() // self.settings.n_jobs)}")
-        pool.submit(proposal.number, [*proposal.point, *self.space.fixed, *own])
+        pool.submit(proposal.number, [*proposal.point, *self.space.constants(proposal.point), *own])
 
     def _take(self, number: int, returned: JobReturn) -> None:
         """Tell the study and the records what came of a trial."""
@@ -296,18 +296,19 @@ class _Sweep:
             error = f"not a finite number: {', '.join(lost)}" if lost else None
         else:
             error = build.explain(value if isinstance(value, BaseException) else RuntimeError(str(value)))[1]
+        # The record first: where it cannot be written (a full disk), the study takes the trial up again at the next start.
         if error is None:
-            self.study.tell(proposal, value)
             self.records.trial(proposal, "COMPLETE", self.space, seconds=seconds, run_id=value.get("run_id"))
+            self.study.tell(proposal, value)
             self._tell_rivals()
         elif pruned:
             self._pruned.append(number)
-            self.study.prune(proposal, error)
             self.records.trial(proposal, "PRUNED", self.space, seconds=seconds, error=error)
+            self.study.prune(proposal, error)
         else:
             self._failed.append(number)
-            self.study.fail(proposal, error)
             self.records.trial(proposal, "FAIL", self.space, seconds=seconds, error=error)
+            self.study.fail(proposal, error)
             self._log_the_lost(proposal, began, error)
             _say(f"trial {number + 1} failed: {error}")
         _say(f"  {self._progress()}")
@@ -381,9 +382,11 @@ class _Sweep:
     def _close(self, status: track.Status) -> None:
         """Write the records and the report, and end the parent run, whatever happened."""
         paths: tuple[Path, ...] = ()
+        front: list[str] = []
         try:
             self.records.end(status, self.study.importances())
             paths = report.write(self.records.folder).paths
+            front = self._log_models()
         except (ConfigError, OSError) as error:  # a full disk, say: the trials are there all the same
             _say(f"warning: could not write the report: {error}")
         failed, pruned = len(self._failed), len(self._pruned)
@@ -391,9 +394,19 @@ class _Sweep:
         counts = {"trials": len(self._ended), "trials_complete": done, "trials_failed": failed, "trials_pruned": pruned}
         told = f"{done} trials complete."
         try:
-            self.tracker.close_sweep(self.parent, status=status, metrics=counts, artifacts=paths, description=told)
+            self.tracker.close_sweep(self.parent, status=status, metrics=counts, artifacts=paths, description=told, front=front)
         except track.TrackingError as error:
             _say(f"warning: could not close the sweep's run in MLflow: {error}")
+
+    def _log_models(self) -> list[str]:
+        """Make MLflow models of the files on the front; returns their runs, best first."""
+        members = [trial for one in sweeps.rank(sweeps.read(self.records.folder)).on_front() for trial in one.trials]
+        for trial in members:
+            try:
+                self.tracker.log_model(trial.run_id, trial.folder / "model.tflite")
+            except track.TrackingError as error:
+                _say(f"warning: {trial.folder.name} is no model in MLflow: {error}")
+        return [trial.run_id for trial in members if trial.run_id is not None]
 
 
 @dataclass(eq=False)
@@ -412,12 +425,12 @@ class _Records:
         Raises:
             ConfigError: when the earlier start had another space or other objectives.
         """
-        fixed = dict(text.split("=", 1) for text in space.fixed if "=" in text)
+        fixed = dict(text.split("=", 1) for text in (*space.fixed, *space.where_known) if "=" in text)
         content: dict[str, Any] = {
             "name": folder.name,
             "command": shlex.join(["python", "-m", "sweep.main", "-m", *arguments, *_given_to_hydra(space.config)]),
             "axes": space.text,
-            "fixed": {key: text for key, text in fixed.items() if key not in ("sweep.name", "output")},
+            "fixed": _without_places(fixed),
             "objectives": dict(settings.objectives),
             "constraints": {metric: str(text) for metric, text in settings.constraints.items()},
             "sampler": settings.sampler if settings.n_trials is not None or not space.finite else None,
@@ -488,7 +501,7 @@ class _Records:
             "number": proposal.number,
             "state": state,
             "overrides": dict(text.split("=", 1) for text in proposal.point),
-            "fixed": self.content["fixed"],
+            "fixed": _without_places(dict(text.split("=", 1) for text in space.constants(proposal.point) if "=" in text)),
             "seconds": seconds,
             "error": error,
             "run_id": run_id,
@@ -497,6 +510,11 @@ class _Records:
 
     def _save(self) -> None:
         _write_json(self.folder / "sweep.json", self.content)
+
+
+def _without_places(fixed: Mapping[str, str]) -> dict[str, str]:
+    """What of the overrides says what a trial is, not where it is written."""
+    return {key: text for key, text in fixed.items() if key not in ("sweep.name", "output")}
 
 
 def _difference(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
