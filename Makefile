@@ -22,7 +22,7 @@ setup: $(READY) ## make .venv from requirements.lock, with the project in it (no
 # templates that are not Python; compileall reports those, and that is no failure.
 $(LOCKED): requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit("sweep needs Python 3.11 or newer, and $(PYTHON) is %d.%d: make setup PYTHON=python3.11" % v)'
-	@echo "making $(VENV) from requirements.lock: about two minutes, 3 GB"
+	@echo "making $(VENV) from requirements.lock: about two minutes, 3.5 GB"
 	$(PYTHON) -m venv --clear $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
 	-@$(PY) -m compileall -qq -j 0 $(VENV)/lib

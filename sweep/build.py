@@ -29,6 +29,8 @@ from sweep.records import ConfigError, require_text
 
 # What a sweep tells its trials, as against what its user asks for.
 _INTERNAL = ("tracking.parent_run_id=", "sweep.name=", "sweep.axes=", "sweep.rivals=")
+# The first word of a launcher of Hydra's, and the extra that brings it.
+_EXTRAS = {"joblib": "joblib", "ray": "ray", "submitit": "slurm"}
 _PLAN_GROUPS = ("dataset", "model", "train", "distill", "prune", "quant", "pipeline")
 
 
@@ -224,7 +226,10 @@ def _refusal(error: BaseException) -> ConfigError | None:
         missing = (error.missing_cfg_file or "").removesuffix(".yaml")
         group, _, choice = missing.rpartition("/")
         options = sorted(error.options or ())
-        return ConfigError(group or "config", f"one of {', '.join(options)}" if options else "a known choice", choice)
+        expected = f"one of {', '.join(options)}" if options else "a known choice"
+        if group == "hydra/launcher" and (extra := _EXTRAS.get(choice.partition("_")[0])):
+            expected += f", or first pip install -e '.[{extra}]'"
+        return ConfigError(group or "config", expected, choice)
     if isinstance(error, OverrideParseException):
         return ConfigError("command line", "KEY=VALUE in Hydra's grammar", f"{error.override} ({first})")
     if isinstance(error, ConfigCompositionException):

@@ -9,6 +9,7 @@ import pytest
 from conftest import CONF
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import MissingConfigException
 from hydra.utils import get_class
 from omegaconf import DictConfig, ListConfig
 
@@ -205,3 +206,9 @@ def test_a_place_that_cannot_be_written_to_is_refused(tmp_path):
 def test_a_sweep_name_that_is_no_folder_name_is_refused(name):
     with pytest.raises(ConfigError, match=r"sweep\.name"):
         build.sweep_name(composed(name=f"'{name}'"))
+
+
+def test_a_launcher_that_is_not_installed_is_told_with_the_extra_that_brings_it():
+    missing = MissingConfigException("", missing_cfg_file="hydra/launcher/submitit_local", options=["basic", "workers"])
+    told = "hydra/launcher: expected one of basic, workers, or first pip install -e '.[slurm]'; received submitit_local"
+    assert build.explain(missing) == (2, told)

@@ -386,7 +386,7 @@ def test_a_search_tells_its_trials_the_front_and_a_grid_does_not(loader, master,
     )
     told = tmp_path / "sweeps" / "s1" / "front.json"
     swept(launcher, loader, master, "prune.sparsity=interval(0.1,0.9)", n_trials=3)
-    assert all(f"sweep.rivals={told}" in overrides for overrides in launcher.launched)
+    assert all(f"sweep.rivals='{told}'" in overrides for overrides in launcher.launched)
     front = json.loads(told.read_text())
     assert front["margin"] == 0.05
     assert front["front"] == {

@@ -135,8 +135,7 @@ class _Batches:
         for name in ("config.yaml", "metrics.json"):  # of an earlier start: what is there afterwards is of this one
             (self._trial(number) / name).unlink(missing_ok=True)
         # A launcher's processes may work in another folder, where a relative one would name another place.
-        quoted = str(self._folder).replace("'", "\\'")
-        self._batch[number] = [*overrides, f"hydra.sweep.dir='{quoted}'"]
+        self._batch[number] = [*overrides, f"hydra.sweep.dir={_quoted(self._folder)}"]
 
     def wait(self) -> Mapping[int, JobReturn]:
         batch, self._batch = self._batch, {}
@@ -276,7 +275,7 @@ class _Sweep:
         if self.parent is not None:
             own.append(f"tracking.parent_run_id={self.parent}")
         if self.early_stop is not None:
-            own.append(f"sweep.rivals={self.records.rivals.absolute()}")
+            own.append(f"sweep.rivals={_quoted(self.records.rivals.absolute())}")
         if self.space.config.threads is None and self.settings.n_jobs > 1:
             own.append(f"threads={max(1, build.cores() // self.settings.n_jobs)}")
         pool.submit(proposal.number, [*proposal.point, *self.space.constants(proposal.point), *own])
@@ -521,6 +520,12 @@ def _difference(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """What differs, old and new."""
     keys = [key for key in {**earlier, **now} if earlier.get(key) != now.get(key)]
     return ", ".join(f"{key}={earlier.get(key, 'absent')} then, {key}={now.get(key, 'absent')} now" for key in keys)
+
+
+def _quoted(path: Path) -> str:
+    """A path as an override's value, whatever is in it."""
+    escaped = str(path).replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def _given_to_hydra(config: DictConfig) -> list[str]:
