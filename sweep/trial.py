@@ -228,20 +228,23 @@ class _Run:
     def _require_hope(self, node: _Node) -> None:
         """Stop before a stage that trains when a rival is ahead, by the margin, of all that can still come.
 
-        An accuracy is taken to end at most where the network is now; compressing it further seldom adds, and the margin allows
-        for it. The rest is read off a rehearsal, and only when the accuracy alone leaves a doubt.
+        An accuracy is taken to end at most where the network is now: compressing it further seldom adds, and the margin allows
+        for it. Where training or distilling is still to come, nothing can be said. What the file will weigh is read off a
+        rehearsal, and only when the accuracy alone leaves a doubt.
 
         Raises:
             Hopeless: naming the rival.
         """
         if self._rivals is None or node.upstream is None or node.stage.untrained() == node.stage:
             return
-        if self._store.holds(self._key(node)) or (rivals := Rivals.read(self._rivals)) is None:
+        left = self._nodes[self._nodes.index(node) :]
+        untrained = {one: stage for one in left if (stage := one.stage.untrained()) is not None}
+        if len(untrained) < len(left) or self._store.holds(self._key(node)) or (rivals := Rivals.read(self._rivals)) is None:
             return
         reachable = dict.fromkeys(("val_accuracy", "float_accuracy"), self._accuracy(node.upstream))
         if rivals.ahead(reachable, unknown=np.inf) is None:
             return
-        if (reason := rivals.ahead(reachable | self._rehearsal(node))) is not None:
+        if (reason := rivals.ahead(reachable | self._rehearsal(untrained))) is not None:
             raise Hopeless(f"stopped before {node.name}: {reason}")
 
     def _accuracy(self, node: _Node) -> float:
@@ -249,15 +252,15 @@ class _Run:
         curve = self._curves[node].get("val_accuracy", ())
         return curve[-1] if curve or node.upstream is None else self._accuracy(node.upstream)
 
-    def _rehearsal(self, first: _Node) -> dict[str, Any]:
-        """The `_form` of the file that the stages from `first` on give without their training."""
+    def _rehearsal(self, stages: Mapping[_Node, Stage]) -> dict[str, Any]:
+        """The `_form` of the file that these stages give, in place of those of their nodes."""
         self._progress.stage("rehearse")
         fit.start(self._plan.threads)
+        first = next(iter(stages))
         network = self._networks[first.upstream] if first.upstream else None
-        for node in self._nodes[self._nodes.index(first) :]:
-            if (stage := node.stage.untrained()) is not None:
-                models.fresh(self._plan.seed)
-                network = stage.apply(network, self._context(node)).network
+        for node, stage in stages.items():
+            models.fresh(self._plan.seed)
+            network = stage.apply(network, self._context(node)).network
         models.fresh(self._plan.seed)
         form = self._plan.quant
         content = export.convert(form.restore(fit.required(network)), form.storage)

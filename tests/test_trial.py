@@ -273,6 +273,12 @@ def test_stages_that_are_there_already_or_do_not_train_are_no_reason_to_stop(fir
     assert trial.run(LATE, Cache(store), Silent(), rivals).content == done.content
 
 
+def test_while_training_or_distilling_is_still_to_come_no_trial_is_hopeless(store, tmp_path):
+    rivals = front(tmp_path, 1.0, 1)
+    early = replace(PLAN, distill=KD, pipeline=Pipeline(("train", "prune", "distill", "quant")))
+    assert trial.run(early, Cache(store), Silent(), rivals).metrics.size_bytes > 1
+
+
 def test_a_trial_that_was_stopped_leaves_its_reason(store, tmp_path, monkeypatch):
     monkeypatch.setattr(Recorder, "records", records := [])
     late = replace(LATE, quant=replace(LATE.quant, learning_rate=0.002))
