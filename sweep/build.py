@@ -31,6 +31,8 @@ from sweep.records import ConfigError, require_text
 _INTERNAL = ("tracking.parent_run_id=", "sweep.name=", "sweep.axes=", "sweep.rivals=")
 # The first word of a launcher of Hydra's, and the extra that brings it.
 _EXTRAS = {"joblib": "joblib", "ray": "ray", "submitit": "slurm"}
+# Mappings that a user adds keys to.
+_OPEN = ("hydra.sweeper.objectives.", "hydra.sweeper.constraints.", "hydra.sweeper.params.")
 _PLAN_GROUPS = ("dataset", "model", "train", "distill", "prune", "quant", "pipeline")
 
 
@@ -236,6 +238,9 @@ def _refusal(error: BaseException) -> ConfigError | None:
         cause = error.__cause__
         if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
             parent = cause.parent_node
+            full = str(cause.full_key)
+            if full.startswith(_OPEN):
+                return ConfigError(full, f"a + before a key that is new there (+{full}=VALUE)", full)
             known = (
                 [str(name) for name in parent if name not in ("_target_", "hydra")] if isinstance(parent, DictConfig) else []
             )

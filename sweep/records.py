@@ -274,7 +274,7 @@ class TrialRecord:
         error: why the trial failed or was stopped; None for a finished one.
         start: seconds since the epoch when it began.
         end: seconds since the epoch when it ended.
-        pruned: whether it was stopped because it could not reach the front any more.
+        pruned: whether it was stopped early because a finished trial was far ahead of it.
     """
 
     name: str

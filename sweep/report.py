@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sweep import pareto, picture, plots, sweeps
+from sweep import files, pareto, picture, plots, sweeps
 from sweep.picture import BASELINE_NAMES, average, baselines
 from sweep.quantities import SHOWN, STATES, brief, count, known, quantity, table
 from sweep.records import ConfigError
@@ -69,24 +69,20 @@ def write(folder: Path) -> Report:
     """
     sweep = sweeps.read(folder)
     ranking = sweeps.rank(sweep)
-    files = {"trials.csv": _trials_csv(sweep, ranking).encode(), "report.md": _Text(sweep, ranking).markdown().encode()}
+    contents = {"trials.csv": _trials_csv(sweep, ranking).encode(), "report.md": _Text(sweep, ranking).markdown().encode()}
     if ranking.known.any():
         shown = picture.of(sweep, ranking)
-        files |= {
+        contents |= {
             "pareto.csv": _pareto_csv(sweep, ranking).encode(),
             "pareto.png": plots.png(shown),
             "pareto.html": plots.html(shown).encode(),
         }
-    paths = []
-    for name, content in files.items():
-        aside = folder / f".{name}.aside"
-        aside.write_bytes(content)
-        paths.append(aside.replace(folder / name))
+    paths = tuple(files.write(folder / name, content) for name, content in contents.items())
     return Report(
         front=tuple(candidate.number for candidate in ranking.on_front()),
         knee=None if ranking.knee is None else ranking.candidates[ranking.knee].number,
         trials=dict(Counter(trial.state for trial in sweep.trials)),
-        paths=tuple(paths),
+        paths=paths,
     )
 
 

@@ -1,7 +1,7 @@
 """What a running trial has to beat: the front of its sweep so far, in a file that the sweeper writes and its trials read.
 
-Optuna has no pruner for several objectives, so the rule is ours: a trial gives up when a finished one is better than all that
-it can still reach, by a margin. Finding out what it can still reach is the business of `trial`.
+Optuna has no pruner for several objectives, so the rule is ours: a trial gives up when a finished one is better than what is to
+be expected of it, by a margin. What that is finds `trial` out.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sweep import pareto
+from sweep import files, pareto
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Rivals:
     Args:
         objectives: one to four metrics, each with "maximize" or "minimize".
         margin: by how much a rival must be ahead in every objective, at least 0: for an accuracy as it is (0.05 is five
-            points), for any other metric as a fraction of what the trial can reach.
+            points), for any other metric as a fraction of what is expected of the trial.
         front: trial name to the value of each objective.
     """
 
@@ -41,16 +41,14 @@ class Rivals:
             return None
 
     def write(self, path: Path) -> None:
-        """Write aside and rename, since trials read it at any moment."""
-        aside = path.with_name(f".{path.name}.aside")
-        aside.write_text(json.dumps(asdict(self), indent=2) + "\n")
-        aside.replace(path)
+        """Keep it where the trials find it."""
+        files.write_json(path, asdict(self))
 
-    def ahead(self, reachable: Mapping[str, float], *, unknown: float = -math.inf) -> str | None:
-        """The first rival that is ahead of `reachable` by the margin.
+    def ahead(self, expected: Mapping[str, float], *, unknown: float = -math.inf) -> str | None:
+        """The first rival that is ahead of `expected` by the margin.
 
         Args:
-            reachable: metric to the best value that the trial can still reach.
+            expected: metric to the best value that is to be expected of the trial.
             unknown: what stands for a metric that is missing there, to be minimised: -inf for whatever could be, so that
                 nothing is ahead of it; inf to ask whether the known ones alone leave any hope.
 
@@ -58,14 +56,14 @@ class Rivals:
             The trial's name and where it is ahead, as a person would say it; None when there is none.
         """
         signs = {name: pareto.SIGNS[direction] for name, direction in self.objectives.items()}
-        bound = np.array([signs[name] * reachable[name] if name in reachable else unknown for name in signs])
-        margin = np.array([self._margin(name, reachable.get(name, 0.0)) for name in signs])
+        bound = np.array([signs[name] * expected[name] if name in expected else unknown for name in signs])
+        margin = np.array([self._margin(name, expected.get(name, 0.0)) for name in signs])
         for trial, values in self.front.items():
             point = [sign * values[name] for name, sign in signs.items()]
             if pareto.dominated(bound, [point], margin):
-                met = (f"{name} {values[name]:g} against at best {reachable[name]:g}" for name in signs if name in reachable)
+                met = (f"{name} {values[name]:g} against an expected {expected[name]:g}" for name in signs if name in expected)
                 return f"{trial} is ahead by more than the margin of {self.margin:g}: {', '.join(met)}"
         return None
 
-    def _margin(self, name: str, reachable: float) -> float:
-        return self.margin if name.endswith("_accuracy") else self.margin * abs(reachable)
+    def _margin(self, name: str, expected: float) -> float:
+        return self.margin if name.endswith("_accuracy") else self.margin * abs(expected)

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from sweep import audit, data, distill, export, fit, measure, models, quant, records, served, track
+from sweep import audit, data, distill, export, files, fit, measure, models, quant, records, served, track
 from sweep.cache import Cache, Hit, canonical, digest
 from sweep.plan import Job, Plan, Quantisation, Stage
 from sweep.records import (
@@ -51,11 +51,24 @@ _FILES = (
     "overrides",
     "pruned.txt",
 )
+_ACCURACIES = ("val_accuracy", "float_accuracy")
+# What `_Run._form` tells of a file.
+_FORM = (
+    "size_bytes",
+    "gzip_bytes",
+    "compression",
+    "parameters",
+    "nonzero_parameters",
+    "sparsity",
+    "macs",
+    "weight_bits",
+    "distinct_weight_levels",
+)
 _LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "numpy")
 
 
 class Hopeless(Exception):
-    """The trial was stopped before a stage that trains, since it cannot reach the front of its sweep any more."""
+    """The trial was stopped before a stage that trains, since it is not to be expected that it reaches the front any more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +152,7 @@ def run(plan: Plan, store: Cache, progress: Progress, rivals: Path | None = None
         rivals: the file with the front so far, looked up before each stage that trains; None to go on whatever comes.
 
     Raises:
-        Hopeless: when what the plan can still come to is beaten already.
+        Hopeless: when what is to be expected of the plan is beaten already.
         ConfigError: before anything trains, for what cannot work.
         AuditError: when the file does not show what the plan asked for.
         Exception: whatever a stage, the converter or the interpreter could not do.
@@ -213,24 +226,26 @@ class _Run:
 
     def _form(self, content: bytes, facts: audit.Audit) -> dict[str, Any]:
         """The metrics that a file has before it has learnt anything: what training alone does not change, or hardly."""
-        return {
-            "size_bytes": len(content),
-            "gzip_bytes": measure.gzip_bytes(content),
-            "compression": self._artifact(self._nodes[0], quant.Float32())["tflite"].size / len(content),
-            "parameters": facts.parameters,
-            "nonzero_parameters": facts.nonzero_parameters,
-            "sparsity": facts.sparsity(self._plan.prune.layers),
-            "macs": facts.macs,
-            "weight_bits": facts.weight_bits,
-            "distinct_weight_levels": facts.distinct_weight_levels,
-        }
+        values = (
+            len(content),
+            measure.gzip_bytes(content),
+            self._artifact(self._nodes[0], quant.Float32())["tflite"].size / len(content),
+            facts.parameters,
+            facts.nonzero_parameters,
+            facts.sparsity(self._plan.prune.layers),
+            facts.macs,
+            facts.weight_bits,
+            facts.distinct_weight_levels,
+        )
+        return dict(zip(_FORM, values, strict=True))
 
     def _require_hope(self, node: _Node) -> None:
-        """Stop before a stage that trains when a rival is ahead, by the margin, of all that can still come.
+        """Stop before a stage that trains when a rival is ahead, by the margin, of all that is to be expected.
 
-        An accuracy is taken to end at most where the network is now: compressing it further seldom adds, and the margin allows
-        for it. Where training or distilling is still to come, nothing can be said. What the file will weigh is read off a
-        rehearsal, and only when the accuracy alone leaves a doubt.
+        The accuracy expected is the best that the network has had: compressing and fine-tuning seldom add to it, and the margin
+        allows for it. That holds for a network that has learnt, so nothing is said while training or distilling is still to
+        come, or more epochs of fine-tuning than it has behind it. What the file will weigh is read off a rehearsal, and only
+        when the accuracy alone leaves a doubt.
 
         Raises:
             Hopeless: naming the rival.
@@ -239,28 +254,32 @@ class _Run:
             return
         left = self._nodes[self._nodes.index(node) :]
         untrained = {one: stage for one in left if (stage := one.stage.untrained()) is not None}
-        if len(untrained) < len(left) or self._store.holds(self._key(node)) or (rivals := Rivals.read(self._rivals)) is None:
+        behind = self._val_accuracies(node.upstream)
+        if len(untrained) < len(left) or len(behind) < sum(getattr(one.stage, "finetune", 0) for one in left):
             return
-        reachable = dict.fromkeys(("val_accuracy", "float_accuracy"), self._accuracy(node.upstream))
-        if rivals.ahead(reachable, unknown=np.inf) is None:
+        if self._store.holds(self._key(node)) or (rivals := Rivals.read(self._rivals)) is None:
             return
-        if (reason := rivals.ahead(reachable | self._rehearsal(untrained))) is not None:
+        if not rivals.objectives.keys() <= {*_ACCURACIES, *_FORM}:
+            return  # nothing could be ahead of what is not known
+        expected = dict.fromkeys(_ACCURACIES, max(behind, default=1.0))
+        if rivals.ahead(expected, unknown=np.inf) is None:
+            return
+        if (reason := rivals.ahead(expected | self._rehearsal(untrained))) is not None:
             raise Hopeless(f"stopped before {node.name}: {reason}")
 
-    def _accuracy(self, node: _Node) -> float:
-        """Validation accuracy after the last stage up to `node` that trained."""
-        curve = self._curves[node].get("val_accuracy", ())
-        return curve[-1] if curve or node.upstream is None else self._accuracy(node.upstream)
+    def _val_accuracies(self, node: _Node | None) -> tuple[float, ...]:
+        """Validation accuracy of the network after each epoch up to `node`."""
+        return () if node is None else (*self._val_accuracies(node.upstream), *self._curves[node].get("val_accuracy", ()))
 
     def _rehearsal(self, stages: Mapping[_Node, Stage]) -> dict[str, Any]:
         """The `_form` of the file that these stages give, in place of those of their nodes."""
         self._progress.stage("rehearse")
         fit.start(self._plan.threads)
-        first = next(iter(stages))
-        network = self._networks[first.upstream] if first.upstream else None
+        network = None
         for node, stage in stages.items():
             models.fresh(self._plan.seed)
-            network = stage.apply(network, self._context(node)).network
+            received = self._networks[node.upstream] if network is None and node.upstream else network
+            network = stage.apply(received, self._context(node)).network
         models.fresh(self._plan.seed)
         form = self._plan.quant
         content = export.convert(form.restore(fit.required(network)), form.storage)
@@ -366,8 +385,8 @@ def execute(job: Job, progress: Progress) -> tuple[Metrics, str | None]:
     began = time.time()
     for path in (*(job.folder / name for name in _FILES), *job.folder.glob(".*.aside")):
         path.unlink(missing_ok=True)  # of an earlier run of the same name
-    _write(job.folder / "config.yaml", job.config)
-    _write(job.folder / "overrides", "".join(f"{line}\n" for line in job.overrides))
+    files.write(job.folder / "config.yaml", job.config)
+    files.write(job.folder / "overrides", "".join(f"{line}\n" for line in job.overrides))
     handler = logging.FileHandler(job.folder / "log")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger("sweep")
@@ -375,11 +394,11 @@ def execute(job: Job, progress: Progress) -> tuple[Metrics, str | None]:
     root.setLevel(logging.INFO)
     try:
         result = run(job.plan, Cache(job.store), progress, job.rivals)
-        _write(job.folder / "model.tflite", result.content)
+        files.write(job.folder / "model.tflite", result.content)
         facts = {"dataset": job.plan.dataset.name, **_hashes(result.data)}
-        _write(job.folder / "data.json", json.dumps(facts, indent=2) + "\n")
-        _write(job.folder / "baselines.json", json.dumps(result.baselines, indent=2) + "\n")
-        _write(job.folder / "metrics.json", json.dumps(result.metrics.as_dict(), indent=2) + "\n")
+        files.write_json(job.folder / "data.json", facts)
+        files.write_json(job.folder / "baselines.json", result.baselines)
+        files.write_json(job.folder / "metrics.json", result.metrics.as_dict())
     except Exception as error:
         pruned = isinstance(error, Hopeless)
         if pruned:
@@ -387,7 +406,7 @@ def execute(job: Job, progress: Progress) -> tuple[Metrics, str | None]:
         else:
             _log.exception("the trial failed")
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        _write(job.folder / ("pruned.txt" if pruned else "error.txt"), reason + "\n")
+        files.write(job.folder / ("pruned.txt" if pruned else "error.txt"), reason + "\n")
         tags = _tags(job.plan)
         _track(job, TrialRecord(job.name, job.folder, job.swept, job.params, {}, {}, tags, reason, began, time.time(), pruned))
         raise
@@ -441,10 +460,3 @@ def _git(*words: str) -> str:
         return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""
-
-
-def _write(path: Path, content: str | bytes) -> None:
-    """Write aside and rename, so that a reader sees all of it or nothing."""
-    aside = path.with_name(f".{path.name}.aside")
-    aside.write_bytes(content.encode() if isinstance(content, str) else content)
-    aside.replace(path)

@@ -40,7 +40,8 @@ def test_exactly_the_margin_behind_in_every_objective_is_a_tie():
 def test_the_reason_names_the_rival_and_both_values():
     reason = rivals(a=(0.5, 10.0), b=(0.9, 1000.0)).ahead({"val_accuracy": 0.6, "size_bytes": 2000})
     assert reason == (
-        "b is ahead by more than the margin of 0.05: val_accuracy 0.9 against at best 0.6, size_bytes 1000 against at best 2000"
+        "b is ahead by more than the margin of 0.05: "
+        "val_accuracy 0.9 against an expected 0.6, size_bytes 1000 against an expected 2000"
     )
 
 

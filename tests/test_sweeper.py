@@ -18,7 +18,7 @@ from hydra.utils import instantiate
 
 from hydra_plugins.pareto_sweeper import _impl
 from hydra_plugins.pareto_sweeper._space import Space
-from sweep import build, track
+from sweep import build, files, track
 from sweep.records import ConfigError, Metrics
 
 
@@ -321,13 +321,13 @@ def test_the_end_of_a_sweep_is_its_report(loader, master, launcher, tmp_path):
 
 @pytest.mark.parametrize("fails", [(), (1,)])
 def test_a_trial_whose_record_cannot_be_written_is_taken_up_again(loader, master, tmp_path, monkeypatch, fails):
-    def full(path, content, write=_impl._write_json):
+    def full(path, content, write=files.write_json):
         if path.parent.name == "trial-001" and content.get("state") in ("COMPLETE", "FAIL"):
             raise OSError(28, "No space left on device")
         write(path, content)
 
     with monkeypatch.context() as disk:
-        disk.setattr(_impl, "_write_json", full)
+        disk.setattr(files, "write_json", full)
         with pytest.raises(OSError, match="No space left"):
             swept(Launcher(tmp_path, fails=fails), loader, master, "seed=1,2,3")
     again = Launcher(tmp_path)

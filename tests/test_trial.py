@@ -252,7 +252,7 @@ def test_a_hopeless_trial_stops_before_the_next_stage_that_trains(first, store, 
     size, accuracy = first.metrics.size_bytes, first.metrics.float_accuracy
     progress, rivals = Silent(), front(tmp_path, accuracy + 0.2, size // 2)
     with pytest.raises(
-        trial.Hopeless, match=f"before quant: trial-000 is ahead .*size_bytes {size // 2} against at best {size}"
+        trial.Hopeless, match=f"before quant: trial-000 is ahead .*size_bytes {size // 2} against an expected {size}"
     ):
         trial.run(LATE, Cache(store), progress, rivals)
     assert progress.finished == [("distill", True), ("prune", True)]

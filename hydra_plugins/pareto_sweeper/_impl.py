@@ -10,6 +10,7 @@ import math
 import shlex
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -25,13 +26,16 @@ from omegaconf import DictConfig
 from hydra_plugins.pareto_sweeper._space import Space
 from hydra_plugins.pareto_sweeper._study import Constraint, Proposal, Study
 from hydra_plugins.worker_launcher._pool import Isolated
-from sweep import build, pareto, report, sweeps, track
+from sweep import build, files, pareto, report, sweeps, track
 from sweep.records import ConfigError, Metrics, TrialRecord, require_choice, require_integer, require_number
 from sweep.rivals import Rivals
 
 # What a search may see: not the test split.
 _BLIND = ("test_accuracy", "efficiency")
 _METRICS = tuple(name for name in Metrics.__dataclass_fields__ if name not in _BLIND)
+# The files that tell how a trial went.
+_OUTCOMES = ("config.yaml", "metrics.json", "pruned.txt", "error.txt")
+_STATES = {"COMPLETE": "complete", "FAIL": "failed", "PRUNED": "pruned"}
 # Fewer ended trials than this say nothing about a rate.
 _TRIALS_FOR_A_RATE = 5
 
@@ -132,8 +136,6 @@ class _Batches:
         return len(self._batch)
 
     def submit(self, number: int, overrides: Sequence[str]) -> None:
-        for name in ("config.yaml", "metrics.json"):  # of an earlier start: what is there afterwards is of this one
-            (self._trial(number) / name).unlink(missing_ok=True)
         # A launcher's processes may work in another folder, where a relative one would name another place.
         self._batch[number] = [*overrides, f"hydra.sweep.dir={_quoted(self._folder)}"]
 
@@ -152,10 +154,12 @@ class _Batches:
 
     def _found(self, number: int, error: Exception) -> JobReturn:
         """What the folder of a trial tells that the launcher does not."""
-        returned = JobReturn(status=JobStatus.COMPLETED)
-        try:
-            returned.return_value = {**json.loads((self._trial(number) / "metrics.json").read_text()), "run_id": None}
-        except FileNotFoundError:
+        folder, returned = self._trial(number), JobReturn(status=JobStatus.COMPLETED)
+        if (folder / "metrics.json").exists():
+            returned.return_value = {**json.loads((folder / "metrics.json").read_text()), "run_id": None}
+        elif (folder / "pruned.txt").exists():
+            returned.return_value = {"pruned": (folder / "pruned.txt").read_text().strip()}
+        else:
             returned.status, returned.return_value = JobStatus.FAILED, error
         return returned
 
@@ -204,9 +208,10 @@ def sweep(
             folder.name, space.text, {"mlflow.source.name": "sweep"}, f"{study.total:.0f} trials.", resume=records.parent_run_id
         )
         records.begin(parent)
-        grid = settings.n_trials is None and space.finite
+        # Not in a grid, which is to be whole; nor over seeds, since a mean over those that were lucky is none.
+        whole = (settings.n_trials is None and space.finite) or any(axis.key == sweeps.SEED for axis in space.axes)
         pool = launcher.pool() if hasattr(launcher, "pool") else nullcontext(_Batches(launcher, settings.n_jobs, folder))
-        return _Sweep(space, settings, study, records, tracker, parent, pool, None if grid else settings.early_stop).run()
+        return _Sweep(space, settings, study, records, tracker, parent, pool, None if whole else settings.early_stop).run()
 
 
 @dataclass(eq=False)
@@ -234,6 +239,7 @@ class _Sweep:
         status: track.Status = "KILLED"
         reason = ""
         try:
+            self._tell_rivals()
             with self.pool as pool:
                 reason = self._loop(pool)
             status = "FAILED" if self._failed else "FINISHED"
@@ -266,6 +272,8 @@ class _Sweep:
     def _submit(self, pool: Pool, proposal: Proposal) -> None:
         _say(f"trial {proposal.number + 1} of {self._total}: {' '.join(proposal.point) or 'the defaults'}")
         self._under_way[proposal.number] = proposal, time.time()
+        for name in _OUTCOMES:  # of an earlier start: what is there afterwards is of this one
+            (self.records.trial_folder(proposal) / name).unlink(missing_ok=True)
         self.records.trial(proposal, "RUNNING", self.space)
         own = [
             f"sweep.name={self.records.folder.name}",
@@ -294,7 +302,9 @@ class _Sweep:
             lost = [name for name in self.settings.objectives if not math.isfinite(float(value[name]))]
             error = f"not a finite number: {', '.join(lost)}" if lost else None
         else:
-            error = build.explain(value if isinstance(value, BaseException) else RuntimeError(str(value)))[1]
+            told = self.records.trial_folder(proposal) / "error.txt"
+            cause = value if isinstance(value, BaseException) else RuntimeError(str(value))
+            error = told.read_text().strip() if told.exists() else build.explain(cause)[1]
         # The record first: where it cannot be written (a full disk), the study takes the trial up again at the next start.
         if error is None:
             self.records.trial(proposal, "COMPLETE", self.space, seconds=seconds, run_id=value.get("run_id"))
@@ -325,7 +335,7 @@ class _Sweep:
 
     def _log_the_lost(self, proposal: Proposal, began: float, error: str) -> None:
         """Log a trial that took its process down with it, and so could not log itself."""
-        folder = self.records.folder / f"trial-{proposal.number:03d}"
+        folder = self.records.trial_folder(proposal)
         if (folder / "error.txt").exists():
             return
         (folder / "error.txt").write_text(error + "\n")
@@ -382,24 +392,31 @@ class _Sweep:
         """Write the records and the report, and end the parent run, whatever happened."""
         paths: tuple[Path, ...] = ()
         front: list[str] = []
+        metrics: dict[str, int] = {}
+        told = "The report could not be written."
         try:
             self.records.end(status, self.study.importances())
             paths = report.write(self.records.folder).paths
-            front = self._log_models()
+            recorded = sweeps.read(self.records.folder)
+            front = self._log_models(recorded)
+            # Of all starts of the sweep together.
+            states = Counter(trial.state for trial in recorded.trials)
+            metrics = {f"trials_{word}": states[state] for state, word in _STATES.items()}
+            told = f"{states['COMPLETE']} of {len(recorded.trials)} trials complete."
+            if status == "FINISHED" and states["FAIL"]:
+                status = "FAILED"
         except (ConfigError, OSError) as error:  # a full disk, say: the trials are there all the same
             _say(f"warning: could not write the report: {error}")
-        failed, pruned = len(self._failed), len(self._pruned)
-        done = len(self._ended) - failed - pruned
-        counts = {"trials": len(self._ended), "trials_complete": done, "trials_failed": failed, "trials_pruned": pruned}
-        told = f"{done} trials complete."
         try:
-            self.tracker.close_sweep(self.parent, status=status, metrics=counts, artifacts=paths, description=told, front=front)
+            self.tracker.close_sweep(
+                self.parent, status=status, metrics=metrics, artifacts=paths, description=told, front=front
+            )
         except track.TrackingError as error:
             _say(f"warning: could not close the sweep's run in MLflow: {error}")
 
-    def _log_models(self) -> list[str]:
+    def _log_models(self, recorded: sweeps.Sweep) -> list[str]:
         """Make MLflow models of the files on the front; returns their runs, best first."""
-        members = [trial for one in sweeps.rank(sweeps.read(self.records.folder)).on_front() for trial in one.trials]
+        members = [trial for one in sweeps.rank(recorded).on_front() for trial in one.trials]
         for trial in members:
             try:
                 self.tracker.log_model(trial.run_id, trial.folder / "model.tflite")
@@ -468,6 +485,10 @@ class _Records:
         except Timeout:
             raise ConfigError("sweep.name", "a sweep that is not running already", self.folder.name) from None
 
+    def trial_folder(self, proposal: Proposal) -> Path:
+        """Where the files of a trial are."""
+        return self.folder / f"trial-{proposal.number:03d}"
+
     @property
     def rivals(self) -> Path:
         """The file with the front so far."""
@@ -494,7 +515,7 @@ class _Records:
         run_id: str | None = None,
     ) -> None:
         """Write what is known of a trial."""
-        folder = self.folder / f"trial-{proposal.number:03d}"
+        folder = self.trial_folder(proposal)
         folder.mkdir(parents=True, exist_ok=True)
         content = {
             "number": proposal.number,
@@ -505,10 +526,10 @@ class _Records:
             "error": error,
             "run_id": run_id,
         }
-        _write_json(folder / "trial.json", content)
+        files.write_json(folder / "trial.json", content)
 
     def _save(self) -> None:
-        _write_json(self.folder / "sweep.json", self.content)
+        files.write_json(self.folder / "sweep.json", self.content)
 
 
 def _without_places(fixed: Mapping[str, str]) -> dict[str, str]:
@@ -535,13 +556,6 @@ def _given_to_hydra(config: DictConfig) -> list[str]:
 
 def _child_of(parent: str | None) -> list[str]:
     return [] if parent is None else [f"tracking.parent_run_id={parent}"]
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write aside and rename, so that a reader, or a kill, finds all of it or nothing."""
-    aside = path.with_name(f".{path.name}.aside")
-    aside.write_text(json.dumps(content, indent=2) + "\n")
-    aside.replace(path)
 
 
 def _say(line: str) -> None:

@@ -98,7 +98,8 @@ class Space:
     def parse(loader: ConfigLoader, config: DictConfig, params: Mapping[str, Any], arguments: Sequence[str]) -> Space:
         """The space of the sweeper's `params` (override key to text) with the command line's `arguments` on top.
 
-        A single value among the `params` holds where its key exists, as an axis does; on the command line it must exist.
+        A single value among the `params` holds where its key exists, as an axis does; on the command line it must exist. null
+        takes an axis out.
 
         Raises:
             ConfigError: for an interval without numbers in it.
@@ -106,7 +107,8 @@ class Space:
         parser = OverridesParser.create(config_loader=loader)
         given = list(parser.parse_overrides(list(arguments)))
         keys = {override.get_key_element() for override in given}
-        defaults = parser.parse_overrides([f"{key}={value}" for key, value in params.items() if key not in keys])
+        wanted = {key: value for key, value in params.items() if value is not None and key not in keys}
+        defaults = parser.parse_overrides([f"{key}={value}" for key, value in wanted.items()])
         every = [*defaults, *given]
         axes = tuple(_axis(override) for override in every if override.is_sweep_override())
         single = [override for override in every if not override.is_sweep_override()]

@@ -122,10 +122,14 @@ class Study:
         )
         self.total = min(total if total is not None else math.inf, space.size)
         self._queue = iter(space.points() if total is None else ())
-        self._interrupted = self._bury_the_dead()
-        numbered = [trial for trial in self._study.trials if "number" in trial.user_attrs]
-        self._next = 1 + max((trial.user_attrs["number"] for trial in numbered), default=-1)
-        self._known = {tuple(trial.user_attrs["point"]) for trial in numbered if "killed" not in trial.user_attrs}
+        self._bury_the_dead()
+        # The last trial of each number: an earlier one was killed, and this one took its place.
+        numbered = {trial.user_attrs["number"]: trial for trial in self._study.trials if "number" in trial.user_attrs}
+        points = {number: tuple(trial.user_attrs["point"]) for number, trial in numbered.items()}
+        killed = {number for number, trial in numbered.items() if "killed" in trial.user_attrs}
+        self._next = 1 + max(numbered, default=-1)
+        self._interrupted = sorted((number, points[number]) for number in killed)
+        self._known = {point for number, point in points.items() if number not in killed}
 
     @property
     def begun(self) -> int:
@@ -205,8 +209,8 @@ class Study:
         return self._begin(number, self._suggest(trial), trial)
 
     def _begin(self, number: int, point: Point, trial: optuna.Trial) -> Proposal:
-        trial.set_user_attr("number", number)
         trial.set_user_attr("point", list(point))
+        trial.set_user_attr("number", number)  # last: a kill between the two leaves a trial without a number, which is none
         self._known.add(point)
         self._next = max(self._next, number + 1)
         return Proposal(number, point, trial)
@@ -245,20 +249,16 @@ class Study:
         trial.set_user_attr("reason", reason)
         self._study.tell(trial, state=TrialState.FAIL)
 
-    def _bury_the_dead(self) -> list[tuple[int, Point]]:
-        """End what a killed sweep left running; returns what of it has to run again, by number."""
+    def _bury_the_dead(self) -> None:
+        """End what a killed sweep left running, and mark it."""
         from optuna.trial import TrialState
 
-        again = []
         for trial in self._study.get_trials(states=(TrialState.RUNNING, TrialState.WAITING)):
             alive = self._study.ask() if trial.state is TrialState.WAITING else None
             number = trial.number if alive is None else alive.number
             storage = self._study._storage
             storage.set_trial_user_attr(trial._trial_id, "killed", True)
             self._study.tell(number, state=TrialState.FAIL)
-            if "number" in trial.user_attrs:
-                again.append((int(trial.user_attrs["number"]), tuple(trial.user_attrs["point"])))
-        return sorted(again)
 
 
 def _suggested(trial: optuna.Trial, axis: Axis) -> str:

@@ -18,15 +18,17 @@ class ParetoSweeperConfig:
         objectives: metric to `maximize` or `minimize`, one to four; the front is theirs. The test split cannot be one. null
             takes a metric out (`size_bytes: null`), since what is given joins the default.
         constraints: metric to a bound (`<=50000`, `>=0.97`) that a trial must keep to count for the front.
-        params: axes in Hydra's sweep grammar, override key to values; the command line's come on top and win.
+        params: axes in Hydra's sweep grammar, override key to values; the command line's come on top and win. A single value
+            holds where its key exists; null takes an axis out.
         sampler: `tpe`, `nsga2`, `nsga3`, `qmc` or `random`: who proposes the points of a search.
         seed: of the sampler.
         n_trials: how many trials a search has in all; null makes finite axes an exact grid.
         timeout: seconds after which no further trial starts; null for no limit.
         n_jobs: trials side by side; they share the cores where `threads` is null.
         max_failure_rate: the fraction of failed trials, of at least five, above which the sweep stops.
-        early_stop: margin by which a finished trial must be ahead of all that another can still reach, for that one to be
-            stopped before its next training: accuracies as they are, other metrics as a fraction. null: never. Not in a grid.
+        early_stop: margin by which a finished trial must be ahead of what is to be expected of another, for that one to be
+            stopped before its next fine-tuning: accuracies as they are, other metrics as a fraction. null: never. Never in a
+            grid either, nor where `seed` is an axis.
         patience: trials without growth of the hypervolume after which the sweep stops; null for none.
     """
 
