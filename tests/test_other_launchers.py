@@ -113,26 +113,25 @@ def assert_logged_below_the_sweep(folder: Path) -> None:
 class Launcher:
     """One that loses its batches: it lets the trials of `begun` write what a trial writes, and then raises."""
 
-    def __init__(self, folder: Path, begun: Mapping[int, dict[str, float] | None]) -> None:
+    def __init__(self, folder: Path, begun: Mapping[int, dict[str, float] | str | None]) -> None:
         self.folder, self.begun, self.task_function = folder, begun, print
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         for number, metrics in self.begun.items():
             folder = self.folder / f"trial-{number:03d}"
             (folder / "config.yaml").touch()
-            if metrics is not None:
+            if isinstance(metrics, str):
+                (folder / "pruned.txt").write_text(metrics + "\n")
+            elif metrics is not None:
                 (folder / "metrics.json").write_text(json.dumps(metrics))
         raise TimeoutError("the node is gone")
 
 
-def lost(folder: Path, begun: Mapping[int, dict[str, float] | None]) -> Mapping[int, JobReturn]:
-    """What a pool says of the trials 4 and 5, whose folders hold an earlier start's files, when the launcher loses them."""
+def lost(folder: Path, begun: Mapping[int, dict[str, float] | str | None]) -> Mapping[int, JobReturn]:
+    """What a pool says of the trials 4 and 5 when the launcher loses them."""
     pool = _impl._Batches(Launcher(folder, begun), 2, folder)
     for number in (4, 5):
-        its = folder / f"trial-{number:03d}"
-        its.mkdir()
-        for name in ("config.yaml", "metrics.json"):
-            (its / name).write_text("{}")
+        (folder / f"trial-{number:03d}").mkdir()
         pool.submit(number, [])
     return pool.wait()
 
@@ -143,6 +142,10 @@ def test_of_a_lost_batch_what_has_its_metrics_is_complete_and_the_rest_has_faile
     assert told[4].return_value == {"val_accuracy": 0.5, "run_id": None}
     assert told[5].status is JobStatus.FAILED
     assert str(told[5]._return_value) == "the node is gone"
+
+
+def test_of_a_lost_batch_what_was_stopped_early_is_no_failure(tmp_path):
+    assert lost(tmp_path, {4: "trial-000 is ahead", 5: None})[4]._return_value == {"pruned": "trial-000 is ahead"}
 
 
 def test_a_launcher_that_cannot_begin_anything_ends_the_sweep(tmp_path):

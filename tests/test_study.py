@@ -94,6 +94,34 @@ def test_a_search_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path, space,
     assert told == expected
 
 
+@pytest.mark.parametrize("overrides", [MIXED, ("prune.sparsity=0.1,0.2,0.3,0.4",)])
+def test_two_kills_in_a_row_lose_no_trial_under_way(tmp_path, space, overrides):
+    total = 4 if overrides is MIXED else None
+    first = study(tmp_path, space(*overrides), total)
+    under_way = [first.ask(), first.ask()]
+    study(tmp_path, space(*overrides), total)  # killed before it took anything up
+    again = study(tmp_path, space(*overrides), total)
+    taken_up = [again.ask(), again.ask()]
+    assert [(one.number, one.point) for one in taken_up] == [(one.number, one.point) for one in under_way]
+    last = study(tmp_path, space(*overrides), total)
+    rest = asked(last)
+    assert [one.number for one in rest] == [0, 1, 2, 3]
+    assert [one.point for one in rest[:2]] == [one.point for one in under_way]
+    assert len({one.point for one in rest}) == 4
+
+
+def test_a_kill_in_the_middle_of_a_proposal_leaves_no_trial(tmp_path, space):
+    made = study(tmp_path, space(*MIXED), 3)
+    asked(made, 1)
+    whole = made.ask()
+    journal = tmp_path / "study.journal"
+    journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:-1]))
+    again = study(tmp_path, space(*MIXED), 3)
+    proposals = asked(again)
+    assert [one.number for one in proposals] == [0, 1, 2]
+    assert proposals[1].point == whole.point
+
+
 def test_a_small_space_is_searched_to_its_end_and_no_further(tmp_path, space):
     proposals = asked(study(tmp_path, space("quant=none,ptq,qat", "quant.bits=4,8"), 100))
     assert len({proposal.point for proposal in proposals}) == len(proposals) == 5

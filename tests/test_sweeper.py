@@ -191,6 +191,9 @@ def test_a_single_value_among_the_params_holds_where_its_key_exists(loader, mast
     assert json.loads(record.read_text())["fixed"] == {
         "quant": "qat", "prune": "none", "quant.finetune": "1", "tracking": "none",
     }  # fmt: skip
+    without = points(loader, master, launcher, "sweep.name=s3", params={**params, "distill.teacher.width": None})[2:]
+    assert len(without) == 2
+    assert not any("distill.teacher.width" in text for text in without)
     with pytest.raises(ConfigCompositionException, match="finetun"):
         points(loader, master, launcher, "sweep.name=s2", params={"quant": "ptq,qat", "quant.finetun": "1"})
     with pytest.raises(ConfigCompositionException, match="finetune"):
@@ -319,6 +322,18 @@ def test_the_end_of_a_sweep_is_its_report(loader, master, launcher, tmp_path):
     assert json.loads((folder / "sweep.json").read_text())["status"] == "FINISHED"
 
 
+def test_a_trial_begins_without_the_outcome_of_an_earlier_start(loader, master, launcher, tmp_path):
+    folder = tmp_path / "sweeps" / "s1" / "trial-000"
+    folder.mkdir(parents=True)
+    for name in ("error.txt", "pruned.txt", "metrics.json", "config.yaml"):
+        (folder / name).write_text("of an earlier start")
+    launcher.fails = [0]
+    with pytest.raises(_impl.SweepFailed):
+        swept(launcher, loader, master, "seed=1,2")
+    assert (folder / "error.txt").read_text() == "RuntimeError: it broke\n"
+    assert [path.name for path in folder.iterdir() if path.name in ("pruned.txt", "metrics.json")] == []
+
+
 @pytest.mark.parametrize("fails", [(), (1,)])
 def test_a_trial_whose_record_cannot_be_written_is_taken_up_again(loader, master, tmp_path, monkeypatch, fails):
     def full(path, content, write=files.write_json):
@@ -340,6 +355,7 @@ class Told(track.NoTracking):
 
     models: list = []  # noqa: RUF012
     front: list = []  # noqa: RUF012
+    ends: list = []  # noqa: RUF012
 
     def log_model(self, run_id, file):
         if file.parent.name == "trial-001":
@@ -348,6 +364,7 @@ class Told(track.NoTracking):
 
     def close_sweep(self, run_id, *, status, metrics, artifacts, description, front=()):
         self.front.append(list(front))
+        self.ends.append((status, dict(metrics), description))
 
 
 def test_the_front_becomes_models_and_is_what_the_tracker_compares(loader, launcher, tmp_path, capsys, monkeypatch):
@@ -366,6 +383,18 @@ def test_the_front_becomes_models_and_is_what_the_tracker_compares(loader, launc
     assert "warning: trial-001 is no model in MLflow: gone" in capsys.readouterr().err
 
 
+def test_the_end_of_a_sweep_tells_of_all_its_starts(loader, tmp_path, monkeypatch):
+    monkeypatch.setattr(Told, "ends", ends := [])
+    given = [f"output={tmp_path}", "sweep.name=s1", "tracking=none", "tracking._target_=test_sweeper.Told", "seed=range(3)"]
+    config = loader.load_configuration("config", given, run_mode=RunMode.MULTIRUN)
+    settings = _impl.Settings(**SETTINGS)
+    with pytest.raises(_impl.SweepFailed):
+        _impl.sweep(Launcher(tmp_path, fails=[1]), loader, config, settings, given)
+    _impl.sweep(Launcher(tmp_path), loader, config, settings, given)
+    counts = {"trials_complete": 2, "trials_failed": 1, "trials_pruned": 0}
+    assert ends == [("FAILED", counts, "2 of 3 trials complete.")] * 2
+
+
 def test_a_trial_that_was_stopped_early_is_pruned_with_its_reason_and_no_failure(loader, master, tmp_path):
     launcher = Launcher(tmp_path, prunes={2: "trial-000 is ahead"})
     ended = swept(launcher, loader, master, "prune.sparsity=interval(0.1,0.9)", n_trials=4)
@@ -378,6 +407,25 @@ def test_a_trial_that_was_stopped_early_is_pruned_with_its_reason_and_no_failure
     again = Launcher(tmp_path)
     assert swept(again, loader, master, "prune.sparsity=interval(0.1,0.9)", n_trials=4) == []
     assert again.launched == []
+
+
+def test_where_seeds_are_compared_none_is_stopped_early(loader, master, launcher):
+    swept(launcher, loader, master, "seed=1,2", "prune.sparsity=interval(0.1,0.9)", n_trials=3)
+    assert not any(text.startswith("sweep.rivals=") for overrides in launcher.launched for text in overrides)
+
+
+def test_the_next_start_tells_its_own_margin_from_the_beginning(loader, master, tmp_path):
+    told = tmp_path / "sweeps" / "s1" / "front.json"
+    margins = []
+
+    def look(number):
+        margins.append(json.loads(told.read_text())["margin"])
+        return {"val_accuracy": 0.5, "size_bytes": 1000}
+
+    for trials, margin in ((2, 0.05), (3, 0.5)):
+        launcher = Launcher(tmp_path, metrics=look)
+        swept(launcher, loader, master, "prune.sparsity=interval(0.1,0.9)", n_trials=trials, early_stop=margin)
+    assert margins == [0.05, 0.05, 0.5]
 
 
 def test_a_search_tells_its_trials_the_front_and_a_grid_does_not(loader, master, tmp_path):
