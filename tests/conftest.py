@@ -23,11 +23,12 @@ class Silent:
     """Progress that keeps what it is told."""
 
     def __init__(self) -> None:
+        self.begun: list[str] = []
         self.finished: list[tuple[str, bool]] = []
         self.advanced: list[float] = []
 
     def stage(self, name: str) -> None:
-        pass
+        self.begun.append(name)
 
     def advance(self, done: float, total: float, note: str) -> None:
         self.advanced.append(done / total)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from conftest import CONF
@@ -200,11 +201,21 @@ def test_a_single_value_among_the_params_holds_where_its_key_exists(loader, mast
         points(loader, master, launcher, "sweep.name=s2", params={"quant": "none,ptq", "quant.finetune": "1"})
 
 
-def test_null_takes_an_objective_out_of_the_default(loader):
-    given = ["hydra.sweeper.objectives.size_bytes=null", "+hydra.sweeper.objectives.gzip_bytes=minimize"]
+def test_objectives_and_constraints_are_given_as_the_readme_says(loader):
+    quoted = re.findall(r"`'?(\+hydra\.sweeper\.[^`]*?)'?`", (CONF.parent / "README.md").read_text())
+    given = [word for text in quoted for word in text.split()]
+    assert len(given) == 3
     config = loader.load_configuration("config", given, run_mode=RunMode.MULTIRUN)
-    made = instantiate(config.hydra.sweeper, _convert_="object")
-    assert made._settings["objectives"] == {"val_accuracy": "maximize", "gzip_bytes": "minimize"}
+    made = _impl.Settings(**instantiate(config.hydra.sweeper, _convert_="object")._settings)
+    assert made.objectives == {"val_accuracy": "maximize", "gzip_bytes": "minimize"}
+    assert [(one.metric, one.relation, one.bound) for one in made.bounds] == [("size_bytes", "<=", 50000)]
+    for new in ("objectives.gzip_bytes=minimize", 'constraints.size_bytes="<=50000"', "params.seed=1"):
+        with pytest.raises(ConfigCompositionException) as refused:
+            loader.load_configuration("config", [f"hydra.sweeper.{new}"], run_mode=RunMode.MULTIRUN)
+        key = f"hydra.sweeper.{new.partition('=')[0]}"
+        assert build.explain(refused.value) == (
+            2, f"{key}: expected a + before a key that is new there (+{key}=VALUE); received {key}",
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize(

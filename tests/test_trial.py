@@ -249,13 +249,32 @@ LATE = replace(PLAN, quant=quant.QAT(bits=8, calibration_samples=64, finetune=2,
 
 
 def test_a_hopeless_trial_stops_before_the_next_stage_that_trains(first, store, tmp_path):
-    size, accuracy = first.metrics.size_bytes, first.metrics.float_accuracy
-    progress, rivals = Silent(), front(tmp_path, accuracy + 0.2, size // 2)
-    with pytest.raises(
-        trial.Hopeless, match=f"before quant: trial-000 is ahead .*size_bytes {size // 2} against an expected {size}"
-    ):
+    best = max(*first.curves["distill"]["val_accuracy"], *first.curves["prune"]["val_accuracy"])
+    size = first.metrics.size_bytes
+    progress, rivals = Silent(), front(tmp_path, best + 0.06, size // 2)
+    with pytest.raises(trial.Hopeless) as stopped:
         trial.run(LATE, Cache(store), progress, rivals)
+    assert str(stopped.value) == (
+        f"stopped before quant: trial-000 is ahead by more than the margin of 0.05: val_accuracy {best + 0.06:g} against an "
+        f"expected {best:g}, size_bytes {size // 2} against an expected {size}"
+    )
     assert progress.finished == [("distill", True), ("prune", True)]
+
+
+def test_a_network_that_has_more_to_learn_than_it_has_learnt_is_not_hopeless(first, store, tmp_path):
+    epochs = sum(len(first.curves[name]["val_accuracy"]) for name in ("distill", "prune"))
+    late = replace(LATE, quant=replace(LATE.quant, finetune=epochs + 1))
+    assert trial.run(late, Cache(store), Silent(), front(tmp_path, 1.0, 1)).metrics.size_bytes == first.metrics.size_bytes
+
+
+def test_an_objective_that_no_rehearsal_tells_stops_nothing(first, store, tmp_path):
+    path = tmp_path / "front.json"
+    objectives = {"val_accuracy": "maximize", "latency_ms": "minimize"}
+    Rivals(objectives, 0.0, {"trial-000": {"val_accuracy": 1.0, "latency_ms": 0.0}}).write(path)
+    late = replace(LATE, quant=replace(LATE.quant, learning_rate=0.003))
+    progress = Silent()
+    trial.run(late, Cache(store), progress, path)
+    assert "rehearse" not in progress.begun
 
 
 @pytest.mark.parametrize(("gain", "share"), [(0.2, 1.0), (0.01, 0.5), (-0.5, 0.1)])
