@@ -121,6 +121,25 @@ def test_two_workers_share_the_trials_and_the_cache(tmp_path):
         assert f"threads: {threads}\n" in path.read_text()
 
 
+def test_two_sweeps_at_once_share_an_empty_store(tmp_path):
+    both = [
+        subprocess.Popen(
+            [*command("prune.sparsity=0.1,0.2", output=tmp_path, quick=[*QUICK[:2], "prune.finetune=0", "quant=none"])[:-2],
+             f"sweep.name={name}", f"output={tmp_path}"],
+            cwd=ROOT, stderr=subprocess.PIPE, text=True,
+        )
+        for name in ("one", "other")
+    ]  # fmt: skip
+    told = [sweep.communicate(timeout=400)[1] for sweep in both]
+    assert [sweep.returncode for sweep in both] == [0, 0], told
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    runs = [run for one in client.search_experiments() for run in client.search_runs([one.experiment_id])]
+    assert sorted(run.info.run_name for run in runs) == ["one", "other", *["trial-000"] * 2, *["trial-001"] * 2]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+
+
 def test_hydras_own_launcher_works_in_its_place(tmp_path):
     quick = [*QUICK[:2], "prune=none", "quant=none", "tracking=none", "hydra/launcher=basic"]
     words = command("model.width=0.5,1", output=tmp_path, quick=quick)
