@@ -1,7 +1,7 @@
 """Hydra's own launchers in place of the default one: joblib, Ray, submitit (its local executor, in place of Slurm).
 
-Each runs one sweep of six points, in two batches of three. One trial of the first batch takes its process down, one of the
-second raises; the four others must come out as with the default launcher.
+Each runs one sweep of four points, in two batches of two. One trial of the first batch takes its process down, one of the
+second raises; the two others must come out as with the default launcher.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from sweep import models
 ROOT = Path(__file__).resolve().parents[1]
 # What a trial cost and how fast the machine was: no two sweeps agree on these.
 TIMES = {"latency_ms", "latency_p10_ms", "latency_p90_ms", "train_seconds", "stages_reused", "seconds_saved"}
-WIDTHS = (1, 2, 0.5, 0.7, 3, 0.6)
+WIDTHS = (1, 2, 0.5, 3)
 DEAD = "WorkerDied: the process that ran the trial is gone (signal 6, SIGABRT)"
-ERRORS = [None, DEAD, None, None, "ArithmeticError: on purpose", None]
+ERRORS = [None, DEAD, None, "ArithmeticError: on purpose"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ def swept(launcher: str, folder: Path, *more: str) -> subprocess.CompletedProces
     """The sweep of six, run in `folder`, with a relative output, though a launcher may run trials in another folder."""
     words = [
         "model._target_=test_other_launchers.Breaks", f"model.width={','.join(map(str, WIDTHS))}", f"hydra/launcher={launcher}",
-        "hydra.sweeper.n_jobs=3", "sweep.name=s", "output=mlruns", "dataset.limit=200", "train.epochs=1", "prune=none",
+        "hydra.sweeper.n_jobs=2", "sweep.name=s", "output=mlruns", "dataset.limit=200", "train.epochs=1", "prune=none",
         "quant=none", *more,
     ]  # fmt: skip
     return subprocess.run(
@@ -70,7 +70,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the default launcher's sweep."""
     folder = tmp_path_factory.mktemp("workers")
     process = swept("workers", folder)
-    assert "2 of 6 trials failed (trial-001, trial-004)" in process.stderr
+    assert "2 of 4 trials failed (trial-001, trial-003)" in process.stderr
     return folder
 
 
@@ -82,7 +82,7 @@ def test_a_sweep_comes_out_as_with_the_default_launcher_its_failures_included(la
     process = swept(launcher, tmp_path, *own)
     assert process.returncode == 1, process.stderr
     assert "Traceback" not in process.stderr
-    threads = max(1, len(os.sched_getaffinity(0)) // 3)
+    threads = max(1, len(os.sched_getaffinity(0)) // 2)
     for number, error in enumerate(ERRORS):
         folder = tmp_path / "mlruns" / "sweeps" / "s" / f"trial-{number:03d}"
         assert trial(tmp_path, number)["error"] == error, process.stderr

@@ -40,7 +40,7 @@ def test_a_command_of_the_readme_runs(command, tmp_path):
     trials = 1
     if "-m" in words[3:]:
         trials = next((int(word.partition("=")[2]) for word in words if "n_trials" in word), 4)
-    assert len(list(tmp_path.rglob("model.tflite"))) == trials
+    assert len([*tmp_path.rglob("model.tflite"), *tmp_path.rglob("pruned.txt")]) == trials
     if "sweep.name=first" in words:
         for other in OTHERS:
             place = ["--store", str(tmp_path / "cache")] if "sweep.cache" in other else ["--output", str(tmp_path)]
