@@ -244,6 +244,23 @@ def test_a_sweep_is_refused_before_anything_runs(loader, master, launcher, overr
     assert launcher.launched == []
 
 
+@pytest.mark.parametrize(
+    ("params", "told"),
+    [
+        ({"model@distill.teacher": "resnet99"}, "received resnet99"),
+        ({"model@distill.teacher": "resnet99,resnet8"}, "received resnet99"),
+        ({"distill.temprature": "3"}, "did you mean temperature?"),
+        ({"distill.temprature": "3,4"}, "did you mean temperature?"),
+    ],
+)
+def test_what_is_wrong_under_some_choices_only_is_named(loader, master, launcher, params, told):
+    with pytest.raises((ConfigError, ConfigCompositionException)) as refused:
+        swept(launcher, loader, master, params={"distill": "none,kd", **params})
+    code, line = build.explain(refused.value)
+    assert (code, launcher.launched) == (2, [])
+    assert told in line
+
+
 def test_a_failed_trial_does_not_stop_the_others_and_is_told_at_the_end(loader, master, launcher, capsys):
     launcher.fails = {1}
     with pytest.raises(_impl.SweepFailed, match=r"1 of 3 trials failed \(trial-001\)"):

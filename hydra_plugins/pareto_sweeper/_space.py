@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -197,16 +197,27 @@ class Space:
         found = tuple((*first, *second) for first in _product(self._levels[0]) for second in _product(self._second(first)))
         applied = {axis.key for choices in found for axis in self._third(choices)}
         applied |= {text.partition("=")[0] for choices in found for text in choices}
-        for text in self.where_known:
-            if not any(text in self.constants(choices) for choices in found):
-                self.loader.load_sweep_config(self.config, [*found[0], *self.fixed, text])  # refused, as below
-                key, _, value = text.partition("=")
-                raise ConfigError(key, "a key that exists for at least one choice of the sweep", value)
-        for axis in self.axes:
-            if axis.key not in applied:
-                self.compose((*found[0], f"{axis.key}={axis.samples()[0]}"))  # Hydra's own refusal names the near keys
-                raise ConfigError(axis.key, "a key that exists for at least one choice of the sweep", axis.text)
+        unheld = [text for text in self.where_known if not any(text in self.constants(choices) for choices in found)]
+        unheld += [f"{axis.key}={axis.samples()[0]}" for axis in self.axes if axis.key not in applied]
+        for text in unheld:
+            self._refuse(text, found)
         return found
+
+    def _refuse(self, text: str, found: Sequence[Point]) -> NoReturn:
+        """Refuse an override that holds under none of the groups' choices.
+
+        Raises:
+            ConfigCompositionException: Hydra's own, under the last choice, since the first is often `none`; it names near keys.
+            ConfigError: where Hydra has none.
+        """
+        refusal: Exception | None = None
+        for choices in found:
+            try:
+                self.loader.load_sweep_config(self.config, [*choices, *self.fixed, text])
+            except ConfigCompositionException as error:
+                refusal = error
+        key, _, value = text.partition("=")
+        raise refusal or ConfigError(key, "a key that exists for at least one choice of the sweep", value)
 
     def _composes(self, overrides: Sequence[str]) -> bool:
         return self._loads([*overrides, *self.fixed])
