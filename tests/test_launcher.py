@@ -58,7 +58,14 @@ def test_a_sweep_that_is_stopped_loses_nothing_finished_and_goes_on(tmp_path, ho
     words = command(
         "model._target_=faulty.Waits", f"+model.marker={marker}", "model.width=1,2,0.5", "tracking=none", output=tmp_path
     )
-    with subprocess.Popen(words, env=environment(), cwd=ROOT, stderr=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen(
+        words,
+        env=environment(),
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=hears_ctrl_c,  # noqa: PLW1509 - it touches no lock
+    ) as parent:
         deadline = time.monotonic() + 200
         while not marker.exists() and time.monotonic() < deadline:
             time.sleep(0.2)
@@ -84,6 +91,11 @@ def test_a_sweep_that_is_stopped_loses_nothing_finished_and_goes_on(tmp_path, ho
     assert (tmp_path / "sweeps" / "s" / "trial-000" / "model.tflite").stat().st_mtime_ns == first
     states = [state(tmp_path, number)["state"] for number in range(3)]
     assert states == ["COMPLETE", "FAIL" if how == "worker killed" else "COMPLETE", "COMPLETE"]
+
+
+def hears_ctrl_c() -> None:
+    """A shell's background job ignores SIGINT, and so would all that the tests start there."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def children(process: int) -> list[int]:
