@@ -1,6 +1,6 @@
 """What the search is worth: on a recorded space, its hypervolume after so many trials against random draws and a thinned grid.
 
-    python bench/search.py            replay bench/space.csv over 20 seeds: about three minutes
+    python bench/search.py            replay bench/space.csv over 20 seeds: about six minutes
     python bench/search.py --record   run the space's 200 trials for real and write bench/space.csv anew: about ten minutes
 
 Replayed, a trial is a look into the table, so 20 seeds of every sampler see the very same trials. The hypervolume is that of
