@@ -33,6 +33,8 @@ _INTERNAL = ("tracking.parent_run_id=", "sweep.name=", "sweep.axes=", "sweep.riv
 _EXTRAS = {"joblib": "joblib", "ray": "ray", "submitit": "slurm"}
 # Mappings that a user adds keys to.
 _OPEN = ("hydra.sweeper.objectives.", "hydra.sweeper.constraints.", "hydra.sweeper.params.")
+# OmegaConf's words for people.
+_KINDS = {"Integer": "an integer", "Float": "a number", "Boolean": "true or false"}
 _PLAN_GROUPS = ("dataset", "model", "train", "distill", "prune", "quant", "pipeline")
 
 
@@ -235,22 +237,7 @@ def _refusal(error: BaseException) -> ConfigError | None:
     if isinstance(error, OverrideParseException):
         return ConfigError("command line", "KEY=VALUE in Hydra's grammar", f"{error.override} ({first})")
     if isinstance(error, ConfigCompositionException):
-        cause = error.__cause__
-        if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
-            parent = cause.parent_node
-            full = str(cause.full_key)
-            if full.startswith(_OPEN):
-                return ConfigError(full, f"a + before a key that is new there (+{full}=VALUE)", full)
-            known = (
-                [str(name) for name in parent if name not in ("_target_", "hydra")] if isinstance(parent, DictConfig) else []
-            )
-            near = difflib.get_close_matches(str(cause.key), known, n=1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
-            expected = f"one of the keys {', '.join(known)}{hint}" if known else "no keys (this choice has none)"
-            return ConfigError(_parent(cause.full_key) or "config", expected, str(cause.key))
-        absent = re.match(r"Could not override '(.+?)'", first)
-        expected = "a key or group of the configuration (a teacher's group is there with distill=kd)"
-        return ConfigError("command line", expected, absent[1] if absent else first.rstrip("."))
+        return _composition_refusal(error, first)
     if isinstance(error, ValueError) and first.startswith("Config group override must be"):
         return ConfigError("command line", "GROUP=CHOICE, with the name of a choice", first.rpartition("Got ")[2])
     if isinstance(error, InstantiationException):
@@ -264,6 +251,26 @@ def _refusal(error: BaseException) -> ConfigError | None:
             f"{getattr(error, 'filename', None)} ({getattr(error, 'strerror', error)})",
         )
     return None
+
+
+def _composition_refusal(error: ConfigCompositionException, first: str) -> ConfigError:
+    """What Hydra could not compose, by its cause and the first line of what it says."""
+    cause = error.__cause__
+    if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
+        full, parent = str(cause.full_key), cause.parent_node
+        if full.startswith(_OPEN):
+            return ConfigError(full, f"a + before a key that is new there (+{full}=VALUE)", full)
+        known = [str(name) for name in parent if name not in ("_target_", "hydra")] if isinstance(parent, DictConfig) else []
+        near = difflib.get_close_matches(str(cause.key), known, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        expected = f"one of the keys {', '.join(known)}{hint}" if known else "no keys (this choice has none)"
+        return ConfigError(_parent(cause.full_key) or "config", expected, str(cause.key))
+    if refused := re.match(r"Error merging override (\S+?)=(.*)", first):
+        kind = re.search(r"could not be converted to (\w+)", str(cause))
+        return ConfigError(refused[1], _KINDS.get(kind[1] if kind else "", "a value of its kind"), refused[2])
+    absent = re.match(r"Could not override '(.+?)'", first)
+    expected = "a key or group of the configuration (a teacher's group is there with distill=kd)"
+    return ConfigError("command line", expected, absent[1] if absent else first.rstrip("."))
 
 
 def _parent(key: str | None) -> str:

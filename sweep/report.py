@@ -25,7 +25,7 @@ import numpy as np
 
 from sweep import files, pareto, picture, plots, sweeps
 from sweep.picture import BASELINE_NAMES, average, baselines
-from sweep.quantities import SHOWN, STATES, brief, count, known, quantity, table
+from sweep.quantities import SHOWN, STATES, brief, clock, count, known, quantity, table
 from sweep.records import ConfigError
 from sweep.sweeps import BASELINES, METRICS, SEED, Candidate, Ranking, Sweep, Trial
 from sweep.techniques import Techniques, reference, round_budgets, size_metric, within
@@ -49,12 +49,14 @@ class Report:
 
     Attributes:
         front: numbers of the trials on the front, the best first; of repeats the first one's.
+        members: the trials on the front in the same order; of repeats all.
         knee: the number of its best compromise; None without a front.
         trials: how many trials there are by state.
         paths: the files.
     """
 
     front: tuple[int, ...]
+    members: tuple[Trial, ...]
     knee: int | None
     trials: Mapping[str, int]
     paths: tuple[Path, ...]
@@ -80,6 +82,7 @@ def write(folder: Path) -> Report:
     paths = tuple(files.write(folder / name, content) for name, content in contents.items())
     return Report(
         front=tuple(candidate.number for candidate in ranking.on_front()),
+        members=tuple(trial for candidate in ranking.on_front() for trial in candidate.trials),
         knee=None if ranking.knee is None else ranking.candidates[ranking.knee].number,
         trials=dict(Counter(trial.state for trial in sweep.trials)),
         paths=paths,
@@ -300,14 +303,14 @@ class _Text:
             sum(known(trial.metrics[name]) for trial in sweep.complete)
             for name in ("train_seconds", "seconds_saved", "stages_reused")
         )
-        rows = [["all trials, summed", _clock(sum(trial.seconds or 0.0 for trial in sweep.trials))]]
+        rows = [["all trials, summed", clock(sum(trial.seconds or 0.0 for trial in sweep.trials))]]
         if early := self._early():
-            rows.append(["of that, those stopped early", _clock(sum(trial.seconds or 0.0 for trial in early))])
+            rows.append(["of that, those stopped early", clock(sum(trial.seconds or 0.0 for trial in early))])
         if sweep.started is not None and sweep.ended is not None:
-            rows.append(["from start to end", _clock(sweep.ended - sweep.started)])
+            rows.append(["from start to end", clock(sweep.ended - sweep.started)])
         rows += [
-            ["computing stages, complete trials", _clock(spent)],
-            [f"saved by reuse of {count(round(reused), 'stage')}", _clock(saved)],
+            ["computing stages, complete trials", clock(spent)],
+            [f"saved by reuse of {count(round(reused), 'stage')}", clock(saved)],
         ]
         parts = ["## Cost", table(["", "h:mm:ss"], rows)]
         if spent > 0 and saved > 0:
@@ -386,11 +389,6 @@ def _numbers(numbers: Sequence[int]) -> str:
 
 def _moment(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -18,7 +18,7 @@ from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -52,19 +52,21 @@ _FILES = (
     "pruned.txt",
 )
 _ACCURACIES = ("val_accuracy", "float_accuracy")
-# What `_Run._form` tells of a file.
-_FORM = (
-    "size_bytes",
-    "gzip_bytes",
-    "compression",
-    "parameters",
-    "nonzero_parameters",
-    "sparsity",
-    "macs",
-    "weight_bits",
-    "distinct_weight_levels",
-)
 _LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "numpy")
+
+
+class _Form(NamedTuple):
+    """The metrics of a file that training alone does not change, or hardly: known before anything was learnt."""
+
+    size_bytes: int
+    gzip_bytes: int
+    compression: float
+    parameters: int
+    nonzero_parameters: int
+    sparsity: float
+    macs: int
+    weight_bits: float
+    distinct_weight_levels: int
 
 
 class Hopeless(Exception):
@@ -190,7 +192,7 @@ class _Run:
         val_accuracy, test_accuracy = self._accuracies(content)
         float_accuracy, latency = float(artifact["float_accuracy"]), measure.latency(content)
         metrics = Metrics(
-            **self._form(content, facts),
+            **self._form(content, facts)._asdict(),
             val_accuracy=val_accuracy,
             test_accuracy=test_accuracy,
             float_accuracy=float_accuracy,
@@ -224,20 +226,18 @@ class _Run:
             left.remove(node)
             yield node, hit
 
-    def _form(self, content: bytes, facts: audit.Audit) -> dict[str, Any]:
-        """The metrics that a file has before it has learnt anything: what training alone does not change, or hardly."""
-        values = (
-            len(content),
-            measure.gzip_bytes(content),
-            self._artifact(self._nodes[0], quant.Float32())["tflite"].size / len(content),
-            facts.parameters,
-            facts.nonzero_parameters,
-            facts.sparsity(self._plan.prune.layers),
-            facts.macs,
-            facts.weight_bits,
-            facts.distinct_weight_levels,
+    def _form(self, content: bytes, facts: audit.Audit) -> _Form:
+        return _Form(
+            size_bytes=len(content),
+            gzip_bytes=measure.gzip_bytes(content),
+            compression=self._artifact(self._nodes[0], quant.Float32())["tflite"].size / len(content),
+            parameters=facts.parameters,
+            nonzero_parameters=facts.nonzero_parameters,
+            sparsity=facts.sparsity(self._plan.prune.layers),
+            macs=facts.macs,
+            weight_bits=facts.weight_bits,
+            distinct_weight_levels=facts.distinct_weight_levels,
         )
-        return dict(zip(_FORM, values, strict=True))
 
     def _require_hope(self, node: _Node) -> None:
         """Stop before a stage that trains when a rival is ahead, by the margin, of all that is to be expected.
@@ -259,20 +259,20 @@ class _Run:
             return
         if self._store.holds(self._key(node)) or (rivals := Rivals.read(self._rivals)) is None:
             return
-        if not rivals.objectives.keys() <= {*_ACCURACIES, *_FORM}:
+        if not rivals.objectives.keys() <= {*_ACCURACIES, *_Form._fields}:
             return  # nothing could be ahead of what is not known
         expected = dict.fromkeys(_ACCURACIES, max(behind, default=1.0))
         if rivals.ahead(expected, unknown=np.inf) is None:
             return
-        if (reason := rivals.ahead(expected | self._rehearsal(untrained))) is not None:
+        if (reason := rivals.ahead(expected | self._rehearsal(untrained)._asdict())) is not None:
             raise Hopeless(f"stopped before {node.name}: {reason}")
 
     def _val_accuracies(self, node: _Node | None) -> tuple[float, ...]:
         """Validation accuracy of the network after each epoch up to `node`."""
         return () if node is None else (*self._val_accuracies(node.upstream), *self._curves[node].get("val_accuracy", ()))
 
-    def _rehearsal(self, stages: Mapping[_Node, Stage]) -> dict[str, Any]:
-        """The `_form` of the file that these stages give, in place of those of their nodes."""
+    def _rehearsal(self, stages: Mapping[_Node, Stage]) -> _Form:
+        """The form of the file that these stages give, in place of those of their nodes."""
         self._progress.stage("rehearse")
         fit.start(self._plan.threads)
         network = None

@@ -245,6 +245,20 @@ def test_a_sweep_is_refused_before_anything_runs(loader, master, launcher, overr
 
 
 @pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("hydra.sweeper.early_stop=abc", "hydra.sweeper.early_stop: expected a number; received abc"),
+        ("hydra.sweeper.n_trials=abc", "hydra.sweeper.n_trials: expected an integer; received abc"),
+        ("hydra.sweeper.objectives=5", "hydra.sweeper.objectives: expected a value of its kind; received 5"),
+    ],
+)
+def test_a_setting_of_another_type_is_told_as_one(loader, override, line):
+    with pytest.raises(ConfigCompositionException) as refused:
+        loader.load_configuration("config", [override], run_mode=RunMode.MULTIRUN)
+    assert build.explain(refused.value) == (2, line)
+
+
+@pytest.mark.parametrize(
     ("params", "told"),
     [
         ({"model@distill.teacher": "resnet99"}, "received resnet99"),

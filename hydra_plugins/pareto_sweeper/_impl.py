@@ -5,15 +5,15 @@ The records that it leaves (`sweep.json`, a `trial.json` a trial) are what `swee
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import shlex
 import sys
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,7 +26,7 @@ from omegaconf import DictConfig
 from hydra_plugins.pareto_sweeper._space import Space
 from hydra_plugins.pareto_sweeper._study import Constraint, Proposal, Study
 from hydra_plugins.worker_launcher._pool import Isolated
-from sweep import build, files, pareto, report, sweeps, track
+from sweep import build, files, pareto, quantities, report, sweeps, track
 from sweep.records import ConfigError, Metrics, TrialRecord, require_choice, require_integer, require_number
 from sweep.rivals import Rivals
 
@@ -150,7 +150,7 @@ class _Batches:
         return dict(zip(batch, ended, strict=True))
 
     def _trial(self, number: int) -> Path:
-        return self._folder / f"trial-{number:03d}"
+        return self._folder / _named(number)
 
     def _found(self, number: int, error: Exception) -> JobReturn:
         """What the folder of a trial tells that the launcher does not."""
@@ -234,12 +234,13 @@ class _Sweep:
         self._pruned: list[int] = []
         self._began = time.time()
         self._before = self.study.begun
+        self._rivals: dict[str, dict[str, float]] = {}
 
     def run(self) -> list[JobReturn]:
         status: track.Status = "KILLED"
         reason = ""
         try:
-            self._tell_rivals()
+            self._meet_rivals()
             with self.pool as pool:
                 reason = self._loop(pool)
             status = "FAILED" if self._failed else "FINISHED"
@@ -249,9 +250,11 @@ class _Sweep:
             _say(reason)
         ended, failed, pruned = len(self._ended), len(self._failed), len(self._pruned)
         early = f" ({pruned} stopped early)" if pruned else ""
-        _say(f"{ended - failed} of {ended} trials{early} in {_clock(time.time() - self._began)}: {self.records.folder}")
+        _say(
+            f"{ended - failed} of {ended} trials{early} in {quantities.clock(time.time() - self._began)}: {self.records.folder}"
+        )
         if failed:
-            which = ", ".join(f"trial-{number:03d}" for number in sorted(self._failed))
+            which = ", ".join(map(_named, sorted(self._failed)))
             raise SweepFailed(f"{failed} of {ended} trials failed ({which}); each holds an error.txt and a log")
         return self._ended
 
@@ -278,7 +281,7 @@ class _Sweep:
         own = [
             f"sweep.name={self.records.folder.name}",
             f"sweep.axes={len(proposal.point)}",
-            f"hydra.sweep.subdir=trial-{proposal.number:03d}",
+            f"hydra.sweep.subdir={_named(proposal.number)}",
         ]
         if self.parent is not None:
             own.append(f"tracking.parent_run_id={self.parent}")
@@ -309,7 +312,7 @@ class _Sweep:
         if error is None:
             self.records.trial(proposal, "COMPLETE", self.space, seconds=seconds, run_id=value.get("run_id"))
             self.study.tell(proposal, value)
-            self._tell_rivals()
+            self._tell_rivals({_named(number): value})
         elif pruned:
             self._pruned.append(number)
             self.records.trial(proposal, "PRUNED", self.space, seconds=seconds, error=error)
@@ -322,16 +325,22 @@ class _Sweep:
             _say(f"trial {number + 1} failed: {error}")
         _say(f"  {self._progress()}")
 
-    def _tell_rivals(self) -> None:
-        """Let the trials under way know what they have to beat."""
+    def _meet_rivals(self) -> None:
+        """Begin with the front of earlier starts."""
+        earlier = sweeps.read(self.records.folder).complete if self.early_stop is not None else ()
+        self._tell_rivals({_named(trial.number): trial.metrics for trial in earlier})
+
+    def _tell_rivals(self, complete: Mapping[str, Mapping[str, float]]) -> None:
+        """Let the trials under way know what they have to beat, these trials (by name) and their metrics included."""
         if self.early_stop is None:
             return
-        try:
-            front = sweeps.rank(sweeps.read(self.records.folder)).on_front()
-            values = {f"trial-{one.number:03d}": {name: one.mean[name] for name in self.settings.objectives} for one in front}
-            Rivals(dict(self.settings.objectives), self.early_stop, values).write(self.records.rivals)
-        except (ConfigError, OSError) as error:
-            _say(f"warning: hopeless trials are not stopped early: {error}")
+        for name, metrics in complete.items():
+            if all(bound.violation(metrics) <= 0 for bound in self.settings.bounds):
+                self._rivals[name] = {metric: float(metrics[metric]) for metric in self.settings.objectives}
+        columns = {metric: [values[metric] for values in self._rivals.values()] for metric in self.settings.objectives}
+        front = pareto.front(pareto.oriented(columns, self.settings.objectives))
+        self._rivals = dict(itertools.compress(self._rivals.items(), front))
+        Rivals(dict(self.settings.objectives), self.early_stop, self._rivals).write(self.records.rivals)
 
     def _log_the_lost(self, proposal: Proposal, began: float, error: str) -> None:
         """Log a trial that took its process down with it, and so could not log itself."""
@@ -382,7 +391,7 @@ class _Sweep:
             return f"{done} done"
         left = int(self.study.total) - self._before - done
         seconds = (time.time() - self._began) / done * left
-        return f"{done} done, {left} to go" + (f", about {_clock(seconds)} left" if left else "")
+        return f"{done} done, {left} to go" + (f", about {quantities.clock(seconds)} left" if left else "")
 
     @property
     def _total(self) -> str:
@@ -396,14 +405,12 @@ class _Sweep:
         told = "The report could not be written."
         try:
             self.records.end(status, self.study.importances())
-            paths = report.write(self.records.folder).paths
-            recorded = sweeps.read(self.records.folder)
-            front = self._log_models(recorded)
+            written = report.write(self.records.folder)
+            paths, front = written.paths, self._log_models(written.members)
             # Of all starts of the sweep together.
-            states = Counter(trial.state for trial in recorded.trials)
-            metrics = {f"trials_{word}": states[state] for state, word in _STATES.items()}
-            told = f"{states['COMPLETE']} of {len(recorded.trials)} trials complete."
-            if status == "FINISHED" and states["FAIL"]:
+            metrics = {f"trials_{word}": written.trials.get(state, 0) for state, word in _STATES.items()}
+            told = f"{metrics['trials_complete']} of {sum(written.trials.values())} trials complete."
+            if status == "FINISHED" and metrics["trials_failed"]:
                 status = "FAILED"
         except (ConfigError, OSError) as error:  # a full disk, say: the trials are there all the same
             _say(f"warning: could not write the report: {error}")
@@ -414,15 +421,14 @@ class _Sweep:
         except track.TrackingError as error:
             _say(f"warning: could not close the sweep's run in MLflow: {error}")
 
-    def _log_models(self, recorded: sweeps.Sweep) -> list[str]:
+    def _log_models(self, front: Sequence[sweeps.Trial]) -> list[str]:
         """Make MLflow models of the files on the front; returns their runs, best first."""
-        members = [trial for one in sweeps.rank(recorded).on_front() for trial in one.trials]
-        for trial in members:
+        for trial in front:
             try:
                 self.tracker.log_model(trial.run_id, trial.folder / "model.tflite")
             except track.TrackingError as error:
                 _say(f"warning: {trial.folder.name} is no model in MLflow: {error}")
-        return [trial.run_id for trial in members if trial.run_id is not None]
+        return [trial.run_id for trial in front if trial.run_id is not None]
 
 
 @dataclass(eq=False)
@@ -432,7 +438,6 @@ class _Records:
     folder: Path
     content: dict[str, Any]
     parent_run_id: str | None = None
-    _fixed: dict[str, str] = field(default_factory=dict)
 
     @staticmethod
     def open(folder: Path, space: Space, settings: Settings, arguments: Sequence[str]) -> _Records:
@@ -458,7 +463,7 @@ class _Records:
             "status": "RUNNING",
             "parent_run_id": None,
         }
-        records = _Records(folder, content, None, fixed)
+        records = _Records(folder, content)
         if (folder / "sweep.json").exists():
             earlier = json.loads((folder / "sweep.json").read_text())
             for name in ("axes", "fixed", "objectives", "constraints"):
@@ -487,7 +492,7 @@ class _Records:
 
     def trial_folder(self, proposal: Proposal) -> Path:
         """Where the files of a trial are."""
-        return self.folder / f"trial-{proposal.number:03d}"
+        return self.folder / _named(proposal.number)
 
     @property
     def rivals(self) -> Path:
@@ -532,6 +537,11 @@ class _Records:
         files.write_json(self.folder / "sweep.json", self.content)
 
 
+def _named(number: int) -> str:
+    """The name of a trial, and of its folder."""
+    return f"trial-{number:03d}"
+
+
 def _without_places(fixed: Mapping[str, str]) -> dict[str, str]:
     """What of the overrides says what a trial is, not where it is written."""
     return {key: text for key, text in fixed.items() if key not in ("sweep.name", "output")}
@@ -560,8 +570,3 @@ def _child_of(parent: str | None) -> list[str]:
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}" if minutes >= 60 else f"{minutes}:{seconds:02d}"
