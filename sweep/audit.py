@@ -16,7 +16,7 @@ What the converter (TensorFlow 2.21) was seen to do, and what follows for the co
 - Dynamic range quantises kernels of at least 1,024 elements, those of depthwise and transposed convolutions too.
 - A layer whose weights carry no fake quantisation is stored as INT8 with up to 255 levels, whatever the bits of its neighbours:
   what TFMOT's n-bit scheme leaves of a Conv, Depthwise or Dense with a ReLU *layer* right after it (a fused
-  `activation="relu"`, or a BatchNorm in between, is fine). `expect` refuses such a file at 4 bits.
+  `activation="relu"`, or a BatchNorm in between, is fine). `expect` refuses such a file below 8 bits.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from sweep import grids
 from sweep.records import Array, Storage, require_choice
 
 _OPERANDS: Mapping[str, tuple[int, int]] = {
@@ -128,6 +129,11 @@ class Audit:
         """The largest number of distinct stored values in one kernel; 0 without any."""
         return max((kernel.levels for kernel in self.kernels), default=0)
 
+    @property
+    def filters(self) -> int:
+        """How many filters (output channels) the full convolutions and dense layers have in all."""
+        return sum(kernel.shape[0] for kernel in self._targets("all"))
+
     def zeros(self, layers: str) -> int:
         """How many weights of the targeted kernels are exactly zero.
 
@@ -173,7 +179,15 @@ def read(content: bytes) -> Audit:
         raise AuditError(f"the .tflite file is damaged: {type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
-def expect(audit: Audit, *, storage: Storage, bits: int | None = None, zeros: int = 0, layers: str = "all") -> None:
+def expect(
+    audit: Audit,
+    *,
+    storage: Storage,
+    bits: Mapping[str, int] | None = None,
+    zeros: int = 0,
+    layers: str = "all",
+    filters: int | None = None,
+) -> None:
     """Check that a file shows what its configuration asked for.
 
     Args:
@@ -181,10 +195,11 @@ def expect(audit: Audit, *, storage: Storage, bits: int | None = None, zeros: in
         storage: FLOAT32 and FLOAT16 ask for kernels of that type. DYNAMIC asks for INT8 kernels from 1,024 elements up
             (smaller ones may stay FLOAT32). INTEGER asks for integer kernels, int8 input and output, and no float tensor
             anywhere; the others for float32 input and output.
-        bits: of the weights' grid, for INTEGER only: 2 to 4 ask for INT4 kernels, 5 to 8 for INT8, depthwise included, with
-            at most 2**bits levels each. None accepts either type.
+        bits: Keras layer to the bits of its kernel's grid, for INTEGER only: 2 to 4 ask for an INT4 kernel, 5 to 8 for INT8,
+            depthwise included, with at most 2**bits levels. None accepts either type.
         zeros: at least so many weights of the targeted kernels are exactly zero.
         layers: which kernels those are: `conv`, `dense` or `all`.
+        filters: so many filters in all full convolutions and dense layers, where given.
 
     Raises:
         AuditError: naming the first tensor that differs, what was expected, and what was found.
@@ -197,13 +212,23 @@ def expect(audit: Audit, *, storage: Storage, bits: int | None = None, zeros: in
         raise AuditError("the operators: expected at least one with a stored kernel, found none")
     for kernel in audit.kernels:
         where = f"the {kernel.operator} kernel {kernel.name!r}"
-        _require(where, _kernel_types(storage, bits, kernel.size), kernel.type)
-        if storage is Storage.INTEGER and bits is not None and kernel.levels > 2**bits:
-            raise AuditError(f"{where}: expected at most {2**bits} levels ({bits} bits), found {kernel.levels}")
+        width = _width(where, bits, kernel.name) if bits else None
+        _require(where, _kernel_types(storage, width, kernel.size), kernel.type)
+        if storage is Storage.INTEGER and width is not None and kernel.levels > 2**width:
+            raise AuditError(f"{where}: expected at most {2**width} levels ({width} bits), found {kernel.levels}")
     if storage is Storage.INTEGER and audit.float_tensors:
         raise AuditError(f"the tensor {audit.float_tensors[0]!r}: expected an integer, found a float")
     if (found := audit.zeros(layers)) < zeros:
         raise AuditError(f"the {' and '.join(_TARGETS[layers])} kernels: expected at least {zeros} zeros, found {found}")
+    if filters is not None and audit.filters != filters:
+        raise AuditError(f"the {' and '.join(_TARGETS['all'])} kernels: expected {filters} filters, found {audit.filters}")
+
+
+def _width(where: str, bits: Mapping[str, int], tensor: str) -> int:
+    layer = grids.layer_of(tensor)
+    if layer is None or layer not in bits:
+        raise AuditError(f"{where}: expected a layer out of {', '.join(bits)}, found {layer}")
+    return bits[layer]
 
 
 def _kernel_types(storage: Storage, bits: int | None, size: int) -> tuple[str, ...]:

@@ -6,8 +6,8 @@ alpha and student finds them. Only logits are matched; features are not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -22,59 +22,70 @@ class Train:
 
     def apply(self, network: Checkpoint | None, context: fit.Context) -> fit.Outcome:
         """Train; masks that the network brings are held."""
-        model, held = _begun(network, context)
-        recipe = context.recipe
-        curves = fit.on_labels(model, context, epochs=recipe.epochs, learning_rate=recipe.learning_rate, masks=held)
-        return fit.Outcome(models.snapshot(model, network.masks if network else {}), curves)
+        return _trained(network, context, context.recipe.epochs, fit.Labels())
 
     def untrained(self) -> None:
         """Nothing is left of it."""
 
 
 @dataclass(frozen=True)
-class Distill:
-    """The stage that trains on labels and on the logits of `context.teacher` (Hinton et al. 2015).
+class Taught:
+    """The labels and the logits of `context.teacher` (Hinton et al. 2015), as what a training works towards.
 
     Args:
         temperature: T of both softmaxes, above 0.
         alpha: the weight of the labels, in [0, 1]; the teacher has the rest.
-        finetune: epochs for a network that is trained already, at least 0; one from scratch takes the recipe's epochs.
     """
 
     temperature: float
     alpha: float
-    finetune: int
 
     def __post_init__(self) -> None:
         require_number("temperature", self.temperature, 0, open_low=True)
         require_number("alpha", self.alpha, 0, 1)
-        require_integer("finetune", self.finetune, 0)
+
+    def loss(self, context: fit.Context) -> DistillationLoss:
+        """With the recipe's label smoothing."""
+        return DistillationLoss(context.data.classes, self.temperature, self.alpha, context.recipe.label_smoothing)
+
+    def targets(self, context: fit.Context) -> Callable[[int], Array]:
+        """One-hot labels, then the teacher's logits: float32 (n, 2 * classes) of each epoch's view of the images."""
+        if context.teacher is None:
+            raise ValueError("distilling takes a teacher")
+        hot, soft = context.one_hot(), SoftTargets(*context.teacher, context)
+        return lambda epoch: np.concatenate([hot, soft(epoch)], axis=1)
+
+
+@dataclass(frozen=True)
+class Distill:
+    """The stage that trains on labels and on a teacher's logits.
+
+    Args:
+        goal: how the two are weighed.
+        epochs: for a network that is trained already, at least 0; one from scratch takes the recipe's epochs.
+    """
+
+    goal: Taught
+    epochs: int
+
+    def __post_init__(self) -> None:
+        require_integer("epochs", self.epochs, 0)
 
     def apply(self, network: Checkpoint | None, context: fit.Context) -> fit.Outcome:
         """Distil; masks that the network brings are held."""
-        if context.teacher is None:
-            raise ValueError("distilling takes a teacher")
-        model, held = _begun(network, context)
-        hot, soft, recipe = context.one_hot(), SoftTargets(*context.teacher, context), context.recipe
-        curves = fit.fit(
-            model,
-            context,
-            epochs=self.finetune if network else recipe.epochs,
-            learning_rate=recipe.learning_rate,
-            loss=DistillationLoss(context.data.classes, self.temperature, self.alpha, recipe.label_smoothing),
-            targets=lambda epoch: np.concatenate([hot, soft(epoch)], axis=1),
-            masks=held,
-        )
-        return fit.Outcome(models.snapshot(model, network.masks if network else {}), curves)
+        return _trained(network, context, self.epochs if network else context.recipe.epochs, self.goal)
 
     def untrained(self) -> None:
         """Nothing is left of it."""
 
 
-def _begun(network: Checkpoint | None, context: fit.Context) -> tuple[Any, fit.HeldMasks]:
-    """The Keras model to train, received or fresh, and the masks to hold on it."""
+def _trained(network: Checkpoint | None, context: fit.Context, epochs: int, goal: fit.Goal) -> fit.Outcome:
+    """The network received, or a fresh one, after that many epochs."""
     model = models.restore(network) if network else context.model.build(context.data.input_shape, context.data.classes)
-    return model, fit.HeldMasks(models.kernels(model), network.masks if network else {})
+    network = network or models.snapshot(model)
+    held = fit.HeldMasks(models.kernels(model), network.masks)
+    curves = fit.fit(model, context, epochs=epochs, learning_rate=context.recipe.learning_rate, goal=goal, masks=held)
+    return fit.Outcome(replace(network, weights=tuple(model.get_weights())), curves)
 
 
 class SoftTargets:
@@ -153,6 +164,9 @@ class Distillation(Protocol):
     def tutors(self) -> tuple[Lesson, ...]:
         """The networks that are trained before it, each learning from the one before; the last teaches the student."""
 
+    def finetuning(self) -> Taught | None:
+        """What the student's fine-tuning in later stages works towards; None for the labels alone."""
+
 
 @dataclass(frozen=True)
 class NoDistillation:
@@ -166,34 +180,45 @@ class NoDistillation:
         """Nobody."""
         return ()
 
+    def finetuning(self) -> None:
+        """The labels."""
+
 
 @dataclass(frozen=True)
 class KD:
-    """Distillation straight from a teacher. See `Distill` for the numbers.
+    """Distillation straight from a teacher.
 
     Args:
         teacher: the teacher's network, of the same `model` group as the student.
-        temperature: see `Distill`.
-        alpha: see `Distill`.
-        finetune: see `Distill`.
+        temperature: see `Taught`.
+        alpha: see `Taught`.
+        epochs: see `Distill`.
+        finetune: whether the teacher also has its word where a pruned or quantised student is fine-tuned.
     """
 
     teacher: Spec
     temperature: float
     alpha: float
-    finetune: int
+    epochs: int
+    finetune: bool
 
     def __post_init__(self) -> None:
         require_part("teacher", self.teacher, "check", "build")
         self.stage()
+        if not isinstance(self.finetune, bool):
+            raise ConfigError("finetune", "true or false", repr(self.finetune))
 
     def stage(self) -> Distill:
         """Distillation with these numbers."""
-        return Distill(self.temperature, self.alpha, self.finetune)
+        return Distill(Taught(self.temperature, self.alpha), self.epochs)
 
     def tutors(self) -> tuple[Lesson, ...]:
         """The teacher, trained on labels."""
         return (Lesson("teacher", "distill.teacher", Train(), self.teacher),)
+
+    def finetuning(self) -> Taught | None:
+        """The same as in distilling, when asked for."""
+        return self.stage().goal if self.finetune else None
 
 
 @dataclass(frozen=True)
@@ -202,9 +227,10 @@ class Assistant(KD):
 
     Args:
         teacher: see `KD`.
-        temperature: see `Distill`.
-        alpha: see `Distill`.
-        finetune: see `Distill`.
+        temperature: see `Taught`.
+        alpha: see `Taught`.
+        epochs: see `Distill`.
+        finetune: see `KD`.
         assistant: the network between teacher and student.
         more_assistants: further ones after it, in this order, under names of the user's choice.
     """

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
-from sweep import native
+from sweep import grids, native
 from sweep.records import Storage
 
 
@@ -13,7 +14,7 @@ class ExportError(RuntimeError):
     """The converter refused the network."""
 
 
-def convert(model: Any, storage: Storage) -> bytes:
+def convert(model: Any, storage: Storage, bits: Mapping[str, int] | None = None) -> bytes:
     """The file's bytes: one image in, logits out.
 
     The graph is frozen first, which makes the conversion 5 to 10 times faster and changes nothing in what comes out.
@@ -21,6 +22,7 @@ def convert(model: Any, storage: Storage) -> bytes:
     Args:
         model: a Keras model from float32 images (n, height, width, channels) to logits; fake-quantised for INTEGER.
         storage: the kind of file. INTEGER takes int8 in and gives int8 out.
+        bits: layer name to the bits of its kernel's grid, which the converter does not always keep; for INTEGER.
 
     Raises:
         ExportError: when the converter cannot do it.
@@ -41,9 +43,10 @@ def convert(model: Any, storage: Storage) -> bytes:
         # The ranges of a full-integer file are in the network's own fake quantisation.
         warnings.filterwarnings("ignore", "Statistics for quantized inputs were expected")
         try:
-            return bytes(converter.convert())
+            content = bytes(converter.convert())
         except Exception as error:
             raise ExportError(f"the converter refused the network: {_first_line(error)} {last_line()}".strip()) from error
+    return grids.mend(content, bits or {})
 
 
 def _first_line(error: BaseException) -> str:

@@ -171,6 +171,7 @@ class Context:
         seed: of everything random in the stage.
         model: the network to build where the stage starts from nothing.
         teacher: the network to learn from, and its cache key; None where there is none.
+        goal: what the fine-tuning of a trained network works towards.
         remember: the cache, for results that several stages share.
         progress: where to say how far the work is.
     """
@@ -182,6 +183,7 @@ class Context:
     seed: int
     model: Spec
     teacher: tuple[str, Checkpoint] | None
+    goal: Goal
     remember: Remember
     progress: Progress
 
@@ -256,6 +258,30 @@ class CrossEntropy:
         return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(smooth, logits))
 
 
+class Goal(Protocol):
+    """What a training works towards: a frozen dataclass, so that it can name a result."""
+
+    def loss(self, context: Context) -> Loss:
+        """What is minimised."""
+
+    def targets(self, context: Context) -> Callable[[int], Array]:
+        """Epoch to float32 (n, k), whose first `classes` columns are one-hot labels."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels alone, with the recipe's label smoothing."""
+
+    def loss(self, context: Context) -> Loss:
+        """Cross-entropy."""
+        return CrossEntropy(context.recipe.label_smoothing)
+
+    def targets(self, context: Context) -> Callable[[int], Array]:
+        """The same for every epoch."""
+        hot = context.one_hot()
+        return lambda epoch: hot
+
+
 def start(threads: int) -> None:
     """Set TensorFlow up for repeatable results, once a process.
 
@@ -286,8 +312,7 @@ def fit(
     *,
     epochs: int,
     learning_rate: float,
-    loss: Loss,
-    targets: Callable[[int], Array],
+    goal: Goal,
     masks: Masks | None = None,
 ) -> Curves:
     """Train `model` in place.
@@ -297,8 +322,7 @@ def fit(
         context: the data, the recipe, the seed and the progress display.
         epochs: passes over the training images; with 0 nothing happens.
         learning_rate: the peak rate.
-        loss: what is minimised.
-        targets: epoch to float32 (n, k), whose first `classes` columns are one-hot labels.
+        goal: what is minimised, and towards which targets.
         masks: pruning masks to hold, or to tighten as training goes on.
 
     Returns:
@@ -316,7 +340,8 @@ def fit(
     optimizer = recipe.optimizer.build()
     optimizer.build(model.trainable_variables)
     answers = Answers(model)
-    run = _compiled_steps(model, optimizer, loss, masks.pairs() if masks else [], data.classes)
+    targets = goal.targets(context)
+    run = _compiled_steps(model, optimizer, goal.loss(context), masks.pairs() if masks else [], data.classes)
     curves: dict[str, list[float]] = {"loss": [], "accuracy": [], "val_accuracy": []}
     calls = max(1, min(_STEPS_A_CALL, epochs * steps // 50))
     held: tuple[Array, Any] | None = None
@@ -345,13 +370,6 @@ def fit(
         context.progress.advance(epoch + 1, epochs, note)
         _log.info("epoch %d of %d: loss %.4f, %s", epoch + 1, epochs, curves["loss"][-1], note)
     return {name: tuple(values) for name, values in curves.items()}
-
-
-def on_labels(model: Any, context: Context, *, epochs: int, learning_rate: float, masks: Masks) -> Curves:
-    """`fit` towards the labels alone, with the recipe's label smoothing."""
-    hot = context.one_hot()
-    loss = CrossEntropy(context.recipe.label_smoothing)
-    return fit(model, context, epochs=epochs, learning_rate=learning_rate, loss=loss, targets=lambda epoch: hot, masks=masks)
 
 
 def shuffled(seed: int, epoch: int, count: int) -> Array:

@@ -294,8 +294,19 @@ def kernels(model: Any, layers: str = "all") -> dict[str, Any]:
     import tf_keras as keras
 
     wanted = {"conv": (keras.layers.Conv2D,), "dense": (keras.layers.Dense,)}
-    types = wanted["conv"] + wanted["dense"] if layers == "all" else wanted[layers]
+    return _kernels(model, wanted["conv"] + wanted["dense"] if layers == "all" else wanted[layers])
+
+
+def every_kernel(model: Any) -> dict[str, Any]:
+    """As `kernels`, with those of depthwise convolutions."""
+    import tf_keras as keras
+
+    return _kernels(model, (keras.layers.Conv2D, keras.layers.Dense, keras.layers.DepthwiseConv2D))
+
+
+def _kernels(model: Any, types: tuple[type, ...]) -> dict[str, Any]:
     names = [inner.name for layer in model.layers if type(inner := getattr(layer, "layer", layer)) in types]
     # By name among the variables: a quantisation wrapper replaces the layer's own `kernel` with a tensor.
     variables = {variable.name: variable for variable in model.trainable_variables}
-    return {name: variables[f"{name}/kernel:0"] for name in names}
+    roles = ("kernel", "depthwise_kernel")
+    return {name: next(variables[key] for role in roles if (key := f"{name}/{role}:0") in variables) for name in names}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,9 +15,9 @@ _STAGES = ("train", "distill", "prune", "quant")
 _PARTS = {
     "dataset": ("load",),
     "model": ("check", "build"),
-    "distill": ("stage", "tutors"),
-    "prune": ("apply", "untrained"),
-    "quant": ("apply", "untrained", "restore"),
+    "distill": ("stage", "tutors", "finetuning"),
+    "prune": ("apply", "untrained", "share", "require"),
+    "quant": ("apply", "untrained", "restore", "layer_bits", "require"),
 }
 
 
@@ -41,6 +42,12 @@ class Pruning(Stage, Protocol):
     def layers(self) -> str:
         """The targeted kind of layer: conv, dense or all."""
 
+    def share(self, fraction: float) -> Stage:
+        """The pruning to a fraction, in (0, 1], of the sparsity: what one of several prunings in an order does."""
+
+    def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
+        """Refuse, with a ConfigError, a network that it cannot prune."""
+
 
 class Quantisation(Stage, Protocol):
     """A choice of the `quant` group."""
@@ -49,12 +56,14 @@ class Quantisation(Stage, Protocol):
     def storage(self) -> Storage:
         """The kind of file."""
 
-    @property
-    def bits(self) -> int | None:
-        """The bits of the weights' integer grid; None for float weights and dynamic range."""
-
     def restore(self, network: Checkpoint) -> Any:
         """The Keras model to convert."""
+
+    def layer_bits(self, model: Any) -> dict[str, int]:
+        """Layer name to the bits of its kernel's integer grid; empty for float weights and dynamic range."""
+
+    def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
+        """Refuse, with a ConfigError, a network that it cannot quantise."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,8 @@ class Pipeline:
     """In which order the stages run.
 
     Args:
-        order: names out of train, distill, prune and quant, each at most once: train or distill first, quant last.
+        order: names out of train, distill, prune and quant: train or distill first, quant once and last. The others may come
+            again, though not next to each other; several prunings reach the sparsity in equal shares.
     """
 
     order: tuple[str, ...]
@@ -71,12 +81,12 @@ class Pipeline:
         order: object = self.order
         if not isinstance(order, (tuple, list)) or not order or any(name not in _STAGES for name in order):
             raise ConfigError("order", f"a list of stages out of {', '.join(_STAGES)}", _shown(order))
-        if len(set(order)) != len(order):
-            raise ConfigError("order", "each stage once", _shown(order))
+        if any(one == other for one, other in pairwise(order)):
+            raise ConfigError("order", "no stage twice in a row", _shown(order))
         if order[0] not in ("train", "distill"):
             raise ConfigError("order", "train or distill first: nothing is trained yet", _shown(order))
-        if order[-1] != "quant":
-            raise ConfigError("order", "quant last: it makes what the file holds", _shown(order))
+        if "quant" in order[:-1] or order[-1] != "quant":
+            raise ConfigError("order", "quant once, and last: it makes what the file holds", _shown(order))
 
 
 def _shown(order: object) -> str:

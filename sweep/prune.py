@@ -1,20 +1,24 @@
-"""Magnitude pruning of single weights, global or local, with fine-tuning.
+"""Pruning by magnitude, global or local, of single weights, of patterns of them and of whole filters, with fine-tuning.
 
 A pruned weight is exactly zero and stays so: its mask travels with the network through every later stage into the file. Weights
 are chosen by count, so the realised sparsity is the requested one to the weight, ties included. Depthwise kernels, biases and
-batch normalisation are never pruned.
+batch normalisation are never pruned. A pruned filter is gone, and the network smaller (see `channels` for what goes with it).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
 import numpy as np
 
-from sweep import fit, models
-from sweep.records import Array, Checkpoint, require_choice, require_integer, require_number, require_part
+from sweep import channels, fit, models
+from sweep.records import Array, Checkpoint, ConfigError, Spec, require_choice, require_integer, require_number, require_part
+
+_KINDS = ("conv", "dense", "all")
 
 
 class SparsitySchedule(Protocol):
@@ -69,39 +73,43 @@ class NoPruning:
         """Itself."""
         return self
 
+    def share(self, fraction: float) -> NoPruning:
+        """Itself."""
+        return self
+
+    def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
+        """Any network will do."""
+
 
 @dataclass(frozen=True)
-class _MagnitudePruning:
-    """What global and local pruning share.
+class _WeightPruning:
+    """What the prunings of weights share.
 
     Args:
-        sparsity: the fraction of the targeted layers' weights to set to zero, in [0, 1); 0 does nothing at all.
         layers: `conv`, `dense` or `all` (both).
         schedule: how the sparsity grows.
         finetune: epochs of training under the masks, at least 0.
         learning_rate: their peak rate, above 0.
     """
 
-    sparsity: float
     layers: str
     schedule: SparsitySchedule
     finetune: int
     learning_rate: float
 
     def __post_init__(self) -> None:
-        require_number("sparsity", self.sparsity, 0, 1, open_high=True)
         require_part("schedule", self.schedule, "fraction")
-        require_choice("layers", self.layers, ("conv", "dense", "all"))
+        require_choice("layers", self.layers, _KINDS)
         require_integer("finetune", self.finetune, 0)
         require_number("learning_rate", self.learning_rate, 0, open_low=True)
 
-    def masks(self, weights: Mapping[str, Array], kept: Mapping[str, Array], sparsity: float) -> dict[str, Array]:
-        """Which weights stay at `sparsity`.
+    def masks(self, weights: Mapping[str, Array], kept: Mapping[str, Array], fraction: float) -> dict[str, Array]:
+        """Which weights stay when a fraction of the final sparsity holds.
 
         Args:
             weights: layer name to kernel.
             kept: layer name to an earlier bool mask of the kernel's shape; what it dropped stays dropped.
-            sparsity: fraction to drop, in [0, 1).
+            fraction: of the final sparsity, in [0, 1].
 
         Returns:
             Layer name to bool mask, True for kept.
@@ -109,50 +117,347 @@ class _MagnitudePruning:
         raise NotImplementedError
 
     def apply(self, network: Checkpoint | None, context: fit.Context) -> fit.Outcome:
-        """Prune and fine-tune on labels. Masks that the network brings on other layers are held too."""
+        """Prune and fine-tune. Masks that the network brings on other layers are held too."""
         network = fit.required(network)
         model = models.restore(network)
         masks = _GrowingMasks(self, model, network.masks)
-        curves = fit.on_labels(model, context, epochs=self.finetune, learning_rate=self.learning_rate, masks=masks)
+        curves = fit.fit(model, context, epochs=self.finetune, learning_rate=self.learning_rate, goal=context.goal, masks=masks)
         masks.update(1.0)  # nothing new after a fine-tuning; everything without one
-        return fit.Outcome(models.snapshot(model, masks.arrays()), curves)
+        return fit.Outcome(replace(network, weights=tuple(model.get_weights()), masks=masks.arrays()), curves)
+
+    def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
+        """Any network with such layers will do."""
 
     def untrained(self) -> Self:
         """Pruning without the fine-tuning."""
         return replace(self, finetune=0)
 
 
-@dataclass(frozen=True)
-class GlobalMagnitude(_MagnitudePruning):
-    """One threshold over all targeted layers. See `_MagnitudePruning` for the arguments."""
+@dataclass(frozen=True, kw_only=True)
+class _MagnitudePruning(_WeightPruning):
+    """What global and local pruning share.
 
-    def masks(self, weights: Mapping[str, Array], kept: Mapping[str, Array], sparsity: float) -> dict[str, Array]:
+    Args:
+        sparsity: the fraction of the targeted layers' weights to set to zero, in [0, 1); 0 does nothing at all.
+    """
+
+    sparsity: float
+
+    def __post_init__(self) -> None:
+        require_number("sparsity", self.sparsity, 0, 1, open_high=True)
+        super().__post_init__()
+
+    def share(self, fraction: float) -> Self:
+        """The pruning to a fraction, in (0, 1], of the sparsity."""
+        return replace(self, sparsity=self.sparsity * fraction)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlobalMagnitude(_MagnitudePruning):
+    """One threshold over all targeted layers. See `_MagnitudePruning` and `_WeightPruning` for the arguments."""
+
+    def masks(self, weights: Mapping[str, Array], kept: Mapping[str, Array], fraction: float) -> dict[str, Array]:
         """The weights of smallest magnitude go, wherever they are."""
         scores = {name: _scores(kernel, kept.get(name)) for name, kernel in weights.items()}
-        stays = _largest(np.concatenate([score.ravel() for score in scores.values()]), sparsity)
+        stays = _largest(np.concatenate([score.ravel() for score in scores.values()]), self.sparsity * fraction)
         parts = np.split(stays, np.cumsum([score.size for score in scores.values()])[:-1])
         return {name: part.reshape(score.shape) for (name, score), part in zip(scores.items(), parts, strict=True)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LocalMagnitude(_MagnitudePruning):
-    """The same fraction in each targeted layer. See `_MagnitudePruning` for the arguments."""
+    """The same fraction in each targeted layer. See `_MagnitudePruning` and `_WeightPruning` for the arguments."""
 
-    def masks(self, weights: Mapping[str, Array], kept: Mapping[str, Array], sparsity: float) -> dict[str, Array]:
+    def masks(self, weights: Mapping[str, Array], kept: Mapping[str, Array], fraction: float) -> dict[str, Array]:
         """The weights of smallest magnitude in each layer go."""
         return {
-            name: _largest(_scores(kernel, kept.get(name)).ravel(), sparsity).reshape(kernel.shape)
+            name: _largest(_scores(kernel, kept.get(name)).ravel(), self.sparsity * fraction).reshape(kernel.shape)
             for name, kernel in weights.items()
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class NM(_WeightPruning):
+    """Of every m weights in a row at most n stay (Mishra et al. 2021, arXiv 2104.08378, have 2 of 4).
+
+    A row runs along the input channels, as weights lie in the file. Where m does not divide them, the last k weights of a row
+    keep ceil(n k / m). A gradual schedule drops one weight of each m after the other.
+
+    Args:
+        n: how many of them stay, at least 1 and below m.
+        m: the length of a group, in 2 to 64.
+    """
+
+    n: int
+    m: int
+
+    def __post_init__(self) -> None:
+        require_integer("m", self.m, 2, 64)
+        require_integer("n", self.n, 1, self.m - 1)
+        super().__post_init__()
+
+    @property
+    def sparsity(self) -> float:
+        """What goes of a full group, in (0, 1)."""
+        return 1.0 - self.n / self.m
+
+    def share(self, fraction: float) -> NM | NoPruning:
+        """The pruning of a fraction, in (0, 1], of what goes of each group."""
+        n = self.m - round((self.m - self.n) * fraction)
+        return replace(self, n=n) if n < self.m else NoPruning()
+
+    def masks(self, weights: Mapping[str, Array], kept: Mapping[str, Array], fraction: float) -> dict[str, Array]:
+        """The weights of smallest magnitude in each group go."""
+        stay = self.m - round((self.m - self.n) * fraction)
+        return {name: self._mask(_scores(kernel, kept.get(name)), stay) for name, kernel in weights.items()}
+
+    def _mask(self, scores: Array, stay: int) -> Array:
+        rows = np.moveaxis(scores, -2, -1)  # (..., units, input channels)
+        parts = [rows[..., at : at + self.m] for at in range(0, rows.shape[-1], self.m)]
+        keeps = [_first(part, math.ceil(stay * part.shape[-1] / self.m)) for part in parts]
+        return np.moveaxis(np.concatenate(keeps, axis=-1), -1, -2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block(_WeightPruning):
+    """Blocks of a dense layer's weights, the same fraction of them in each layer, by mean magnitude (Narang et al. 2017).
+
+    arXiv 1711.02782, but by the mean in place of the largest magnitude, so that a block cut off by the kernel's edge counts
+    fairly.
+
+    Args:
+        sparsity: the fraction of each targeted layer's blocks to set to zero, in [0, 1); 0 does nothing at all.
+        height: input channels of a block, at least 1.
+        width: units of a block, at least 1.
+    """
+
+    sparsity: float
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        require_number("sparsity", self.sparsity, 0, 1, open_high=True)
+        require_choice("layers", self.layers, ("dense",))
+        require_integer("height", self.height, 1)
+        require_integer("width", self.width, 1)
+        super().__post_init__()
+
+    def share(self, fraction: float) -> Self:
+        """The pruning to a fraction, in (0, 1], of the sparsity."""
+        return replace(self, sparsity=self.sparsity * fraction)
+
+    def masks(self, weights: Mapping[str, Array], kept: Mapping[str, Array], fraction: float) -> dict[str, Array]:
+        """The blocks of smallest mean magnitude in each layer go."""
+        sparsity = self.sparsity * fraction
+        return {name: self._mask(_scores(kernel, kept.get(name)), sparsity) for name, kernel in weights.items()}
+
+    def _mask(self, scores: Array, sparsity: float) -> Array:
+        starts = [np.arange(0, length, size) for length, size in zip(scores.shape, (self.height, self.width), strict=True)]
+        sums, sizes = (
+            np.add.reduceat(np.add.reduceat(values, starts[0], axis=0), starts[1], axis=1)
+            for values in (scores, np.ones(scores.shape))
+        )
+        stays = _largest((sums / sizes).ravel(), sparsity).reshape(sums.shape)
+        spread = np.repeat(np.repeat(stays, self.height, axis=0), self.width, axis=1)
+        return spread[: scores.shape[0], : scores.shape[1]]
+
+
+class Score(Protocol):
+    """How much a group of channels matters."""
+
+    def of(self, wiring: channels.Wiring, model: Any) -> Array:
+        """Float (groups,) of the wiring, at least 0, comparable over the whole network."""
+
+
+@dataclass(frozen=True)
+class _Norm:
+    """The mean norm of the filters that make a group's channels, each over the quadratic mean of its layer.
+
+    That puts layers on one scale, so that a global choice can compare them (Molchanov et al. 2017, arXiv 1611.06440, section
+    2.2). The mean over a group and not its sum, which would spare the channels that residual additions tie together.
+    """
+
+    def of(self, wiring: channels.Wiring, model: Any) -> Array:
+        """See `Score`."""
+        norms = {}
+        for name in wiring.filters:
+            layer = model.get_layer(name)
+            parts = [weight for weight in layer.weights if weight.name.endswith("kernel:0")]
+            norm = self._norm(parts[-1].numpy())  # of a separable convolution, the pointwise one
+            norms[name] = norm / max(float(np.sqrt(np.mean(norm**2))), np.finfo(np.float32).tiny)
+        return np.array([np.mean([norms[name][number] for name, number in group]) for group in wiring.groups])
+
+    def _norm(self, kernel: Array) -> Array:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class L1(_Norm):
+    """The sum of a filter's magnitudes (Li et al. 2017, arXiv 1608.08710)."""
+
+    def _norm(self, kernel: Array) -> Array:
+        summed: Array = np.abs(kernel).sum(axis=tuple(range(kernel.ndim - 1)))
+        return summed
+
+
+@dataclass(frozen=True)
+class L2(_Norm):
+    """The Euclidean norm of a filter (He et al. 2018, arXiv 1808.06866)."""
+
+    def _norm(self, kernel: Array) -> Array:
+        root: Array = np.sqrt((kernel.astype(float) ** 2).sum(axis=tuple(range(kernel.ndim - 1))))
+        return root
+
+
+@dataclass(frozen=True)
+class BNScale:
+    """The mean magnitude of the batch normalisations' scales on a group's channels (Liu et al. 2017, arXiv 1708.06519)."""
+
+    def of(self, wiring: channels.Wiring, model: Any) -> Array:
+        """See `Score`.
+
+        Raises:
+            ConfigError: for channels that no batch normalisation scales.
+        """
+        scales: list[list[float]] = [[] for _ in wiring.groups]
+        for layer in model.layers:
+            if type(layer).__name__ == "BatchNormalization" and layer.scale:
+                for number, scale in zip(wiring.outputs[layer.name], np.abs(layer.gamma.numpy()), strict=True):
+                    if number >= 0:
+                        scales[number].append(scale)
+        for group, found in zip(wiring.groups, scales, strict=True):
+            if not found:
+                raise ConfigError("score", "batch normalisation after every layer that is cut", f"none after {group[0][0]}")
+        return np.array([np.mean(found) for found in scales])
+
+
+@dataclass(frozen=True)
+class _ChannelPruning:
+    """What global and local pruning of filters share: cut, fine-tune, and again.
+
+    Args:
+        sparsity: the fraction of the targeted layers' filters to remove, in [0, 1); 0 does nothing at all. Filters whose
+            channels reach the logits stay, and are not counted.
+        layers: `conv`, `dense` or `all` (both).
+        score: how much a channel matters.
+        minimum: filters that every layer keeps, whatever the sparsity, at least 1.
+        steps: in how many cuts, at least 1, the sparsity is reached, with a share of the fine-tuning after each.
+        finetune: epochs of training in all, 0 or at least as many as steps.
+        learning_rate: their peak rate, above 0.
+    """
+
+    sparsity: float
+    layers: str
+    score: Score
+    minimum: int
+    steps: int
+    finetune: int
+    learning_rate: float
+
+    def __post_init__(self) -> None:
+        require_number("sparsity", self.sparsity, 0, 1, open_high=True)
+        require_choice("layers", self.layers, _KINDS)
+        require_part("score", self.score, "of")
+        require_integer("minimum", self.minimum, 1)
+        require_integer("steps", self.steps, 1)
+        require_integer("finetune", self.finetune, 0)
+        if 0 < self.finetune < self.steps:
+            raise ConfigError("finetune", f"0, or an epoch for each of the {self.steps} steps", self.finetune)
+        require_number("learning_rate", self.learning_rate, 0, open_low=True)
+
+    def shares(self, wiring: channels.Wiring) -> Iterable[tuple[int, ...]]:
+        """The groups of a wiring, in lists that each lose the same fraction of their filters."""
+        raise NotImplementedError
+
+    def apply(self, network: Checkpoint | None, context: fit.Context) -> fit.Outcome:
+        """Cut and fine-tune. Masks that the network brings are cut with it and held."""
+        network = fit.required(network)
+        curves: dict[str, tuple[float, ...]] = {}
+        for step in range(1, self.steps + 1):
+            network = self._cut(network, self.sparsity * step / self.steps)
+            model = models.restore(network)
+            parts = fit.fit(
+                model,
+                context,
+                epochs=self.finetune * step // self.steps - self.finetune * (step - 1) // self.steps,
+                learning_rate=self.learning_rate,
+                goal=context.goal,
+                masks=fit.HeldMasks(models.kernels(model), network.masks),
+            )
+            network = replace(network, weights=tuple(model.get_weights()))
+            curves = {name: (*curves.get(name, ()), *values) for name, values in parts.items()}
+        return fit.Outcome(network, curves)
+
+    def untrained(self) -> Self:
+        """The cuts without the fine-tuning."""
+        return replace(self, finetune=0)
+
+    def share(self, fraction: float) -> Self:
+        """The pruning to a fraction, in (0, 1], of the sparsity."""
+        return replace(self, sparsity=self.sparsity * fraction)
+
+    def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
+        """Refuse a network whose channels cannot be followed, or that has none to remove.
+
+        Raises:
+            ConfigError: naming the layer or the key.
+        """
+        built = model.build(input_shape, classes)
+        wiring = channels.wire(built, self.layers)
+        if not wiring.groups:
+            raise ConfigError("layers", "layers with filters that can be removed", f"{self.layers}: the logits only")
+        self.score.of(wiring, built)
+
+    def _cut(self, network: Checkpoint, sparsity: float) -> Checkpoint:
+        model = models.restore(network)
+        wiring = channels.wire(model, self.layers)
+        now = wiring.filters
+        whole = now | {name: before for name, (before, _) in network.filters.items()}
+        scores = self.score.of(wiring, model)
+        room = {name: count - self.minimum for name, count in now.items()}
+        dropped: list[int] = []
+        for share in self.shares(wiring):
+            members = Counter(name for number in share for name, _ in wiring.groups[number])
+            before = round(sum(count * whole[name] / now[name] for name, count in members.items()))
+            budget = round(sparsity * before) - (before - members.total())
+            for number in sorted(share, key=lambda one: scores[one]):
+                cost = Counter(name for name, _ in wiring.groups[number])
+                # The last group may go past the budget, where that is nearer to it than leaving it.
+                if cost.total() <= 2 * budget and all(room[name] >= count for name, count in cost.items()):
+                    dropped.append(number)
+                    budget -= cost.total()
+                    room = {name: left - cost[name] for name, left in room.items()}
+        return channels.cut(network, wiring, dropped)
+
+
+@dataclass(frozen=True)
+class GlobalChannels(_ChannelPruning):
+    """The channels that matter least go, wherever they are. See `_ChannelPruning` for the arguments."""
+
+    def shares(self, wiring: channels.Wiring) -> Iterable[tuple[int, ...]]:
+        """All in one."""
+        return [tuple(range(len(wiring.groups)))]
+
+
+@dataclass(frozen=True)
+class LocalChannels(_ChannelPruning):
+    """The same fraction in each targeted layer (layers tied by additions count as one). See `_ChannelPruning`."""
+
+    def shares(self, wiring: channels.Wiring) -> Iterable[tuple[int, ...]]:
+        """Groups with filters of the same layers together."""
+        alike: dict[frozenset[str], list[int]] = {}
+        for number, group in enumerate(wiring.groups):
+            alike.setdefault(frozenset(name for name, _ in group), []).append(number)
+        return [tuple(numbers) for numbers in alike.values()]
 
 
 class _GrowingMasks:
     """The masks of one pruning stage while it fine-tunes."""
 
-    def __init__(self, stage: _MagnitudePruning, model: Any, earlier: Mapping[str, Array]) -> None:
+    def __init__(self, stage: _WeightPruning, model: Any, earlier: Mapping[str, Array]) -> None:
         import tensorflow as tf
 
-        self._stage, self._sparsity = stage, 0.0
+        self._stage, self._fraction = stage, 0.0
         self._targets = models.kernels(model, stage.layers)
         every = models.kernels(model)
         names = [name for name in every if name in self._targets or name in earlier]
@@ -164,13 +469,13 @@ class _GrowingMasks:
 
     def update(self, done: float) -> None:
         """Move to the sparsity of the schedule and zero what it drops."""
-        sparsity = self._stage.sparsity * self._stage.schedule.fraction(done)
-        if sparsity == self._sparsity:
+        fraction = self._stage.schedule.fraction(done)
+        if fraction == self._fraction:
             return
-        self._sparsity = sparsity
+        self._fraction = fraction
         weights = {name: kernel.numpy() for name, kernel in self._targets.items()}
         current = {name: mask.numpy() > 0 for name, mask in self._masks.items()}
-        for name, chosen in self._stage.masks(weights, current, sparsity).items():
+        for name, chosen in self._stage.masks(weights, current, fraction).items():
             mask = chosen & current[name]
             self._masks[name].assign(mask.astype(np.float32))
             self._kernels[name].assign(weights[name] * mask)
@@ -196,4 +501,12 @@ def _largest(scores: Array, sparsity: float) -> Array:
     keep = np.ones(scores.size, bool)
     if dropped:
         keep[np.argpartition(scores, dropped - 1)[:dropped]] = False
+    return keep
+
+
+def _first(scores: Array, count: int) -> Array:
+    """Bool of the shape of `scores`: True for the `count` largest along the last axis, ties by position."""
+    order = np.argsort(-scores, axis=-1, kind="stable")
+    keep = np.zeros(scores.shape, bool)
+    np.put_along_axis(keep, order[..., :count], values=True, axis=-1)
     return keep

@@ -2,22 +2,24 @@
 
 Both full-integer choices wrap the network with the toolkit's n-bit scheme and calibrate its activation ranges on training
 images; QAT then trains under the fake quantisation, PTQ does not. So the two differ in nothing but that training. Weights live
-on a symmetric grid, per output channel (per tensor in dense layers), where zero is exact: what pruning dropped stays zero in
-the file.
+on a symmetric grid of 2 to 8 bits, per output channel (per tensor in dense layers), where zero is exact: what pruning dropped
+stays zero in the file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from typing import Any, Protocol, Self
 
-from sweep import data, fit, models
-from sweep.records import Array, Checkpoint, Storage, require_choice, require_integer, require_number
+import numpy as np
 
-# Grids that the file holds exactly: packed INT4 and INT8.
-_BITS = (4, 8)
+from sweep import data, fit, grids, models
+from sweep.records import Array, Checkpoint, ConfigError, Spec, Storage, require_integer, require_number, require_part
+
+_FEWEST, _MOST = 2, 8
 _ACTIVATION_BITS = 8
 
 
@@ -37,13 +39,19 @@ class _Untouched:
         """The Keras model to convert."""
         return models.restore(network)
 
+    def layer_bits(self, model: Any) -> dict[str, int]:
+        """No kernel is on a grid."""
+        return {}
+
+    def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
+        """Any network will do."""
+
 
 @dataclass(frozen=True)
 class Float32(_Untouched):
     """No quantisation."""
 
     storage = Storage.FLOAT32
-    bits = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,6 @@ class Float16(_Untouched):
     """Weights stored as float16, computed in float32."""
 
     storage = Storage.FLOAT16
-    bits = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,72 @@ class Dynamic(_Untouched):
     """Weights of the larger tensors stored as int8, activations float (quantised on the fly)."""
 
     storage = Storage.DYNAMIC
-    bits = None
+
+
+class Range(Protocol):
+    """Where the grid of a kernel's channel ends: what is larger is cut off."""
+
+    def ends(self, weights: Array, bits: int) -> Array:
+        """The largest magnitude that each channel keeps.
+
+        Args:
+            weights: float (n, channels).
+            bits: of the grid.
+
+        Returns:
+            float (channels,), at most the channel's largest magnitude.
+        """
+
+
+@dataclass(frozen=True)
+class MinMax:
+    """The grid reaches to the largest magnitude."""
+
+    def ends(self, weights: Array, bits: int) -> Array:
+        """Nothing is cut off."""
+        most: Array = np.abs(weights).max(axis=0)
+        return most
+
+
+@dataclass(frozen=True)
+class MSE:
+    """Of a hundred even fractions of the largest magnitude, the end at which rounding and cutting err least in the square."""
+
+    def ends(self, weights: Array, bits: int) -> Array:
+        """See `Range`."""
+        most, grid = np.abs(weights).max(axis=0), grids.largest(bits)
+        best, least = most.copy(), np.full(most.shape, np.inf)
+        for fraction in np.linspace(1.0, 0.01, 100):
+            end = most * fraction
+            step = np.where(end > 0, end, 1.0) / grid
+            error = np.square(np.clip(np.round(weights / step), -grid, grid) * step - weights).sum(axis=0)
+            best, least = np.where(error < least, end, best), np.minimum(error, least)
+        return np.asarray(best)
+
+
+@dataclass(frozen=True)
+class OCTAV:
+    """The end that Newton's method finds for the least mean square error of a grid (Sakr et al. 2022, arXiv 2206.06501, eq. 6).
+
+    c becomes sum(|w| where |w| > c) / (4^-bits / 3 * count(0 < |w| <= c) + count(|w| > c)), from the mean magnitude on.
+    """
+
+    def ends(self, weights: Array, bits: int) -> Array:
+        """See `Range`."""
+        magnitude = np.abs(weights).astype(float)
+        most = magnitude.max(axis=0)
+        end = magnitude.sum(axis=0) / np.maximum(1, np.count_nonzero(magnitude, axis=0))
+        for _ in range(50):
+            beyond = magnitude > end
+            within = np.count_nonzero((magnitude > 0) & ~beyond, axis=0)
+            below = 4.0**-bits / 3.0 * within + np.count_nonzero(beyond, axis=0)
+            moved = np.where(below > 0, (magnitude * beyond).sum(axis=0) / np.where(below > 0, below, 1.0), end)
+            # Past the largest magnitude there is nothing to cut.
+            moved = np.minimum(np.where(moved > 0, moved, end), most)
+            if np.allclose(moved, end, rtol=1e-6):
+                break
+            end = moved
+        return np.asarray(end)
 
 
 @dataclass(frozen=True)
@@ -67,51 +139,98 @@ class PTQ:
     """Post-training quantisation to integers throughout, int8 in and out.
 
     Args:
-        bits: of the weights' grid, 4 or 8; activations have 8.
+        bits: of the weights' grid, 2 to 8; activations have 8.
         calibration_samples: how many training images set the activation ranges (at most all), at least 1.
+        per_layer_bits: layer name, or pattern of names with * and ?, to bits of its own; the first that matches counts.
+        first_last_bits: of the first and the last layer with a kernel, where `per_layer_bits` does not speak; None for `bits`.
+        weight_range: where the weights' grid ends.
     """
 
     bits: int
     calibration_samples: int
+    per_layer_bits: Mapping[str, int] = field(default_factory=dict, kw_only=True)
+    first_last_bits: int | None = field(default=None, kw_only=True)
+    weight_range: Range = field(default=MinMax(), kw_only=True)
 
     storage = Storage.INTEGER
 
     def __post_init__(self) -> None:
-        require_choice("bits", self.bits, _BITS)
+        require_integer("bits", self.bits, _FEWEST, _MOST)
         require_integer("calibration_samples", self.calibration_samples, 1)
+        if not isinstance(self.per_layer_bits, Mapping):
+            raise ConfigError("per_layer_bits", "a mapping of layer names to bits", repr(self.per_layer_bits))
+        for name, bits in self.per_layer_bits.items():
+            require_integer(f"per_layer_bits.{name}", bits, _FEWEST, _MOST)
+        if self.first_last_bits is not None:
+            require_integer("first_last_bits", self.first_last_bits, _FEWEST, _MOST)
+        require_part("weight_range", self.weight_range, "ends")
 
     def apply(self, network: Checkpoint | None, context: fit.Context) -> fit.Outcome:
         """Wrap the network and calibrate it."""
         network = fit.required(network)
-        model = _fake_quantised(models.restore(network), self.bits)
-        _calibrate(model, self._samples(context))
-        return fit.Outcome(self._snapshot(network, model))
+        return fit.Outcome(replace(network, weights=tuple(self._calibrated(network, context).get_weights())))
 
     def untrained(self) -> Self:
         """Itself."""
         return self
 
-    def _samples(self, context: fit.Context) -> Array:
-        """Training images of all classes in fair proportion, however the file is sorted."""
-        train = context.data.train
-        return train.images[data.fair_order(train.labels)[: self.calibration_samples]]
-
     def restore(self, network: Checkpoint) -> Any:
         """The fake-quantised Keras model to convert."""
-        model = _fake_quantised(models.architecture(network), self.bits)
+        model = models.architecture(network)
+        model = _fake_quantised(model, self.layer_bits(model))
         model.set_weights(list(network.weights))
         return model
 
-    def _snapshot(self, network: Checkpoint, model: Any) -> Checkpoint:
-        return Checkpoint(network.architecture, tuple(model.get_weights()), network.masks)
+    def layer_bits(self, model: Any) -> dict[str, int]:
+        """Layer name to the bits of its kernel's grid, for each layer with a kernel, depthwise ones too.
+
+        Args:
+            model: the Keras model, float or fake-quantised.
+        """
+        names = list(models.every_kernel(model))
+        bits = dict.fromkeys(names, self.bits)
+        if self.first_last_bits is not None and names:
+            bits[names[0]] = bits[names[-1]] = self.first_last_bits
+        return bits | {
+            name: next(bits for pattern, bits in self.per_layer_bits.items() if fnmatchcase(name, pattern))
+            for name in names
+            if any(fnmatchcase(name, pattern) for pattern in self.per_layer_bits)
+        }
+
+    def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
+        """Refuse a name in `per_layer_bits` that no layer has.
+
+        Raises:
+            ConfigError: naming it.
+        """
+        if self.per_layer_bits:
+            names = list(models.every_kernel(model.build(input_shape, classes)))
+            for pattern in self.per_layer_bits:
+                if not any(fnmatchcase(name, pattern) for name in names):
+                    raise ConfigError("per_layer_bits", f"names or patterns of {', '.join(names)}", pattern)
+
+    def _calibrated(self, network: Checkpoint, context: fit.Context) -> Any:
+        """The fake-quantised Keras model, its ranges set by training images of all classes in fair proportion."""
+        model = models.restore(network)
+        bits = self.layer_bits(model)
+        for name, kernel in models.every_kernel(model).items():
+            values = kernel.numpy()
+            # As the toolkit has it: a grid for each channel of a convolution, one for all of a dense layer.
+            columns = values.reshape(-1, 1 if values.ndim == 2 else values.shape[-1])
+            ends = self.weight_range.ends(columns, bits[name]).astype(np.float32)
+            kernel.assign(np.clip(columns, -ends, ends).reshape(values.shape))
+        model = _fake_quantised(model, bits)
+        train = context.data.train
+        _calibrate(model, train.images[data.fair_order(train.labels)[: self.calibration_samples]])
+        return model
 
 
 @dataclass(frozen=True)
 class QAT(PTQ):
-    """Quantisation-aware training (Jacob et al. 2018, arXiv 1712.05877): calibrated as PTQ, then trained on labels.
+    """Quantisation-aware training (Jacob et al. 2018, arXiv 1712.05877): calibrated as PTQ, then trained.
 
     Args:
-        bits: see `PTQ`.
+        bits: see `PTQ`, for this and all other keys but the two here.
         calibration_samples: see `PTQ`.
         finetune: epochs of that training, at least 0; with 0 it is PTQ.
         learning_rate: their peak rate, above 0.
@@ -128,26 +247,46 @@ class QAT(PTQ):
     def apply(self, network: Checkpoint | None, context: fit.Context) -> fit.Outcome:
         """Wrap, calibrate and train; pruned weights are held at zero."""
         network = fit.required(network)
-        model = _fake_quantised(models.restore(network), self.bits)
-        _calibrate(model, self._samples(context))
+        model = self._calibrated(network, context)
         held = fit.HeldMasks(models.kernels(model), network.masks)
-        curves = fit.on_labels(model, context, epochs=self.finetune, learning_rate=self.learning_rate, masks=held)
+        curves = fit.fit(model, context, epochs=self.finetune, learning_rate=self.learning_rate, goal=context.goal, masks=held)
         _pin_input_range(model)
-        return fit.Outcome(self._snapshot(network, model), curves)
+        return fit.Outcome(replace(network, weights=tuple(model.get_weights())), curves)
 
     def untrained(self) -> Self:
         """The calibration alone."""
         return replace(self, finetune=0)
 
 
-def _fake_quantised(model: Any, bits: int) -> Any:
-    """The float `model` with every weight and activation on a grid, its ranges still to be calibrated."""
+def _fake_quantised(model: Any, bits: Mapping[str, int]) -> Any:
+    """The float `model` with every weight and activation on a grid, its ranges still to be calibrated.
+
+    Args:
+        model: a float Keras model.
+        bits: layer name to the bits of its kernel's grid.
+    """
     from tensorflow_model_optimization.python.core.quantization.keras import quantize
     from tensorflow_model_optimization.python.core.quantization.keras.experimental.default_n_bit import (
-        default_n_bit_quantize_scheme as n_bit,
+        default_n_bit_quantize_registry as registries,
+    )
+    from tensorflow_model_optimization.python.core.quantization.keras.experimental.default_n_bit import (
+        default_n_bit_quantize_scheme as schemes,
     )
 
-    scheme = n_bit.DefaultNBitQuantizeScheme(num_bits_weight=bits, num_bits_activation=_ACTIVATION_BITS)
+    def registry(width: int) -> Any:
+        return registries.DefaultNBitQuantizeRegistry(num_bits_weight=width, num_bits_activation=_ACTIVATION_BITS)
+
+    class Registry(registries.DefaultNBitQuantizeRegistry):  # type: ignore[misc]
+        """The toolkit's own, with the bits of each layer in place of one number for all."""
+
+        def get_quantize_config(self, layer: Any) -> Any:
+            return registry(bits.get(layer.name, _MOST)).get_quantize_config(layer)
+
+    class Scheme(schemes.DefaultNBitQuantizeScheme):  # type: ignore[misc]
+        def get_quantize_registry(self) -> Any:
+            return Registry(num_bits_weight=_MOST, num_bits_activation=_ACTIVATION_BITS)
+
+    scheme = Scheme(num_bits_weight=_MOST, num_bits_activation=_ACTIVATION_BITS)
     return quantize.quantize_apply(quantize.quantize_annotate_model(model), scheme)
 
 

@@ -161,29 +161,41 @@ class Checkpoint:
         architecture: the float network as Keras JSON.
         weights: its arrays, in the order of `model.get_weights()`. After `qat` or `ptq`, those of the fake-quantised model.
         masks: layer name to bool array of its kernel's shape; False marks a weight that pruning has set to zero for good.
+        filters: layer name to how many filters it had before pruning first removed some, and how many are left.
     """
 
     architecture: str
     weights: tuple[Array, ...]
     masks: Mapping[str, Array] = field(default_factory=dict)
+    filters: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def zeros(self) -> int:
         """How many weights the masks hold at zero."""
         return sum(int(mask.size - np.count_nonzero(mask)) for mask in self.masks.values())
 
+    @property
+    def removed(self) -> int:
+        """How many filters pruning has removed."""
+        return sum(before - left for before, left in self.filters.values())
+
     def to_arrays(self) -> dict[str, Array]:
         """The checkpoint as named arrays, none of dtype object."""
         arrays = {"architecture": np.array(self.architecture)}
         arrays |= {f"weight/{position:04d}": weight for position, weight in enumerate(self.weights)}
-        return arrays | {f"mask/{name}": mask for name, mask in self.masks.items()}
+        arrays |= {f"mask/{name}": mask for name, mask in self.masks.items()}
+        return arrays | {f"filters/{name}": np.array(counts) for name, counts in self.filters.items()}
 
     @staticmethod
     def from_arrays(arrays: Arrays) -> Checkpoint:
         """The checkpoint that `to_arrays` took apart; further names are ignored."""
         weights = tuple(arrays[name] for name in sorted(arrays) if name.startswith("weight/"))
-        masks = {name.removeprefix("mask/"): mask for name, mask in arrays.items() if name.startswith("mask/")}
-        return Checkpoint(str(arrays["architecture"]), weights, masks)
+        masks, filters = (
+            {name.removeprefix(kind): array for name, array in arrays.items() if name.startswith(kind)}
+            for kind in ("mask/", "filters/")
+        )
+        counts = {name: (int(before), int(left)) for name, (before, left) in filters.items()}
+        return Checkpoint(str(arrays["architecture"]), weights, masks, counts)
 
 
 Curves = Mapping[str, tuple[float, ...]]
@@ -214,7 +226,8 @@ class Metrics:
         compression: bytes of the float32 file of the network one started from, over size_bytes.
         parameters: weights and biases, counted on the file's tensors.
         nonzero_parameters: those of them that are not zero.
-        sparsity: the fraction of the targeted layers' weights that are exactly zero in the file, in [0, 1].
+        sparsity: the fraction of the targeted layers' weights that are exactly zero in the file, in [0, 1]; where filters were
+            removed, the fraction of those that could be.
         macs: multiply-accumulates for one image.
         weight_bits: mean stored bits per weight.
         distinct_weight_levels: the largest number of different values in one weight tensor.

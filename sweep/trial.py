@@ -12,22 +12,25 @@ import logging
 import os
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib import metadata
+from itertools import repeat
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sweep import audit, data, distill, export, files, fit, measure, models, quant, records, served, track
+from sweep import audit, channels, data, distill, export, files, fit, grids, measure, models, quant, records, served, track
 from sweep.cache import Cache, Hit, canonical, digest
 from sweep.plan import Job, Plan, Quantisation, Stage
 from sweep.records import (
     Arrays,
     Checkpoint,
+    ConfigError,
     Curves,
     Data,
     Metrics,
@@ -75,13 +78,14 @@ class Hopeless(Exception):
 
 @dataclass(frozen=True, eq=False)
 class _Node:
-    """A stage in its place: what it receives, and who teaches it."""
+    """A stage in its place: what it receives, who teaches it, and what its fine-tuning works towards."""
 
     name: str
     stage: Stage
     model: Spec
     upstream: _Node | None
     teacher: _Node | None
+    goal: fit.Goal
     is_student: bool
 
 
@@ -90,13 +94,13 @@ def _nodes(plan: Plan) -> list[_Node]:
     nodes: list[_Node] = []
     teacher: _Node | None = None
     for lesson in plan.distill.tutors():
-        teacher = _Node(lesson.role, lesson.stage, lesson.model, None, teacher, is_student=False)
+        teacher = _Node(lesson.role, lesson.stage, lesson.model, None, teacher, fit.Labels(), is_student=False)
         nodes.append(teacher)
-    stages: dict[str, Stage] = {
-        "train": distill.Train(),
-        "distill": plan.distill.stage(),
-        "prune": plan.prune,
-        "quant": plan.quant,
+    stages: dict[str, Iterator[Stage]] = {
+        "train": repeat(distill.Train()),
+        "distill": repeat(plan.distill.stage()),
+        "prune": iter(_shares(plan)),
+        "quant": repeat(plan.quant),
     }
     idle = {
         # Where it comes first, distilling without a teacher is training.
@@ -105,11 +109,23 @@ def _nodes(plan: Plan) -> list[_Node]:
         "quant": plan.quant.storage is not Storage.INTEGER,
     }
     upstream: _Node | None = None
+    seen = Counter[str]()
     for name in plan.pipeline.order:
+        stage = next(stages[name])
         if not idle.get(name, False):
-            upstream = _Node(name, stages[name], plan.model, upstream, teacher if name == "distill" else None, is_student=True)
+            seen[name] += 1
+            goal = plan.distill.finetuning() if name in ("prune", "quant") and stage.untrained() != stage else None
+            taught = teacher if name == "distill" or goal else None
+            role = name if seen[name] == 1 else f"{name}_{seen[name]}"
+            upstream = _Node(role, stage, plan.model, upstream, taught, goal or fit.Labels(), is_student=True)
             nodes.append(upstream)
     return nodes
+
+
+def _shares(plan: Plan) -> list[Stage]:
+    """What each pruning in the order does: they reach the sparsity in equal shares."""
+    count = plan.pipeline.order.count("prune")
+    return [plan.prune.share(number / count) for number in range(1, count + 1)]
 
 
 @cache
@@ -166,11 +182,13 @@ class _Run:
     def __init__(self, plan: Plan, store: Cache, progress: Progress, rivals: Path | None) -> None:
         self._plan, self._store, self._progress, self._rivals = plan, store, progress, rivals
         self._nodes = _nodes(plan)
+        self._student = next(node for node in self._nodes if node.is_student)
         self._data = plan.check()
         self._view = canonical(plan.dataset.augment) if plan.train.augment else None
         self._networks: dict[_Node, Checkpoint] = {}
         self._curves: dict[_Node, Curves] = {}
         self._keys: dict[_Node, str] = {}
+        self._checked = False
 
     def result(self) -> Result:
         plan, nodes = self._plan, self._nodes
@@ -184,15 +202,21 @@ class _Run:
             reused += hit.reused
         network = self._networks[nodes[-1]]
         artifact = self._artifact(nodes[-1], plan.quant)
-        student = next(node for node in nodes if node.is_student)
-        baselines = {"start": self._baseline(nodes[0]), "student": self._baseline(student)}
+        baselines = {"start": self._baseline(nodes[0]), "student": self._baseline(self._student)}
         content = artifact["tflite"].tobytes()
         facts = audit.read(content)
-        audit.expect(facts, storage=plan.quant.storage, bits=plan.quant.bits, zeros=network.zeros, layers=plan.prune.layers)
+        audit.expect(
+            facts,
+            storage=plan.quant.storage,
+            bits=json.loads(str(artifact["bits"])),
+            zeros=network.zeros,
+            layers=plan.prune.layers,
+            filters=self._uncut_filters() - network.removed if network.filters else None,
+        )
         val_accuracy, test_accuracy = self._accuracies(content)
         float_accuracy, latency = float(artifact["float_accuracy"]), measure.latency(content)
         metrics = Metrics(
-            **self._form(content, facts)._asdict(),
+            **self._form(content, facts, network)._asdict(),
             val_accuracy=val_accuracy,
             test_accuracy=test_accuracy,
             float_accuracy=float_accuracy,
@@ -226,14 +250,19 @@ class _Run:
             left.remove(node)
             yield node, hit
 
-    def _form(self, content: bytes, facts: audit.Audit) -> _Form:
+    def _form(self, content: bytes, facts: audit.Audit, network: Checkpoint) -> _Form:
+        if network.filters:
+            removed = self._uncut_filters() - facts.filters
+            sparsity = removed / sum(before for before, _ in network.filters.values())
+        else:
+            sparsity = facts.sparsity(self._plan.prune.layers)
         return _Form(
             size_bytes=len(content),
             gzip_bytes=measure.gzip_bytes(content),
             compression=self._artifact(self._nodes[0], quant.Float32())["tflite"].size / len(content),
             parameters=facts.parameters,
             nonzero_parameters=facts.nonzero_parameters,
-            sparsity=facts.sparsity(self._plan.prune.layers),
+            sparsity=sparsity,
             macs=facts.macs,
             weight_bits=facts.weight_bits,
             distinct_weight_levels=facts.distinct_weight_levels,
@@ -282,17 +311,31 @@ class _Run:
             network = stage.apply(received, self._context(node)).network
         models.fresh(self._plan.seed)
         form = self._plan.quant
-        content = export.convert(form.restore(fit.required(network)), form.storage)
-        return self._form(content, audit.read(content))
+        network = fit.required(network)
+        model = form.restore(network)
+        content = export.convert(model, form.storage, form.layer_bits(model))
+        return self._form(content, audit.read(content), network)
+
+    def _uncut_filters(self) -> int:
+        """How many filters the student has before pruning, in its float32 file."""
+        return audit.read(self._artifact(self._student, quant.Float32())["tflite"].tobytes()).filters
 
     def _key(self, node: _Node) -> dict[str, Any]:
         """All that determines the node's result."""
-        modules = (records, data, models, fit, *(inspect.getmodule(type(part)) for part in (node.stage, node.model)))
+        modules = (
+            records,
+            data,
+            channels,
+            models,
+            fit,
+            *(inspect.getmodule(type(part)) for part in (node.stage, node.model, node.goal)),
+        )
         return {
             "stage": node.stage,
             "model": None if node.upstream else node.model,
             "upstream": self._digest(node.upstream),
             "teacher": self._digest(node.teacher),
+            "goal": node.goal,
             "recipe": self._plan.train,
             "data": self._data.split_hash,
             "view": self._view,
@@ -310,10 +353,19 @@ class _Run:
         return self._keys[node]
 
     def _compute(self, node: _Node) -> Arrays:
+        plan = self._plan
         self._progress.stage(node.name)
+        fit.start(plan.threads)
+        if not self._checked:
+            for group, choice in (("prune", plan.prune), ("quant", plan.quant)):
+                models.fresh(plan.seed)
+                try:
+                    choice.require(plan.model, self._data.input_shape, self._data.classes)
+                except ConfigError as error:
+                    raise error.under(group) from error
+            self._checked = True
         _log.info("%s: computing %s", node.name, node.stage)
-        fit.start(self._plan.threads)
-        models.fresh(self._plan.seed)
+        models.fresh(plan.seed)
         outcome = node.stage.apply(self._networks[node.upstream] if node.upstream else None, self._context(node))
         return {**outcome.network.to_arrays(), "curves": np.array(json.dumps(outcome.curves))}
 
@@ -327,12 +379,13 @@ class _Run:
             seed=self._plan.seed,
             model=node.model,
             teacher=teacher,
+            goal=node.goal,
             remember=lambda key, compute: self._store.fetch(key, compute).arrays,
             progress=self._progress,
         )
 
     def _artifact(self, node: _Node, form: Quantisation) -> Arrays:
-        """The node's network as a file (`tflite`, uint8 (bytes,)) and its Keras accuracy on validation (`float_accuracy`)."""
+        """The node's network as a file (`tflite`, uint8 (bytes,)), its Keras validation accuracy, its layers' bits (JSON)."""
 
         def make() -> Arrays:
             self._progress.stage("convert")
@@ -340,12 +393,14 @@ class _Run:
             models.fresh(self._plan.seed)
             model = form.restore(self._networks[node])
             accuracy = fit.Answers(model).accuracy(self._data.validation)
+            bits = form.layer_bits(model)
             return {
-                "tflite": np.frombuffer(export.convert(model, form.storage), np.uint8),
+                "tflite": np.frombuffer(export.convert(model, form.storage, bits), np.uint8),
                 "float_accuracy": np.array(accuracy),
+                "bits": np.array(json.dumps(bits)),
             }
 
-        key = {"file of": self._digest(node), "form": form, "code": _code(records, models, fit, quant, export)}
+        key = {"file of": self._digest(node), "form": form, "code": _code(records, models, fit, quant, export, grids)}
         return self._store.fetch(key, make).arrays
 
     def _baseline(self, node: _Node) -> dict[str, Any]:

@@ -81,6 +81,7 @@ def context(few_digits: Data, tensorflow: None) -> Callable[..., fit.Context]:
             seed=3,
             model=model or models.CNN(filters=(8, 16), units=(12,)),
             teacher=None,
+            goal=fit.Labels(),
             remember=_remember_nothing,
             progress=Silent(),
         )

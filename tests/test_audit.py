@@ -43,6 +43,11 @@ STORAGES = {
 BITS = {"int8": 8, "int4": 4}
 
 
+def all_at(bits: int) -> dict[str, int]:
+    """The same grid in each layer of `files`."""
+    return dict.fromkeys(("c0", "d1", "c2", "logits"), bits)
+
+
 def planted(shape: tuple[int, ...], channels: int, zeros: int) -> Array:
     """Whole numbers of -7 to 7 that any of the grids holds exactly: each channel reaches 7, and `zeros` of them are zero."""
     values = np.random.default_rng(0).choice([v for v in range(-7, 8) if v], shape).astype(np.float32).reshape(-1, channels)
@@ -252,17 +257,31 @@ def test_stripped_names_become_numbers(files: dict[str, bytes]) -> None:
 
 @pytest.mark.parametrize("name", STORAGES)
 def test_a_file_that_is_as_asked_passes(files: dict[str, bytes], name: str) -> None:
-    audit.expect(audit.read(files[name]), storage=STORAGES[name], bits=BITS.get(name), zeros=607, layers="all")
+    audit.expect(
+        audit.read(files[name]),
+        storage=STORAGES[name],
+        bits=all_at(BITS[name]) if name in BITS else None,
+        zeros=607,
+        layers="all",
+    )
     audit.expect(audit.read(files[name]), storage=STORAGES[name], zeros=7, layers="conv")
 
 
 @pytest.mark.parametrize(
     ("name", "asked", "message"),
     [
-        ("int8", {"storage": Storage.INTEGER, "bits": 4}, r"the CONV_2D kernel '.*c0.*': expected INT4, found INT8"),
-        ("int4", {"storage": Storage.INTEGER, "bits": 8}, r"the CONV_2D kernel '.*c0.*': expected INT8, found INT4"),
-        ("int4", {"storage": Storage.INTEGER, "bits": 3}, r"expected at most 8 levels \(3 bits\), found \d+"),
-        ("float32", {"storage": Storage.INTEGER, "bits": 8}, "the input tensor: expected INT8, found FLOAT32"),
+        (
+            "int8",
+            {"storage": Storage.INTEGER, "bits": all_at(4)},
+            r"the CONV_2D kernel '.*c0.*': expected INT4, found INT8",
+        ),
+        (
+            "int4",
+            {"storage": Storage.INTEGER, "bits": all_at(8)},
+            r"the CONV_2D kernel '.*c0.*': expected INT8, found INT4",
+        ),
+        ("int4", {"storage": Storage.INTEGER, "bits": all_at(3)}, r"expected at most 8 levels \(3 bits\), found \d+"),
+        ("float32", {"storage": Storage.INTEGER, "bits": all_at(8)}, "the input tensor: expected INT8, found FLOAT32"),
         ("int8", {"storage": Storage.FLOAT32}, "the input tensor: expected FLOAT32, found INT8"),
         ("float32", {"storage": Storage.FLOAT16}, r"the CONV_2D kernel '.*c0.*': expected FLOAT16, found FLOAT32"),
         ("float16", {"storage": Storage.FLOAT32}, r"the CONV_2D kernel '.*c0.*': expected FLOAT32, found FLOAT16"),
@@ -273,6 +292,11 @@ def test_a_file_that_is_as_asked_passes(files: dict[str, bytes], name: str) -> N
             "int4",
             {"storage": Storage.INTEGER, "zeros": 8, "layers": "conv"},
             "the CONV_2D kernels: expected at least 8 zeros, found 7",
+        ),
+        (
+            "int8",
+            {"storage": Storage.INTEGER, "filters": 20},
+            "the CONV_2D and FULLY_CONNECTED kernels: expected 20 filters, found 21",
         ),
         ("dynamic", {"storage": Storage.DYNAMIC, "zeros": 601, "layers": "dense"}, "expected at least 601 zeros, found 600"),
     ],
@@ -296,13 +320,17 @@ def retyped(content: bytes, pick: Callable[[Any], int]) -> Audit:
 def test_one_tensor_that_differs_is_enough(files: dict[str, bytes]) -> None:
     left = edited(files["int4"], lambda model: fill(model, 1, "INT8", np.ones(27, np.int8), [0, 0, 0]))
     with pytest.raises(AuditError, match=r"the DEPTHWISE_CONV_2D kernel '.*d1.*': expected INT4, found INT8"):
-        audit.expect(audit.read(left), storage=Storage.INTEGER, bits=4)
+        audit.expect(audit.read(left), storage=Storage.INTEGER, bits=all_at(4))
+    with pytest.raises(AuditError, match=r"kernel '.*logits.*': expected a layer out of c0, d1, c2, found logits"):
+        audit.expect(audit.read(files["int4"]), storage=Storage.INTEGER, bits={"c0": 4, "d1": 4, "c2": 4})
     with pytest.raises(AuditError, match="the output tensor: expected INT8, found FLOAT32"):
-        audit.expect(retyped(files["int8"], lambda graph: graph.outputs[0]), storage=Storage.INTEGER, bits=8)
+        audit.expect(retyped(files["int8"], lambda graph: graph.outputs[0]), storage=Storage.INTEGER, bits=all_at(8))
     with pytest.raises(AuditError, match=r"the tensor '.*add.*': expected an integer, found a float"):
-        audit.expect(retyped(files["int8"], lambda graph: graph.operators[3].outputs[0]), storage=Storage.INTEGER, bits=8)
+        audit.expect(
+            retyped(files["int8"], lambda graph: graph.operators[3].outputs[0]), storage=Storage.INTEGER, bits=all_at(8)
+        )
     with pytest.raises(AuditError, match="found none"):
-        audit.expect(replace(audit.read(files["int8"]), kernels=()), storage=Storage.INTEGER, bits=8)
+        audit.expect(replace(audit.read(files["int8"]), kernels=()), storage=Storage.INTEGER, bits=all_at(8))
 
 
 def test_what_contradicts_itself_is_refused(files: dict[str, bytes]) -> None:

@@ -24,6 +24,8 @@ PARTS = sorted(
     for path in CONF.rglob("*.yaml")
     if path.parent.parent.name in GROUPS and path.parent.name != "settings"
 )
+# What a part that the defaults do not have comes with.
+BROUGHT = {"prune/score": ("prune=channels_global",)}
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 
 
@@ -41,7 +43,9 @@ def composed(*overrides: str, name: str = "test") -> DictConfig:
 def test_the_walk_finds_every_group():
     assert {group for group, _ in CHOICES} == set(GROUPS)
     assert len(CHOICES) > 30
-    assert {group for group, _ in PARTS} == {"prune/schedule", "train/optimizer", "train/schedule"}
+    assert {group for group, _ in PARTS} == {
+        "prune/schedule", "prune/score", "quant/weight_range", "train/optimizer", "train/schedule",
+    }  # fmt: skip
     assert EXPERIMENTS
 
 
@@ -54,7 +58,7 @@ def test_every_choice_composes_and_instantiates(group, choice):
 
 @pytest.mark.parametrize(("part", "choice"), PARTS)
 def test_every_choice_of_a_part_composes_and_instantiates(part, choice):
-    config = composed(f"{part}={choice}")
+    config = composed(f"{part}={choice}", *BROUGHT.get(part, ()))
     group, _, key = part.partition("/")
     built = getattr(getattr(build.plan(config), group), key)
     assert f"{type(built).__module__}.{type(built).__name__}" == config[group][key]._target_
@@ -74,7 +78,7 @@ def test_no_key_is_dead_and_none_is_left_to_a_hidden_default(group, choice):
                 walk(node[name], f"{path}.{name}")
 
     top = group.partition("/")[0]
-    walk(composed(f"{group}={choice}")[top], top)
+    walk(composed(f"{group}={choice}", *BROUGHT.get(group, ()))[top], top)
 
 
 @pytest.mark.parametrize("choice", EXPERIMENTS)
@@ -123,6 +127,7 @@ def test_teacher_and_assistants_come_from_the_model_group():
         (["pipeline.order=[distill,quant,prune]"], "pipeline.order"),
         (["pipeline.order=[distill,prune]"], "pipeline.order"),
         (["pipeline.order=[distill,prune,prune,quant]"], "pipeline.order"),
+        (["pipeline.order=[distill,quant,prune,quant]"], "pipeline.order"),
         (["pipeline.order=[distill,shrink,quant]"], "pipeline.order"),
         (["train.optimizer=null"], "train.optimizer"),
         (["train.schedule=adam"], "train.schedule"),
@@ -165,7 +170,15 @@ def test_what_the_data_or_another_choice_rules_out_is_refused_by_the_check(overr
     assert refused.value.where == where
 
 
-@pytest.mark.parametrize("order", [["train", "quant"], ["distill", "prune", "quant"], ["train", "prune", "distill", "quant"]])
+@pytest.mark.parametrize(
+    "order",
+    [
+        ["train", "quant"],
+        ["distill", "prune", "quant"],
+        ["train", "prune", "distill", "quant"],
+        ["train", "prune", "distill", "prune", "quant"],
+    ],
+)
 def test_sensible_orders_pass(order):
     assert Pipeline(order).order == order
 

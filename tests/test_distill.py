@@ -120,8 +120,8 @@ def taught(context):
 
 def test_the_teacher_is_asked_once_for_all_students_on_plain_images(taught):
     make, computed, _ = taught
-    distill.Distill(temperature=4.0, alpha=0.1, finetune=1).apply(None, make())
-    distill.Distill(temperature=2.0, alpha=0.9, finetune=1).apply(None, make(seed=9))
+    distill.Distill(distill.Taught(4.0, 0.1), epochs=1).apply(None, make())
+    distill.Distill(distill.Taught(2.0, 0.9), epochs=1).apply(None, make(seed=9))
     assert len(computed) == 1
 
 
@@ -129,7 +129,7 @@ def test_the_teacher_is_asked_once_for_each_augmented_view(taught):
     make, computed, teacher = taught
     made = make(augment=data.Augment(shift=1, flip=False), view={"shift": 1})
     for temperature in (1.0, 4.0):
-        distill.Distill(temperature=temperature, alpha=0.1, finetune=1).apply(None, made)
+        distill.Distill(distill.Taught(temperature, 0.1), epochs=1).apply(None, made)
     assert [key["epoch"] for key in computed] == [0, 1]
     soft = distill.SoftTargets("teacher-key", teacher, made)(1)
     wanted = models.restore(teacher)(made.images(1) / np.float32(255)).numpy()
@@ -140,7 +140,7 @@ def test_a_student_comes_to_agree_with_its_teacher(taught):
     make, _, teacher = taught
     made = make(recipe=replace(RECIPE, epochs=15, learning_rate=0.01))
     models.fresh(1)
-    student = models.restore(distill.Distill(temperature=2.0, alpha=0.0, finetune=0).apply(None, made).network)
+    student = models.restore(distill.Distill(distill.Taught(2.0, 0.0), epochs=0).apply(None, made).network)
     images = made.data.validation.images / np.float32(255)
     agreement = np.mean(models.restore(teacher)(images).numpy().argmax(1) == student(images).numpy().argmax(1))
     assert agreement > 0.7
@@ -149,19 +149,29 @@ def test_a_student_comes_to_agree_with_its_teacher(taught):
 def test_an_assistant_stands_between_teacher_and_student():
     big, middle, small = models.ResNet(blocks=3), models.ResNet(blocks=1), models.LeNet5()
     chain = distill.Assistant(
-        teacher=big, assistant=middle, more_assistants={"last": small}, temperature=4.0, alpha=0.1, finetune=1
+        teacher=big, assistant=middle, more_assistants={"last": small}, temperature=4.0, alpha=0.1, epochs=1, finetune=False
     ).tutors()
     assert [(lesson.role, lesson.model) for lesson in chain] == [("teacher", big), ("assistant", middle), ("last", small)]
     assert [type(lesson.stage) for lesson in chain] == [distill.Train, distill.Distill, distill.Distill]
-    direct = distill.KD(teacher=big, temperature=4.0, alpha=0.1, finetune=1)
+    direct = distill.KD(teacher=big, temperature=4.0, alpha=0.1, epochs=1, finetune=False)
     assert [lesson.role for lesson in direct.tutors()] == ["teacher"]
     assert distill.NoDistillation().tutors() == ()
 
 
+def test_fine_tuning_is_towards_the_teacher_only_when_asked():
+    words = {"teacher": models.LeNet5(), "temperature": 2.0, "alpha": 0.3, "epochs": 1}
+    assert distill.KD(**words, finetune=False).finetuning() is None
+    assert distill.KD(**words, finetune=True).finetuning() == distill.Taught(2.0, 0.3)
+    assert distill.NoDistillation().finetuning() is None
+
+
 @pytest.mark.parametrize(
-    ("field", "value"), [("temperature", 0), ("temperature", -1), ("alpha", 1.5), ("alpha", "0.1"), ("finetune", -1)]
+    ("field", "value"),
+    [("temperature", 0), ("temperature", -1), ("alpha", 1.5), ("alpha", "0.1"), ("epochs", -1), ("finetune", 1)],
 )
 def test_bad_numbers_are_refused(field, value):
     with pytest.raises(ConfigError) as refused:
-        distill.KD(**{"teacher": models.LeNet5(), "temperature": 4.0, "alpha": 0.1, "finetune": 1, field: value})
+        distill.KD(
+            **{"teacher": models.LeNet5(), "temperature": 4.0, "alpha": 0.1, "epochs": 1, "finetune": False, field: value}
+        )
     assert refused.value.where == field

@@ -14,20 +14,18 @@ from sweep.records import ConfigError
 pytestmark = pytest.mark.usefixtures("tensorflow")
 
 
-def trained(context, *, epochs=2, masks=None, loss=None, rate=0.003):
+class Lost(fit.Labels):
+    """A goal whose loss is NaN."""
+
+    def loss(self, context):
+        return lambda targets, logits: fit.CrossEntropy()(targets, logits) * float("nan")
+
+
+def trained(context, *, epochs=2, masks=None, goal=None, rate=0.003):
     models.fresh(context.seed)
     model = context.model.build(context.data.input_shape, context.data.classes)
     held = fit.HeldMasks(models.kernels(model), masks) if masks else None
-    hot = context.one_hot()
-    curves = fit.fit(
-        model,
-        context,
-        epochs=epochs,
-        learning_rate=rate,
-        loss=loss or fit.CrossEntropy(),
-        targets=lambda epoch: hot,
-        masks=held,
-    )
+    curves = fit.fit(model, context, epochs=epochs, learning_rate=rate, goal=goal or fit.Labels(), masks=held)
     return model, curves
 
 
@@ -83,7 +81,7 @@ def test_held_masks_keep_zeros_at_zero_and_let_the_rest_learn(context):
 
 def test_a_loss_that_is_not_finite_stops_the_training(context):
     with pytest.raises(fit.TrainingError, match="no longer finite in epoch 1"):
-        trained(context(), loss=lambda targets, logits: fit.CrossEntropy()(targets, logits) * float("nan"))
+        trained(context(), goal=Lost())
 
 
 def test_an_augmented_epoch_sees_the_augmented_images(context):

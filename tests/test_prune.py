@@ -29,7 +29,7 @@ layer = hnp.arrays(
 @given(layers=st.lists(layer, min_size=1, max_size=4), sparsity=st.floats(0, 0.999))
 def test_global_pruning_drops_exactly_the_count_and_only_the_smallest(layers, sparsity):
     weights = {str(number): values for number, values in enumerate(layers)}
-    masks = made(prune.GlobalMagnitude, sparsity=sparsity).masks(weights, {}, sparsity)
+    masks = made(prune.GlobalMagnitude, sparsity=sparsity).masks(weights, {}, 1.0)
     kept = np.concatenate([np.abs(weights[name])[mask] for name, mask in masks.items()])
     dropped = np.concatenate([np.abs(weights[name])[~mask] for name, mask in masks.items()])
     size = sum(values.size for values in layers)
@@ -43,7 +43,7 @@ def test_global_pruning_drops_exactly_the_count_and_only_the_smallest(layers, sp
 @given(layers=st.lists(layer, min_size=1, max_size=4), sparsity=st.floats(0, 0.999))
 def test_local_pruning_drops_the_same_fraction_of_each_layer(layers, sparsity):
     weights = {str(number): values for number, values in enumerate(layers)}
-    masks = made(prune.LocalMagnitude, sparsity=sparsity).masks(weights, {}, sparsity)
+    masks = made(prune.LocalMagnitude, sparsity=sparsity).masks(weights, {}, 1.0)
     for name, mask in masks.items():
         oracle = np.sort(np.abs(weights[name]).ravel())[: min(round(sparsity * mask.size), mask.size - 1)]
         np.testing.assert_array_equal(np.sort(np.abs(weights[name])[~mask]), oracle)
@@ -51,18 +51,91 @@ def test_local_pruning_drops_the_same_fraction_of_each_layer(layers, sparsity):
 
 def test_the_one_threshold_of_global_pruning_is_not_local():
     weights = {"small": np.full((4, 4), 0.1, np.float32), "large": np.full((4, 4), 10.0, np.float32)}
-    masks = made(prune.GlobalMagnitude).masks(weights, {}, 0.5)
+    masks = made(prune.GlobalMagnitude).masks(weights, {}, 1.0)
     assert not masks["small"].any()
     assert masks["large"].all()
-    assert made(prune.LocalMagnitude).masks(weights, {}, 0.5)["small"].sum() == 8
+    assert made(prune.LocalMagnitude).masks(weights, {}, 1.0)["small"].sum() == 8
 
 
 @pytest.mark.parametrize("kind", [prune.GlobalMagnitude, prune.LocalMagnitude])
 def test_what_an_earlier_mask_dropped_goes_first(kind):
     weights, earlier = {"a": np.arange(1.0, 9.0).reshape(2, 4)}, {"a": np.ones((2, 4), bool)}
     earlier["a"][1, 3] = False  # the largest weight
-    mask = made(kind).masks(weights, earlier, 0.25)["a"]
+    mask = made(kind).masks(weights, earlier, 0.5)["a"]
     assert mask.tolist() == [[False, True, True, True], [True, True, True, False]]
+
+
+FINETUNING = {"schedule": prune.ConstantSparsity(), "finetune": 0, "learning_rate": 0.001}
+
+
+def pattern(n, m, **fields):
+    return prune.NM(**{"n": n, "m": m, "layers": "all", **FINETUNING, **fields})
+
+
+@settings(deadline=None)
+@given(kernel=hnp.arrays(np.float32, hnp.array_shapes(min_dims=2, max_dims=4, max_side=9), elements=st.floats(-2, 2, width=32)),
+       shape=st.tuples(st.integers(1, 7), st.integers(1, 7)))  # fmt: skip
+def test_of_every_m_weights_along_the_input_channels_the_n_largest_stay(kernel, shape):
+    n, m = min(shape), max(shape) + 1
+    mask = pattern(n, m).masks({"a": kernel}, {}, 1.0)["a"]
+    rows, kept = (np.moveaxis(one, -2, -1).reshape(-1, kernel.shape[-2]) for one in (np.abs(kernel), mask))
+    for row, stay in zip(rows, kept, strict=True):
+        for at in range(0, len(row), m):
+            group, keep = row[at : at + m], stay[at : at + m]
+            assert keep.sum() == -(-n * len(group) // m)
+            if (~keep).any():
+                assert group[keep].min() >= group[~keep].max()
+
+
+def test_a_gradual_pattern_drops_one_weight_of_each_group_after_the_other():
+    kernel = np.arange(1.0, 17.0, dtype=np.float32).reshape(8, 2)
+    stage = pattern(1, 4)
+    counts = [int(stage.masks({"a": kernel}, {}, fraction)["a"].sum()) for fraction in (0.0, 0.34, 0.67, 1.0)]
+    assert counts == [16, 12, 8, 4]
+    assert stage.share(0.5) == pattern(2, 4)
+    assert stage.share(1.0) == stage
+    assert stage.share(0.1) == prune.NoPruning()
+    assert stage.sparsity == 0.75
+
+
+def test_whole_blocks_go_by_their_mean_magnitude():
+    kernel = np.array([[9, 9, 1, 1, 5], [9, 9, 1, 1, 5], [2, 2, 0, 8, 3]], np.float32)
+    stage = prune.Block(sparsity=0.5, height=2, width=2, layers="dense", **FINETUNING)
+    mask = stage.masks({"a": kernel}, {}, 1.0)["a"]
+    # Means 9, 1, 5 above and, of blocks cut off by the edge, 2, 4, 3 below: 1, 2 and 3 go.
+    assert mask.tolist() == [[1, 1, 0, 0, 1], [1, 1, 0, 0, 1], [0, 0, 1, 1, 0]]
+    assert stage.share(0.5).sparsity == 0.25
+
+
+@pytest.mark.parametrize("stage", [pattern(2, 4, finetune=2), prune.Block(sparsity=0.6, height=1, width=4, layers="dense",
+                                                                          **{**FINETUNING, "finetune": 2})])  # fmt: skip
+def test_patterns_hold_through_the_fine_tuning(context, stage):
+    outcome = stage.apply(network(), context())
+    model = models.restore(outcome.network)
+    for name, kernel in models.kernels(model, stage.layers).items():
+        values = kernel.numpy()
+        assert not values[~outcome.network.masks[name]].any()
+        expected = stage.masks({name: values}, {}, 1.0)[name]
+        assert (values[~expected] == 0).all()
+    assert outcome.network.zeros > 0
+
+
+@pytest.mark.parametrize(
+    ("made", "where"),
+    [
+        (lambda: pattern(4, 4), "n"),
+        (lambda: pattern(0, 4), "n"),
+        (lambda: pattern(1, 1), "m"),
+        (lambda: pattern(1, 4, layers="none"), "layers"),
+        (lambda: prune.Block(sparsity=0.5, height=1, width=4, layers="conv", **FINETUNING), "layers"),
+        (lambda: prune.Block(sparsity=0.5, height=0, width=4, layers="dense", **FINETUNING), "height"),
+        (lambda: prune.Block(sparsity=1.0, height=1, width=4, layers="dense", **FINETUNING), "sparsity"),
+    ],
+)
+def test_bad_patterns_are_refused(made, where):
+    with pytest.raises(ConfigError) as refused:
+        made()
+    assert refused.value.where == where
 
 
 def test_the_polynomial_schedule_is_zhu_and_guptas():

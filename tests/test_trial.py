@@ -14,13 +14,13 @@ from filelock import FileLock
 from sweep import audit, data, distill, fit, measure, models, prune, quant, track, trial
 from sweep.cache import Cache
 from sweep.plan import Job, Pipeline, Plan
-from sweep.records import Storage
+from sweep.records import ConfigError, Storage
 from sweep.rivals import Rivals
 
 pytestmark = [pytest.mark.usefixtures("tensorflow"), pytest.mark.slow]
 
 PRUNE = prune.GlobalMagnitude(sparsity=0.5, layers="all", schedule=prune.PolynomialSparsity(), finetune=1, learning_rate=0.003)
-KD = distill.KD(teacher=models.CNN(filters=(12,), units=()), temperature=4.0, alpha=0.1, finetune=1)
+KD = distill.KD(teacher=models.CNN(filters=(12,), units=()), temperature=4.0, alpha=0.1, epochs=1, finetune=False)
 PLAN = Plan(
     dataset=data.Digits(validation=0.2, limit=256, augment=data.Augment(shift=1, flip=False)),
     model=models.CNN(filters=(8,), units=(8,)),
@@ -85,6 +85,59 @@ def test_a_later_choice_reuses_the_stages_before_it(first, store):
     assert not any(reused for _, reused in finished)
 
 
+def test_pruning_again_reaches_the_sparsity_in_shares(store):
+    again, finished = ran(replace(PLAN, distill=KD, pipeline=Pipeline(("train", "prune", "distill", "prune", "quant"))), store)
+    assert [name for name, _ in finished] == ["teacher", "train", "prune", "distill", "prune_2", "quant"]
+    once, _ = ran(replace(PLAN, distill=KD, pipeline=Pipeline(("train", "distill", "prune", "quant"))), store)
+    assert again.metrics.sparsity == once.metrics.sparsity >= 0.5
+    assert list(again.curves) == ["teacher", "train", "prune", "distill", "prune_2", "quant"]
+
+
+CHANNELS = prune.GlobalChannels(
+    sparsity=0.5, layers="all", score=prune.L2(), minimum=1, steps=1, finetune=1, learning_rate=0.003
+)
+
+
+@pytest.mark.parametrize("form", [quant.Float32(), quant.PTQ(8, 64), quant.QAT(4, 64, 1, 0.001)])
+def test_removed_channels_are_missing_from_the_file(store, form):
+    whole, _ = ran(replace(PLAN, prune=prune.NoPruning(), quant=form), store)
+    cut, _ = ran(replace(PLAN, prune=CHANNELS, quant=form), store)
+    read = audit.read(cut.content)
+    assert read.filters == audit.read(whole.content).filters - 8  # half of 8 filters and 8 units
+    assert cut.metrics.sparsity == 0.5
+    assert cut.metrics.parameters < 0.7 * whole.metrics.parameters
+    assert cut.metrics.macs < whole.metrics.macs
+    assert cut.metrics.size_bytes < whole.metrics.size_bytes
+    assert cut.metrics.nonzero_parameters > 0.9 * cut.metrics.parameters
+
+
+def test_a_network_that_cannot_be_cut_is_refused_before_anything_trains(tmp_path):
+    flat = replace(PLAN, prune=replace(CHANNELS, score=prune.BNScale(), layers="dense"))
+    progress = Silent()
+    with pytest.raises(ConfigError, match=r"prune.score: expected batch normalisation .*; received none after dense1"):
+        trial.run(flat, Cache(tmp_path), progress)
+    assert not progress.finished
+    assert not progress.advanced
+
+
+def test_the_teacher_has_its_word_in_the_fine_tuning_when_asked(store):
+    plan = replace(PLAN, distill=KD, quant=quant.QAT(8, 64, 1, 0.001))
+    without, _ = ran(plan, store)
+    taught, finished = ran(replace(plan, distill=replace(KD, finetune=True)), store)
+    assert finished == [("teacher", True), ("distill", True), ("prune", False), ("quant", False)]
+    assert taught.content != without.content
+    # Other weights of the two, other fine-tuning; the teacher stays.
+    _, finished = ran(replace(plan, distill=replace(KD, finetune=True, temperature=3.0)), store)
+    assert finished == [("teacher", True), ("distill", False), ("prune", False), ("quant", False)]
+
+
+def test_calibration_alone_does_not_depend_on_the_teacher(store):
+    pruned = replace(PLAN, distill=KD, prune=prune.NoPruning())
+    ran(pruned, store)
+    _, finished = ran(replace(pruned, distill=replace(KD, finetune=True)), store)
+    assert all(reused for _, reused in finished)
+
+
 def test_zero_sparsity_is_no_pruning(store):
     none, _ = ran(replace(PLAN, prune=prune.NoPruning()), store)
     zero, finished = ran(replace(PLAN, prune=replace(PRUNE, sparsity=0.0)), store)
@@ -132,7 +185,7 @@ def test_a_teacher_is_trained_once_and_is_what_training_it_alone_gives(store):
 
 def test_assistants_learn_in_turn(store):
     chain = distill.Assistant(
-        teacher=KD.teacher, temperature=4.0, alpha=0.1, finetune=1, assistant=models.CNN(filters=(6,), units=())
+        teacher=KD.teacher, temperature=4.0, alpha=0.1, epochs=1, finetune=False, assistant=models.CNN(filters=(6,), units=())
     )
     result, finished = ran(replace(PLAN, distill=chain), store)
     assert [name for name, _ in finished] == ["teacher", "assistant", "distill", "prune", "quant"]
@@ -145,7 +198,7 @@ def test_a_pruned_network_can_be_distilled_and_keeps_its_zeros(store):
     result, finished = ran(plan, store)
     assert [name for name, _ in finished] == ["teacher", "train", "prune", "distill", "quant"]
     assert result.metrics.sparsity >= 0.5
-    assert len(result.curves["distill"]["loss"]) == KD.finetune
+    assert len(result.curves["distill"]["loss"]) == KD.epochs
 
 
 def test_augmentation_is_part_of_the_key_only_where_it_is_used(first, store):
