@@ -68,7 +68,7 @@ def nibbles(data: bytes, count: int) -> Any:
 
 
 def weights(content: bytes) -> list[dict[str, Any]]:
-    """Name, operator, type, shape and zeros of each weight tensor, in order."""
+    """Name, operator, type, shape, zeros and number of different values of each weight tensor, in order."""
     interpreter = Interpreter(
         model_content=content,
         experimental_preserve_all_tensors=True,
@@ -110,6 +110,7 @@ def weights(content: bytes) -> list[dict[str, Any]]:
             "type": kind,
             "shape": shape,
             "zeros": int((values == 0).sum()),
+            "values": len(np.unique(values)),
         }
     return list(found.values())
 
