@@ -187,6 +187,7 @@ def expect(
     zeros: int = 0,
     layers: str = "all",
     filters: int | None = None,
+    levels: Mapping[str, int] | None = None,
 ) -> None:
     """Check that a file shows what its configuration asked for.
 
@@ -200,6 +201,7 @@ def expect(
         zeros: at least so many weights of the targeted kernels are exactly zero.
         layers: which kernels those are: `conv`, `dense` or `all`.
         filters: so many filters in all full convolutions and dense layers, where given.
+        levels: Keras layer to at most so many different values in its kernel, for INTEGER only.
 
     Raises:
         AuditError: naming the first tensor that differs, what was expected, and what was found.
@@ -216,6 +218,9 @@ def expect(
         _require(where, _kernel_types(storage, width, kernel.size), kernel.type)
         if storage is Storage.INTEGER and width is not None and kernel.levels > 2**width:
             raise AuditError(f"{where}: expected at most {2**width} levels ({width} bits), found {kernel.levels}")
+        most = (levels or {}).get(grids.layer_of(kernel.name) or "", kernel.levels)
+        if storage is Storage.INTEGER and kernel.levels > most:
+            raise AuditError(f"{where}: expected at most {most} levels (clusters), found {kernel.levels}")
     if storage is Storage.INTEGER and audit.float_tensors:
         raise AuditError(f"the tensor {audit.float_tensors[0]!r}: expected an integer, found a float")
     if (found := audit.zeros(layers)) < zeros:

@@ -179,7 +179,7 @@ def card(sweep: Sweep, trial: Trial, content: bytes) -> str:
     config, metrics = trial.config(), trial.metrics
     told = {name: _shown(name, metrics[name]) for name in METRICS if name not in _COSTS}
     told |= {name: f"{metrics[name]:,} ({told[name]})" for name in _SIZES}
-    parts = ("dataset", "model", "train", "distill", "prune", "quant", "pipeline")
+    parts = ("dataset", "model", "train", "distill", "prune", "cluster", "quant", "pipeline")
     dataset = trial.facts.get("dataset", _kind(config.get("dataset")))
     digest = hashlib.sha256(content).hexdigest()
     cores = "" if config.get("threads") is not None else " (all its cores)"

@@ -35,7 +35,7 @@ _EXTRAS = {"joblib": "joblib", "ray": "ray", "submitit": "slurm"}
 _OPEN = ("hydra.sweeper.objectives.", "hydra.sweeper.constraints.", "hydra.sweeper.params.")
 # OmegaConf's words for people.
 _KINDS = {"Integer": "an integer", "Float": "a number", "Boolean": "true or false"}
-_PLAN_GROUPS = ("dataset", "model", "train", "distill", "prune", "quant", "pipeline")
+_PLAN_GROUPS = ("dataset", "model", "train", "distill", "prune", "cluster", "quant", "pipeline")
 
 
 def plan(config: DictConfig) -> Plan:

@@ -83,8 +83,8 @@ def _trained(network: Checkpoint | None, context: fit.Context, epochs: int, goal
     """The network received, or a fresh one, after that many epochs."""
     model = models.restore(network) if network else context.model.build(context.data.input_shape, context.data.classes)
     network = network or models.snapshot(model)
-    held = fit.HeldMasks(models.kernels(model), network.masks)
-    curves = fit.fit(model, context, epochs=epochs, learning_rate=context.recipe.learning_rate, goal=goal, masks=held)
+    held = fit.Held(models.kernels(model), network)
+    curves = fit.fit(model, context, epochs=epochs, learning_rate=context.recipe.learning_rate, goal=goal, held=held)
     return fit.Outcome(replace(network, weights=tuple(model.get_weights())), curves)
 
 

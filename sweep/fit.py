@@ -1,4 +1,4 @@
-"""The only training loop: what a stage minimises, for how long, and under which masks.
+"""The only training loop: what a stage minimises, for how long, and under which constraints.
 
 One compiled function runs many optimiser steps at a time over images that stay uint8 in memory, so that small networks are not
 slowed by Python between the steps. What is minimised, and towards which targets, is the caller's.
@@ -209,35 +209,58 @@ class Outcome:
     curves: Curves = field(default_factory=dict)
 
 
-class Masks(Protocol):
-    """Keeps pruned weights at zero while a network trains."""
+Projection = Callable[[Any], Any]
+"""A kernel's tensor to the nearest of its shape that keeps a constraint, in TensorFlow."""
+
+
+class Constraints(Protocol):
+    """Keeps pruned weights at zero, and shared weights equal, while a network trains."""
 
     def update(self, done: float) -> None:
-        """Move to the masks that hold when the fraction `done` of the training, in [0, 1], is through."""
+        """Move to what holds when the fraction `done` of the training, in [0, 1], is through."""
 
-    def pairs(self) -> list[tuple[Any, Any]]:
-        """(kernel variable, mask variable of the same shape, 1 for kept and 0 for pruned)."""
+    def projections(self) -> list[tuple[Any, Projection]]:
+        """(kernel variable, what brings its value back after a step)."""
 
 
-class HeldMasks:
-    """Masks that stay as they are.
+class Held:
+    """Constraints that stay as they are.
 
     Args:
         kernels: layer name to kernel variable of the network in training.
-        masks: layer name to bool array of the kernel's shape, True for kept.
+        network: the network, for the masks and the clusters that it brings.
     """
 
-    def __init__(self, kernels: Mapping[str, Any], masks: Mapping[str, Array]) -> None:
-        import tensorflow as tf
-
-        self._pairs = [(kernels[name], tf.constant(mask, tf.float32)) for name, mask in masks.items()]
+    def __init__(self, kernels: Mapping[str, Any], network: Checkpoint) -> None:
+        self._projections = [(kernels[name], _masked(mask)) for name, mask in network.masks.items()]
+        self._projections += [(kernels[name], _shared(numbers)) for name, numbers in network.clusters.items()]
 
     def update(self, done: float) -> None:
         """Nothing moves."""
 
-    def pairs(self) -> list[tuple[Any, Any]]:
-        """(kernel variable, constant mask)."""
-        return self._pairs
+    def projections(self) -> list[tuple[Any, Projection]]:
+        """Masks first, then clusters."""
+        return self._projections
+
+
+def _masked(mask: Array) -> Projection:
+    import tensorflow as tf
+
+    kept = tf.constant(mask, tf.float32)
+    return lambda kernel: kernel * kept
+
+
+def _shared(numbers: Array) -> Projection:
+    """Each weight becomes the mean of its cluster."""
+    import tensorflow as tf
+
+    flat, count = tf.constant(numbers.ravel(), tf.int32), int(numbers.max()) + 1
+
+    def share(kernel: Any) -> Any:
+        means = tf.math.unsorted_segment_mean(tf.reshape(kernel, [-1]), flat, count)
+        return tf.reshape(tf.gather(means, flat), numbers.shape)
+
+    return share
 
 
 Loss = Callable[[Any, Any], Any]
@@ -313,7 +336,7 @@ def fit(
     epochs: int,
     learning_rate: float,
     goal: Goal,
-    masks: Masks | None = None,
+    held: Constraints | None = None,
 ) -> Curves:
     """Train `model` in place.
 
@@ -323,7 +346,7 @@ def fit(
         epochs: passes over the training images; with 0 nothing happens.
         learning_rate: the peak rate.
         goal: what is minimised, and towards which targets.
-        masks: pruning masks to hold, or to tighten as training goes on.
+        held: constraints on the weights, which may tighten as training goes on.
 
     Returns:
         `loss`, `accuracy` (both over the epoch, while training) and `val_accuracy`, one value an epoch.
@@ -341,28 +364,28 @@ def fit(
     optimizer.build(model.trainable_variables)
     answers = Answers(model)
     targets = goal.targets(context)
-    run = _compiled_steps(model, optimizer, goal.loss(context), masks.pairs() if masks else [], data.classes)
+    run = _compiled_steps(model, optimizer, goal.loss(context), held.projections() if held else [], data.classes)
     curves: dict[str, list[float]] = {"loss": [], "accuracy": [], "val_accuracy": []}
     calls = max(1, min(_STEPS_A_CALL, epochs * steps // 50))
-    held: tuple[Array, Any] | None = None
+    view: tuple[Array, Any] | None = None
     for epoch in range(epochs):
         images = context.images(epoch)
-        if held is None or held[0] is not images:
-            held = images, tf.constant(images)
+        if view is None or view[0] is not images:
+            view = images, tf.constant(images)
         wanted = tf.constant(targets(epoch))
         total, correct, seen = 0.0, 0, 0
         order = shuffled(context.seed, epoch, count)
         for first, batches in _calls(order, size, calls):
             at = epoch * steps + first
-            if masks:
-                masks.update(at / (epochs * steps))
-            summed, right = run(held[1], wanted, tf.constant(batches), tf.constant(rates[at : at + len(batches)]))
+            if held:
+                held.update(at / (epochs * steps))
+            summed, right = run(view[1], wanted, tf.constant(batches), tf.constant(rates[at : at + len(batches)]))
             total, correct, seen = total + float(summed), correct + int(right), seen + batches.size
             if not np.isfinite(total):
                 raise TrainingError(f"the loss is no longer finite in epoch {epoch + 1}, at learning rate {learning_rate:g}")
             context.progress.advance((at + len(batches)) / steps, epochs, f"loss {total / seen:.3f}")
-        if masks and epoch == epochs - 1:
-            masks.update(1.0)
+        if held and epoch == epochs - 1:
+            held.update(1.0)
         curves["loss"].append(total / count)
         curves["accuracy"].append(correct / count)
         curves["val_accuracy"].append(answers.accuracy(data.validation))
@@ -425,7 +448,7 @@ def _calls(order: Array, size: int, steps: int) -> Iterator[tuple[int, Array]]:
         yield full, order[None, full * size :]
 
 
-def _compiled_steps(model: Any, optimizer: Any, loss: Loss, pairs: list[tuple[Any, Any]], classes: int) -> Any:
+def _compiled_steps(model: Any, optimizer: Any, loss: Loss, projections: list[tuple[Any, Projection]], classes: int) -> Any:
     """(images, targets, batches (k, size), rates (k,)) to the summed loss and the number of right answers, in one call."""
     import tensorflow as tf
 
@@ -442,8 +465,8 @@ def _compiled_steps(model: Any, optimizer: Any, loss: Loss, pairs: list[tuple[An
                 value = loss(wanted, answers)
             optimizer.learning_rate.assign(rates[step])
             optimizer.apply_gradients(zip(tape.gradient(value, variables), variables, strict=True))
-            for kernel, mask in pairs:
-                kernel.assign(kernel * mask)
+            for kernel, project in projections:
+                kernel.assign(project(kernel))
             total += value * tf.cast(tf.size(chosen), tf.float32)
             right += tf.math.count_nonzero(tf.argmax(answers, 1) == tf.argmax(wanted[:, :classes], 1))
         return total, right

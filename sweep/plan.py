@@ -11,12 +11,13 @@ from typing import Any, Protocol
 from sweep import data, distill, fit, track
 from sweep.records import Checkpoint, ConfigError, Data, Spec, Storage, require_integer, require_part
 
-_STAGES = ("train", "distill", "prune", "quant")
+_STAGES = ("train", "distill", "prune", "cluster", "quant")
 _PARTS = {
     "dataset": ("load",),
     "model": ("check", "build"),
     "distill": ("stage", "tutors", "finetuning"),
     "prune": ("apply", "untrained", "share", "require"),
+    "cluster": ("apply", "untrained"),
     "quant": ("apply", "untrained", "restore", "layer_bits", "require"),
 }
 
@@ -49,6 +50,14 @@ class Pruning(Stage, Protocol):
         """Refuse, with a ConfigError, a network that it cannot prune."""
 
 
+class Clustering(Stage, Protocol):
+    """A choice of the `cluster` group."""
+
+    @property
+    def levels(self) -> int | None:
+        """How many values a clustered kernel has at most; None where nothing is clustered."""
+
+
 class Quantisation(Stage, Protocol):
     """A choice of the `quant` group."""
 
@@ -71,8 +80,9 @@ class Pipeline:
     """In which order the stages run.
 
     Args:
-        order: names out of train, distill, prune and quant: train or distill first, quant once and last. The others may come
-            again, though not next to each other; several prunings reach the sparsity in equal shares.
+        order: names out of train, distill, prune, cluster and quant: train or distill first, quant once and last, cluster once
+            and after every prune. The others may come again, though not next to each other; several prunings reach the
+            sparsity in equal shares.
     """
 
     order: tuple[str, ...]
@@ -87,6 +97,8 @@ class Pipeline:
             raise ConfigError("order", "train or distill first: nothing is trained yet", _shown(order))
         if "quant" in order[:-1] or order[-1] != "quant":
             raise ConfigError("order", "quant once, and last: it makes what the file holds", _shown(order))
+        if "cluster" in order and not {"prune", "cluster"}.isdisjoint(order[order.index("cluster") + 1 :]):
+            raise ConfigError("order", "cluster once, and after every prune: pruning would part the clusters", _shown(order))
 
 
 def _shown(order: object) -> str:
@@ -103,6 +115,7 @@ class Plan:
         train: how networks are trained.
         distill: who teaches the student.
         prune: which weights go.
+        cluster: which weights are shared.
         quant: what the file's weights become.
         pipeline: in which order.
         seed: of everything random, at least 0.
@@ -114,6 +127,7 @@ class Plan:
     train: fit.Recipe
     distill: distill.Distillation
     prune: Pruning
+    cluster: Clustering
     quant: Quantisation
     pipeline: Pipeline
     seed: int
@@ -149,7 +163,12 @@ class Plan:
             except ConfigError as error:
                 raise error.under(where) from error
         order = self.pipeline.order
-        for name, wanted in (("distill", bool(self.distill.tutors())), ("prune", self.prune.sparsity > 0)):
+        asked = {
+            "distill": bool(self.distill.tutors()),
+            "prune": self.prune.sparsity > 0,
+            "cluster": self.cluster.levels is not None,
+        }
+        for name, wanted in asked.items():
             if wanted and name not in order:
                 raise ConfigError("pipeline.order", f"{name} in it, or {name}=none", _shown(order))
         kinds = self.model.kinds()

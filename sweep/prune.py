@@ -121,7 +121,7 @@ class _WeightPruning:
         network = fit.required(network)
         model = models.restore(network)
         masks = _GrowingMasks(self, model, network.masks)
-        curves = fit.fit(model, context, epochs=self.finetune, learning_rate=self.learning_rate, goal=context.goal, masks=masks)
+        curves = fit.fit(model, context, epochs=self.finetune, learning_rate=self.learning_rate, goal=context.goal, held=masks)
         masks.update(1.0)  # nothing new after a fine-tuning; everything without one
         return fit.Outcome(replace(network, weights=tuple(model.get_weights()), masks=masks.arrays()), curves)
 
@@ -382,7 +382,7 @@ class _ChannelPruning:
                 epochs=self.finetune * step // self.steps - self.finetune * (step - 1) // self.steps,
                 learning_rate=self.learning_rate,
                 goal=context.goal,
-                masks=fit.HeldMasks(models.kernels(model), network.masks),
+                held=fit.Held(models.kernels(model), network),
             )
             network = replace(network, weights=tuple(model.get_weights()))
             curves = {name: (*curves.get(name, ()), *values) for name, values in parts.items()}
@@ -480,9 +480,13 @@ class _GrowingMasks:
             self._masks[name].assign(mask.astype(np.float32))
             self._kernels[name].assign(weights[name] * mask)
 
-    def pairs(self) -> list[tuple[Any, Any]]:
-        """(kernel variable, mask variable)."""
-        return [(kernel, self._masks[name]) for name, kernel in self._kernels.items()]
+    def projections(self) -> list[tuple[Any, fit.Projection]]:
+        """Each kernel times its mask of the moment."""
+
+        def masked(mask: Any) -> fit.Projection:
+            return lambda kernel: kernel * mask
+
+        return [(kernel, masked(self._masks[name])) for name, kernel in self._kernels.items()]
 
     def arrays(self) -> dict[str, Array]:
         """Layer name to bool mask as it stands."""

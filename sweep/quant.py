@@ -2,8 +2,8 @@
 
 Both full-integer choices wrap the network with the toolkit's n-bit scheme and calibrate its activation ranges on training
 images; QAT then trains under the fake quantisation, PTQ does not. So the two differ in nothing but that training. Weights live
-on a symmetric grid of 2 to 8 bits, per output channel (per tensor in dense layers), where zero is exact: what pruning dropped
-stays zero in the file.
+on a symmetric grid of 2 to 8 bits, per output channel (per tensor in dense layers, and where weights are clustered), on which
+zero is exact: what pruning dropped stays zero in the file.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ class PTQ:
     def restore(self, network: Checkpoint) -> Any:
         """The fake-quantised Keras model to convert."""
         model = models.architecture(network)
-        model = _fake_quantised(model, self.layer_bits(model))
+        model = _fake_quantised(model, self.layer_bits(model), per_channel=not network.clusters)
         model.set_weights(list(network.weights))
         return model
 
@@ -216,10 +216,10 @@ class PTQ:
         for name, kernel in models.every_kernel(model).items():
             values = kernel.numpy()
             # As the toolkit has it: a grid for each channel of a convolution, one for all of a dense layer.
-            columns = values.reshape(-1, 1 if values.ndim == 2 else values.shape[-1])
+            columns = values.reshape(-1, 1 if values.ndim == 2 or network.clusters else values.shape[-1])
             ends = self.weight_range.ends(columns, bits[name]).astype(np.float32)
             kernel.assign(np.clip(columns, -ends, ends).reshape(values.shape))
-        model = _fake_quantised(model, bits)
+        model = _fake_quantised(model, bits, per_channel=not network.clusters)
         train = context.data.train
         _calibrate(model, train.images[data.fair_order(train.labels)[: self.calibration_samples]])
         return model
@@ -245,11 +245,11 @@ class QAT(PTQ):
         require_number("learning_rate", self.learning_rate, 0, open_low=True)
 
     def apply(self, network: Checkpoint | None, context: fit.Context) -> fit.Outcome:
-        """Wrap, calibrate and train; pruned weights are held at zero."""
+        """Wrap, calibrate and train; pruned weights are held at zero, and those of a cluster equal."""
         network = fit.required(network)
         model = self._calibrated(network, context)
-        held = fit.HeldMasks(models.kernels(model), network.masks)
-        curves = fit.fit(model, context, epochs=self.finetune, learning_rate=self.learning_rate, goal=context.goal, masks=held)
+        held = fit.Held(models.kernels(model), network)
+        curves = fit.fit(model, context, epochs=self.finetune, learning_rate=self.learning_rate, goal=context.goal, held=held)
         _pin_input_range(model)
         return fit.Outcome(replace(network, weights=tuple(model.get_weights())), curves)
 
@@ -258,12 +258,14 @@ class QAT(PTQ):
         return replace(self, finetune=0)
 
 
-def _fake_quantised(model: Any, bits: Mapping[str, int]) -> Any:
+def _fake_quantised(model: Any, bits: Mapping[str, int], *, per_channel: bool) -> Any:
     """The float `model` with every weight and activation on a grid, its ranges still to be calibrated.
 
     Args:
         model: a float Keras model.
         bits: layer name to the bits of its kernel's grid.
+        per_channel: whether each channel of a convolution has a grid of its own. With one for all of a kernel, weights that are
+            equal stay equal as integers.
     """
     from tensorflow_model_optimization.python.core.quantization.keras import quantize
     from tensorflow_model_optimization.python.core.quantization.keras.experimental.default_n_bit import (
@@ -274,7 +276,9 @@ def _fake_quantised(model: Any, bits: Mapping[str, int]) -> Any:
     )
 
     def registry(width: int) -> Any:
-        return registries.DefaultNBitQuantizeRegistry(num_bits_weight=width, num_bits_activation=_ACTIVATION_BITS)
+        return registries.DefaultNBitQuantizeRegistry(
+            disable_per_axis=not per_channel, num_bits_weight=width, num_bits_activation=_ACTIVATION_BITS
+        )
 
     class Registry(registries.DefaultNBitQuantizeRegistry):  # type: ignore[misc]
         """The toolkit's own, with the bits of each layer in place of one number for all."""

@@ -161,12 +161,14 @@ class Checkpoint:
         architecture: the float network as Keras JSON.
         weights: its arrays, in the order of `model.get_weights()`. After `qat` or `ptq`, those of the fake-quantised model.
         masks: layer name to bool array of its kernel's shape; False marks a weight that pruning has set to zero for good.
+        clusters: layer name to int array of its kernel's shape: weights with the same number are equal.
         filters: layer name to how many filters it had before pruning first removed some, and how many are left.
     """
 
     architecture: str
     weights: tuple[Array, ...]
     masks: Mapping[str, Array] = field(default_factory=dict)
+    clusters: Mapping[str, Array] = field(default_factory=dict)
     filters: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
@@ -184,18 +186,19 @@ class Checkpoint:
         arrays = {"architecture": np.array(self.architecture)}
         arrays |= {f"weight/{position:04d}": weight for position, weight in enumerate(self.weights)}
         arrays |= {f"mask/{name}": mask for name, mask in self.masks.items()}
+        arrays |= {f"cluster/{name}": numbers for name, numbers in self.clusters.items()}
         return arrays | {f"filters/{name}": np.array(counts) for name, counts in self.filters.items()}
 
     @staticmethod
     def from_arrays(arrays: Arrays) -> Checkpoint:
         """The checkpoint that `to_arrays` took apart; further names are ignored."""
         weights = tuple(arrays[name] for name in sorted(arrays) if name.startswith("weight/"))
-        masks, filters = (
+        masks, clusters, filters = (
             {name.removeprefix(kind): array for name, array in arrays.items() if name.startswith(kind)}
-            for kind in ("mask/", "filters/")
+            for kind in ("mask/", "cluster/", "filters/")
         )
         counts = {name: (int(before), int(left)) for name, (before, left) in filters.items()}
-        return Checkpoint(str(arrays["architecture"]), weights, masks, counts)
+        return Checkpoint(str(arrays["architecture"]), weights, masks, clusters, counts)
 
 
 Curves = Mapping[str, tuple[float, ...]]

@@ -26,11 +26,11 @@ from sweep.records import ConfigError, Metrics, require_choice
 
 METRICS = tuple(field.name for field in fields(Metrics))
 SEED = "seed"
-TECHNIQUES = ("distill", "prune", "quant")
+TECHNIQUES = ("distill", "prune", "cluster", "quant")
 BASELINES = ("start", "student")
 
 _STATES = ("COMPLETE", "FAIL", "PRUNED", "RUNNING", "WAITING")
-_IDLE = {"distill": "NoDistillation", "prune": "NoPruning", "quant": "Float32"}
+_IDLE = {"distill": "NoDistillation", "prune": "NoPruning", "cluster": "NoClustering", "quant": "Float32"}
 """The class, in each group, that does nothing."""
 _RATIOS = ("size_bytes", "gzip_bytes", "parameters", "nonzero_parameters", "macs", "latency_ms", "compression")
 """Metrics of which ratios count, not differences: the knee and the hypervolume see their logarithm."""
@@ -133,7 +133,7 @@ class Trial:
             node = config.get(group)
             node = node if isinstance(node, dict) else {}
             kind = str(node.get("_target_", _IDLE[group])).rpartition(".")[2]
-            if kind != _IDLE[group] and not (group == "prune" and not node.get("sparsity")):
+            if kind != _IDLE[group] and not (group == "prune" and node.get("sparsity") == 0):
                 used.add(group)
         return frozenset(used)
 

@@ -100,12 +100,14 @@ def _nodes(plan: Plan) -> list[_Node]:
         "train": repeat(distill.Train()),
         "distill": repeat(plan.distill.stage()),
         "prune": iter(_shares(plan)),
+        "cluster": repeat(plan.cluster),
         "quant": repeat(plan.quant),
     }
     idle = {
         # Where it comes first, distilling without a teacher is training.
         "distill": teacher is None and plan.pipeline.order[0] != "distill",
         "prune": plan.prune.sparsity == 0,
+        "cluster": plan.cluster.levels is None,
         "quant": plan.quant.storage is not Storage.INTEGER,
     }
     upstream: _Node | None = None
@@ -114,7 +116,7 @@ def _nodes(plan: Plan) -> list[_Node]:
         stage = next(stages[name])
         if not idle.get(name, False):
             seen[name] += 1
-            goal = plan.distill.finetuning() if name in ("prune", "quant") and stage.untrained() != stage else None
+            goal = plan.distill.finetuning() if name in ("prune", "cluster", "quant") and stage.untrained() != stage else None
             taught = teacher if name == "distill" or goal else None
             role = name if seen[name] == 1 else f"{name}_{seen[name]}"
             upstream = _Node(role, stage, plan.model, upstream, taught, goal or fit.Labels(), is_student=True)
@@ -212,6 +214,7 @@ class _Run:
             zeros=network.zeros,
             layers=plan.prune.layers,
             filters=self._uncut_filters() - network.removed if network.filters else None,
+            levels={name: int(numbers.max()) + 1 for name, numbers in network.clusters.items()},
         )
         val_accuracy, test_accuracy = self._accuracies(content)
         float_accuracy, latency = float(artifact["float_accuracy"]), measure.latency(content)

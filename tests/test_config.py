@@ -17,7 +17,7 @@ from sweep import build
 from sweep.plan import Pipeline
 from sweep.records import ConfigError
 
-GROUPS = ("dataset", "distill", "model", "pipeline", "prune", "quant", "tracking", "train")
+GROUPS = ("cluster", "dataset", "distill", "model", "pipeline", "prune", "quant", "tracking", "train")
 CHOICES = sorted((path.parent.name, path.stem) for path in CONF.rglob("*.yaml") if path.parent.name in GROUPS)
 PARTS = sorted(
     (f"{path.parent.parent.name}/{path.parent.name}", path.stem)
@@ -129,6 +129,9 @@ def test_teacher_and_assistants_come_from_the_model_group():
         (["pipeline.order=[distill,prune,prune,quant]"], "pipeline.order"),
         (["pipeline.order=[distill,quant,prune,quant]"], "pipeline.order"),
         (["pipeline.order=[distill,shrink,quant]"], "pipeline.order"),
+        (["pipeline.order=[distill,cluster,prune,quant]"], "pipeline.order"),
+        (["pipeline.order=[distill,cluster,distill,cluster,quant]"], "pipeline.order"),
+        (["cluster=kmeans", "cluster.levels=1"], "cluster.levels"),
         (["train.optimizer=null"], "train.optimizer"),
         (["train.schedule=adam"], "train.schedule"),
         (["prune.schedule=null"], "prune.schedule"),
@@ -161,6 +164,7 @@ def test_a_bad_value_is_refused_at_its_key(overrides, where):
         (["model=cnn", "model.filters=[]", "prune.layers=conv"], "prune.layers"),
         (["pipeline.order=[distill,quant]"], "pipeline.order"),
         (["distill=kd", "pipeline.order=[train,prune,quant]"], "pipeline.order"),
+        (["cluster=kmeans", "pipeline.order=[train,prune,quant]"], "pipeline.order"),
     ],
 )
 def test_what_the_data_or_another_choice_rules_out_is_refused_by_the_check(overrides, where):
@@ -177,6 +181,7 @@ def test_what_the_data_or_another_choice_rules_out_is_refused_by_the_check(overr
         ["distill", "prune", "quant"],
         ["train", "prune", "distill", "quant"],
         ["train", "prune", "distill", "prune", "quant"],
+        ["train", "prune", "cluster", "distill", "quant"],
     ],
 )
 def test_sensible_orders_pass(order):

@@ -10,7 +10,7 @@ from conftest import CONF, RECIPE
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from sweep import build, distill, fit, models
+from sweep import build, distill, fit, models, prune
 from sweep.cache import digest
 from sweep.records import Checkpoint
 
@@ -35,7 +35,7 @@ def choice(group: str, name: str):
 
 STAGES = {
     f"{group}={path.stem}": (group, path.stem)
-    for group in ("distill", "prune", "quant")
+    for group in ("distill", "prune", "cluster", "quant")
     for path in sorted((CONF / group).glob("*.yaml"))
 }
 
@@ -57,6 +57,16 @@ def start(context) -> Checkpoint:
     return models.snapshot(model, {"conv1": mask})
 
 
+@pytest.fixture(scope="module")
+def shared(start) -> Checkpoint:
+    """The same with a dense layer of two values."""
+    model = models.restore(start)
+    kernel = models.kernels(model)["dense1"]
+    numbers = (kernel.numpy() > 0).astype(np.int32)
+    kernel.assign(np.where(numbers, 0.2, -0.1))
+    return replace(models.snapshot(model, start.masks), clusters={"dense1": numbers})
+
+
 @pytest.fixture
 def taught(context):
     """A context in which there is a teacher."""
@@ -76,13 +86,15 @@ def equal(one: Checkpoint, other: Checkpoint) -> bool:
         and len(one.weights) == len(other.weights)
         and all(np.array_equal(mine, theirs) for mine, theirs in zip(one.weights, other.weights, strict=True))
         and one.filters == other.filters
+        and one.clusters.keys() == other.clusters.keys()
+        and all(np.array_equal(one.clusters[name], other.clusters[name]) for name in one.clusters)
         and one.masks.keys() == other.masks.keys()
         and all(np.array_equal(one.masks[name], other.masks[name]) for name in one.masks)
     )
 
 
 def test_every_choice_is_here():
-    assert len(STAGES) == 15
+    assert len(STAGES) == 17
 
 
 # What another value of a field is, where twice the value is none.
@@ -136,6 +148,18 @@ def test_weights_that_were_pruned_before_stay_zero(stage, start, taught):
     model = stage.restore(after) if hasattr(stage, "restore") else models.restore(after)
     for name, mask in after.masks.items():
         assert not models.kernels(model)[name].numpy()[~mask].any()
+
+
+def test_weights_that_were_clustered_before_stay_equal(stage, shared, taught):
+    if isinstance(stage, (prune._WeightPruning, prune._ChannelPruning)):
+        pytest.skip("an order has no pruning after clustering")
+    after = applied(stage, shared, taught).network
+    numbers = after.clusters["dense1"]
+    model = stage.restore(after) if hasattr(stage, "restore") else models.restore(after)
+    kernel = models.kernels(model)["dense1"].numpy()
+    assert len(numbers) == len(kernel)
+    for number in np.unique(numbers):
+        assert np.ptp(kernel[numbers == number]) < 1e-6
 
 
 def test_its_result_survives_the_cache(stage, start, taught):

@@ -24,8 +24,8 @@ class Lost(fit.Labels):
 def trained(context, *, epochs=2, masks=None, goal=None, rate=0.003):
     models.fresh(context.seed)
     model = context.model.build(context.data.input_shape, context.data.classes)
-    held = fit.HeldMasks(models.kernels(model), masks) if masks else None
-    curves = fit.fit(model, context, epochs=epochs, learning_rate=rate, goal=goal or fit.Labels(), masks=held)
+    held = fit.Held(models.kernels(model), models.snapshot(model, masks)) if masks else None
+    curves = fit.fit(model, context, epochs=epochs, learning_rate=rate, goal=goal or fit.Labels(), held=held)
     return model, curves
 
 

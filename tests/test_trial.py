@@ -11,7 +11,7 @@ import pytest
 from conftest import RECIPE, Silent
 from filelock import FileLock
 
-from sweep import audit, data, distill, fit, measure, models, prune, quant, track, trial
+from sweep import audit, cluster, data, distill, fit, measure, models, prune, quant, track, trial
 from sweep.cache import Cache
 from sweep.plan import Job, Pipeline, Plan
 from sweep.records import ConfigError, Storage
@@ -27,8 +27,9 @@ PLAN = Plan(
     train=RECIPE,
     distill=distill.NoDistillation(),
     prune=PRUNE,
+    cluster=cluster.NoClustering(),
     quant=quant.PTQ(bits=8, calibration_samples=64),
-    pipeline=Pipeline(("distill", "prune", "quant")),
+    pipeline=Pipeline(("distill", "prune", "cluster", "quant")),
     seed=0,
     threads=2,
 )
@@ -118,6 +119,19 @@ def test_a_network_that_cannot_be_cut_is_refused_before_anything_trains(tmp_path
         trial.run(flat, Cache(tmp_path), progress)
     assert not progress.finished
     assert not progress.advanced
+
+
+CLUSTERS = cluster.KMeans(levels=8, layers="all", finetune=1, learning_rate=0.001)
+
+
+@pytest.mark.parametrize("form", [quant.PTQ(8, 64), quant.PTQ(6, 64), quant.QAT(8, 64, 1, 0.001)])
+def test_clusters_and_zeros_reach_the_file(store, form):
+    plain, _ = ran(replace(PLAN, quant=form), store)
+    few, finished = ran(replace(PLAN, cluster=CLUSTERS, quant=form), store)
+    assert [name for name, _ in finished] == ["distill", "prune", "cluster", "quant"]
+    assert few.metrics.distinct_weight_levels <= 8 < plain.metrics.distinct_weight_levels
+    assert few.metrics.sparsity >= 0.5
+    assert few.metrics.gzip_bytes < plain.metrics.gzip_bytes
 
 
 def test_the_teacher_has_its_word_in_the_fine_tuning_when_asked(store):

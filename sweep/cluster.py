@@ -1,0 +1,101 @@
+"""Weight sharing: the weights of a kernel become few different values, which deflate well (Han et al. 2016, arXiv 1510.00149).
+
+A cluster's weights stay equal through every later training and into a full-integer file, and zeros that pruning made stay zero.
+A float32 or dynamic-range file has them too, but not where batch normalisation is folded into the kernel, channel by channel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+
+from sweep import fit, models
+from sweep.records import Array, Checkpoint, require_choice, require_integer, require_number
+
+
+@dataclass(frozen=True)
+class NoClustering:
+    """Every weight has its own value."""
+
+    levels = None
+
+    def apply(self, network: Checkpoint | None, context: fit.Context) -> fit.Outcome:
+        """Hand the network on."""
+        return fit.Outcome(fit.required(network))
+
+    def untrained(self) -> NoClustering:
+        """Itself."""
+        return self
+
+
+@dataclass(frozen=True)
+class KMeans:
+    """The values that a kernel's weights err from least in the square, then trained (Han et al. 2016, section 3).
+
+    The search starts from evenly spaced values, which their section 3.2 found best. In training, the weights of a cluster move
+    together, by the mean of their steps.
+
+    Args:
+        levels: how many values a kernel has at most, zero included where it was pruned, in 2 to 256.
+        layers: `conv`, `dense` or `all` (both).
+        finetune: epochs of training with shared weights, at least 0.
+        learning_rate: their peak rate, above 0.
+    """
+
+    levels: int
+    layers: str
+    finetune: int
+    learning_rate: float
+
+    def __post_init__(self) -> None:
+        require_integer("levels", self.levels, 2, 256)
+        require_choice("layers", self.layers, ("conv", "dense", "all"))
+        require_integer("finetune", self.finetune, 0)
+        require_number("learning_rate", self.learning_rate, 0, open_low=True)
+
+    def apply(self, network: Checkpoint | None, context: fit.Context) -> fit.Outcome:
+        """Cluster and fine-tune."""
+        network = fit.required(network)
+        model = models.restore(network)
+        clusters = dict(network.clusters)
+        for name, kernel in models.kernels(model, self.layers).items():
+            values, clusters[name] = self.clusters(kernel.numpy(), network.masks.get(name))
+            kernel.assign(values)
+        network = replace(network, weights=tuple(model.get_weights()), clusters=clusters)
+        held = fit.Held(models.kernels(model), network)
+        curves = fit.fit(model, context, epochs=self.finetune, learning_rate=self.learning_rate, goal=context.goal, held=held)
+        return fit.Outcome(replace(network, weights=tuple(model.get_weights())), curves)
+
+    def untrained(self) -> Self:
+        """Clustering without the fine-tuning."""
+        return replace(self, finetune=0)
+
+    def clusters(self, kernel: Array, mask: Array | None) -> tuple[Array, Array]:
+        """The kernel with few values, and which of them each weight has.
+
+        Args:
+            kernel: float32 of any shape.
+            mask: bool of its shape; what is False there is zero, and a cluster of its own.
+
+        Returns:
+            float32 and int32, of the kernel's shape.
+        """
+        from sklearn.cluster import KMeans as Search
+
+        kept = np.ones(kernel.shape, bool) if mask is None else mask
+        pruned = not kept.all()
+        weights = kernel[kept].astype(float)
+        distinct = np.unique(weights)
+        count = min(self.levels - pruned, len(distinct))
+        if count == len(distinct):
+            centres = distinct
+        else:
+            even = np.linspace(distinct[0], distinct[-1], count)[:, None]
+            search = Search(count, init=even, n_init=1, max_iter=100, algorithm="lloyd").fit(weights[:, None])
+            centres = np.unique(search.cluster_centers_)
+        nearest = np.searchsorted((centres[1:] + centres[:-1]) / 2, weights)
+        numbers, values = np.zeros(kernel.shape, np.int32), np.zeros(kernel.shape, np.float32)
+        numbers[kept], values[kept] = nearest + pruned, centres[nearest]
+        return values, numbers
