@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from sweep import grids
+from sweep import grids, pack
 from sweep.records import Array, Storage, require_choice
 
 _OPERANDS: Mapping[str, tuple[int, int]] = {
@@ -81,7 +81,7 @@ class Kernel:
         size: how many weights.
         zeros: how many of them stand for the real value zero: stored value equal to the (channel's) zero point.
         levels: how many distinct stored values there are.
-        bits: stored bits per weight: 32, 16, 8, 4 or 2.
+        bits: stored bits per weight: 32, 16, 8, 4 or 2; of a kernel stored sparsely with those that say where its values are.
     """
 
     operator: str
@@ -91,7 +91,7 @@ class Kernel:
     size: int
     zeros: int
     levels: int
-    bits: int
+    bits: float
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def read(content: bytes) -> Audit:
 
     Raises:
         AuditError: for bytes that are no such file, are cut short, contradict themselves, or store weights in a way unknown
-            here (sparse).
+            here (sparse ones in another way than by rows).
     """
     if content[4:8] != b"TFL3":
         raise AuditError(f"expected a .tflite file (TFL3 in bytes 4 to 7), found {content[4:8]!r} among {len(content)} bytes")
@@ -227,6 +227,15 @@ def expect(
         raise AuditError(f"the {' and '.join(_TARGETS[layers])} kernels: expected at least {zeros} zeros, found {found}")
     if filters is not None and audit.filters != filters:
         raise AuditError(f"the {' and '.join(_TARGETS['all'])} kernels: expected {filters} filters, found {audit.filters}")
+
+
+def same(one: Audit, other: Audit) -> bool:
+    """Whether two files hold the same kernels, by all that is counted of them but their names and how they are stored."""
+
+    def facts(audit: Audit) -> list[tuple[object, ...]]:
+        return [(kernel.operator, kernel.shape, kernel.zeros, kernel.levels) for kernel in audit.kernels]
+
+    return facts(one) == facts(other) and (one.parameters, one.macs) == (other.parameters, other.macs)
 
 
 def _width(where: str, bits: Mapping[str, int], tensor: str) -> int:
@@ -317,8 +326,14 @@ class _File:
             size=values.size,
             zeros=self._zeros(index, values),
             levels=len(np.unique(values)),
-            bits=_STORED[self.types[index]][0],
+            bits=self._bits(index, values.size),
         )
+
+    def _bits(self, index: int, size: int) -> float:
+        tensor = self.tensors[index]
+        if tensor.sparsity is None:
+            return _STORED[self.types[index]][0]
+        return 8 * (len(self.buffers[tensor.buffer].data) + pack.places(tensor.sparsity)) / size
 
     def _macs(self, operator: str, inputs: list[int], outputs: list[int]) -> int:
         kernel, produced = self._shape(inputs[1]), math.prod(self._shape(outputs[0]))
@@ -345,13 +360,16 @@ class _File:
         """The stored values of a constant, unpacked, in its shape."""
         tensor, kind, shape = self.tensors[index], self.types[index], self._shape(index)
         where = f"the tensor {self._name(index)!r}"
-        if tensor.sparsity is not None:
-            raise AuditError(f"{where}: expected dense storage, found sparse")
         if kind not in _STORED:
             raise AuditError(f"{where}: expected one of {', '.join(_STORED)}, found {kind}")
         bits, dtype = _STORED[kind]
         size = math.prod(shape)
         data = np.frombuffer(self.buffers[tensor.buffer].data, np.uint8)
+        if tensor.sparsity is not None:
+            try:
+                return pack.dense(data.view(dtype), tensor.sparsity, shape)
+            except ValueError as error:
+                raise AuditError(f"{where}: {error}") from error
         if data.size != -(-size * bits // 8):
             raise AuditError(f"{where}: expected {-(-size * bits // 8)} bytes for {kind} {list(shape)}, found {data.size}")
         return (_unpack(data, bits)[:size] if bits < 8 else data.view(dtype)).reshape(shape)

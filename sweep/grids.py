@@ -68,23 +68,30 @@ def mend(content: bytes, bits: Mapping[str, int]) -> bytes:
         most, grid = _LARGEST[container], largest(width)
         step = most // grid
         values = _unpacked(model.buffers[kernel.buffer].data, container)
-        _store(model, kernel, _packed(np.round(values * (grid / most)) * step, container))
+        store(model, kernel, _packed(np.round(values * (grid / most)) * step, container))
         stretch = most / (grid * step)
         kernel.quantization.scale = np.float32(kernel.quantization.scale * stretch)
         if len(operator.inputs) > operands[2] and operator.inputs[operands[2]] >= 0:
             bias = graph.tensors[operator.inputs[operands[2]]]
             old = np.frombuffer(model.buffers[bias.buffer].data, np.int32)
-            _store(model, bias, np.round(old / stretch).astype(np.int32).view(np.uint8))
+            store(model, bias, np.round(old / stretch).astype(np.int32).view(np.uint8))
             bias.quantization.scale = np.float32(bias.quantization.scale * stretch)
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
-def _store(model: Any, tensor: Any, data: Array) -> None:
-    """Give the tensor data of its own: equal constants share a buffer, and may differ from now on."""
-    buffer = type(model.buffers[0])()
-    buffer.data = data
-    tensor.buffer = len(model.buffers)
-    model.buffers.append(buffer)
+def store(model: Any, tensor: Any, data: Array) -> None:
+    """Give a tensor other bytes, and its buffer to them alone: equal constants share one, and may differ from now on.
+
+    Args:
+        model: the parsed file.
+        tensor: one of its tensors.
+        data: uint8 (bytes,).
+    """
+    users = [one for graph in model.subgraphs for one in graph.tensors if one.buffer == tensor.buffer]
+    if len(users) > 1:
+        model.buffers.append(type(model.buffers[0])())
+        tensor.buffer = len(model.buffers) - 1
+    model.buffers[tensor.buffer].data = data
 
 
 def _unpacked(data: Array, container: str) -> Array:

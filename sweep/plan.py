@@ -18,7 +18,7 @@ _PARTS = {
     "distill": ("stage", "tutors", "finetuning"),
     "prune": ("apply", "untrained", "share", "require"),
     "cluster": ("apply", "untrained"),
-    "quant": ("apply", "untrained", "restore", "layer_bits", "require"),
+    "quant": ("apply", "untrained", "stage", "restore", "layer_bits", "require"),
 }
 
 
@@ -61,9 +61,20 @@ class Clustering(Stage, Protocol):
 class Quantisation(Stage, Protocol):
     """A choice of the `quant` group."""
 
+    def stage(self) -> Stage:
+        """What is done to the network, however the file is packed."""
+
     @property
     def storage(self) -> Storage:
         """The kind of file."""
+
+    @property
+    def sparse(self) -> bool:
+        """Whether kernels are stored sparsely where that is smaller and runs."""
+
+    @property
+    def strip(self) -> bool:
+        """Whether the file goes without names."""
 
     def restore(self, network: Checkpoint) -> Any:
         """The Keras model to convert."""

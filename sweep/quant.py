@@ -23,8 +23,30 @@ _FEWEST, _MOST = 2, 8
 _ACTIVATION_BITS = 8
 
 
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    """What every choice says of the file.
+
+    Args:
+        sparse: whether kernels are stored sparsely where that is smaller and runs.
+        strip: whether names are left out.
+    """
+
+    sparse: bool = False
+    strip: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("sparse", "strip"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(name, "true or false", repr(getattr(self, name)))
+
+    def stage(self) -> Self:
+        """What is done to the network, however the file is packed."""
+        return replace(self, sparse=False, strip=False)
+
+
 @dataclass(frozen=True)
-class _Untouched:
+class _Untouched(_File):
     """A choice that leaves the network as it is and speaks to the converter only."""
 
     def apply(self, network: Checkpoint | None, context: fit.Context) -> fit.Outcome:
@@ -135,7 +157,7 @@ class OCTAV:
 
 
 @dataclass(frozen=True)
-class PTQ:
+class PTQ(_File):
     """Post-training quantisation to integers throughout, int8 in and out.
 
     Args:
@@ -155,6 +177,7 @@ class PTQ:
     storage = Storage.INTEGER
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_integer("bits", self.bits, _FEWEST, _MOST)
         require_integer("calibration_samples", self.calibration_samples, 1)
         if not isinstance(self.per_layer_bits, Mapping):

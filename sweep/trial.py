@@ -24,7 +24,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sweep import audit, channels, data, distill, export, files, fit, grids, measure, models, quant, records, served, track
+from sweep import (
+    audit,
+    channels,
+    data,
+    distill,
+    export,
+    files,
+    fit,
+    grids,
+    measure,
+    models,
+    pack,
+    quant,
+    records,
+    served,
+    track,
+)
 from sweep.cache import Cache, Hit, canonical, digest
 from sweep.plan import Job, Plan, Quantisation, Stage
 from sweep.records import (
@@ -54,6 +70,7 @@ _FILES = (
     "overrides",
     "pruned.txt",
 )
+_COMPARED = 32  # images on which a packed file must answer as before
 _ACCURACIES = ("val_accuracy", "float_accuracy")
 _LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "numpy")
 
@@ -101,7 +118,7 @@ def _nodes(plan: Plan) -> list[_Node]:
         "distill": repeat(plan.distill.stage()),
         "prune": iter(_shares(plan)),
         "cluster": repeat(plan.cluster),
-        "quant": repeat(plan.quant),
+        "quant": repeat(plan.quant.stage()),
     }
     idle = {
         # Where it comes first, distilling without a teacher is training.
@@ -206,9 +223,11 @@ class _Run:
         artifact = self._artifact(nodes[-1], plan.quant)
         baselines = {"start": self._baseline(nodes[0]), "student": self._baseline(self._student)}
         content = artifact["tflite"].tobytes()
-        facts = audit.read(content)
+        facts, named = audit.read(content), audit.read(artifact["named"].tobytes())
+        if not audit.same(facts, named):
+            raise audit.AuditError("the packed file: expected the kernels that it had before, found others")
         audit.expect(
-            facts,
+            named,
             storage=plan.quant.storage,
             bits=json.loads(str(artifact["bits"])),
             zeros=network.zeros,
@@ -316,7 +335,7 @@ class _Run:
         form = self._plan.quant
         network = fit.required(network)
         model = form.restore(network)
-        content = export.convert(model, form.storage, form.layer_bits(model))
+        content = self._packed(export.convert(model, form.storage, form.layer_bits(model)), form)
         return self._form(content, audit.read(content), network)
 
     def _uncut_filters(self) -> int:
@@ -388,7 +407,12 @@ class _Run:
         )
 
     def _artifact(self, node: _Node, form: Quantisation) -> Arrays:
-        """The node's network as a file (`tflite`, uint8 (bytes,)), its Keras validation accuracy, its layers' bits (JSON)."""
+        """The node's network as a file.
+
+        Returns:
+            `tflite` and, before it was packed, `named`, uint8 (bytes,); its Keras validation accuracy (`float_accuracy`); its
+            layers' `bits` as JSON.
+        """
 
         def make() -> Arrays:
             self._progress.stage("convert")
@@ -397,14 +421,32 @@ class _Run:
             model = form.restore(self._networks[node])
             accuracy = fit.Answers(model).accuracy(self._data.validation)
             bits = form.layer_bits(model)
+            named = export.convert(model, form.storage, bits)
             return {
-                "tflite": np.frombuffer(export.convert(model, form.storage, bits), np.uint8),
+                "tflite": np.frombuffer(self._packed(named, form), np.uint8),
+                "named": np.frombuffer(named, np.uint8),
                 "float_accuracy": np.array(accuracy),
                 "bits": np.array(json.dumps(bits)),
             }
 
-        key = {"file of": self._digest(node), "form": form, "code": _code(records, models, fit, quant, export, grids)}
+        key = {"file of": self._digest(node), "form": form, "code": _code(records, models, fit, quant, export, grids, pack)}
         return self._store.fetch(key, make).arrays
+
+    def _packed(self, content: bytes, form: Quantisation) -> bytes:
+        """The file as small as the form asks for, as long as it runs and answers the same."""
+        for wanted, smaller in ((form.sparse, pack.sparse), (form.strip, pack.stripped)):
+            if not wanted or len(packed := smaller(content)) >= len(content):
+                continue
+            try:
+                same = measure.same_answers(content, packed, self._data.validation.images[:_COMPARED])
+            except measure.MeasureError as error:
+                _log.warning("not packed (%s): %s", smaller.__name__, error)
+                continue
+            if not same:
+                _log.warning("not packed (%s): the answers would change", smaller.__name__)
+                continue
+            content = packed
+        return content
 
     def _baseline(self, node: _Node) -> dict[str, Any]:
         """What the node's network is as a float32 file."""

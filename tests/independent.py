@@ -18,7 +18,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 OPERATORS = {3: "CONV_2D", 4: "DEPTHWISE_CONV_2D", 9: "FULLY_CONNECTED"}
-DEQUANTIZE = 6
+DEQUANTIZE, DENSIFY = 6, 124
 TYPES = {0: "FLOAT32", 1: "FLOAT16", 2: "INT32", 3: "UINT8", 7: "INT16", 9: "INT8", 17: "INT4"}
 
 
@@ -80,12 +80,14 @@ def weights(content: bytes) -> list[dict[str, Any]]:
     graph = model.tables(2)[0]
     tensors, operators = graph.tables(0), graph.tables(3)
     codes = [max(code.scalar(0, "b"), code.scalar(3, "i")) for code in model.tables(1)]
+    interpreter.invoke()  # restores what is stored sparsely
     code_of = [codes[operator.scalar(0, "I")] for operator in operators]
     restored = {
         operator.vector(2, "i")[0]: operator.vector(1, "i")[0]
         for operator, code in zip(operators, code_of, strict=True)
         if code == DEQUANTIZE
     }
+    restored_dense = {operator.vector(2, "i")[0] for operator, code in zip(operators, code_of, strict=True) if code == DENSIFY}
     found = {}
     for operator, code in zip(operators, code_of, strict=True):
         if code not in OPERATORS:
@@ -95,7 +97,7 @@ def weights(content: bytes) -> list[dict[str, Any]]:
         tensor, detail = tensors[index], details[index]
         kind, shape = TYPES[tensor.scalar(1, "b")], [int(length) for length in detail["shape"]]
         packed = stored_bytes(model, tensor.scalar(2, "I"))
-        if not packed:
+        if not packed and index not in restored_dense:
             continue
         values = nibbles(packed, int(np.prod(shape))).reshape(shape) if kind == "INT4" else interpreter.get_tensor(index)
         parameters = detail["quantization_parameters"]

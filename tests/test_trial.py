@@ -11,7 +11,7 @@ import pytest
 from conftest import RECIPE, Silent
 from filelock import FileLock
 
-from sweep import audit, cluster, data, distill, fit, measure, models, prune, quant, track, trial
+from sweep import audit, cluster, data, distill, fit, measure, models, pack, prune, quant, track, trial
 from sweep.cache import Cache
 from sweep.plan import Job, Pipeline, Plan
 from sweep.records import ConfigError, Storage
@@ -132,6 +132,26 @@ def test_clusters_and_zeros_reach_the_file(store, form):
     assert few.metrics.distinct_weight_levels <= 8 < plain.metrics.distinct_weight_levels
     assert few.metrics.sparsity >= 0.5
     assert few.metrics.gzip_bytes < plain.metrics.gzip_bytes
+
+
+@pytest.mark.parametrize("form", [quant.Float32(), quant.PTQ(8, 64), quant.PTQ(4, 64)])
+def test_a_packed_file_measures_the_same_and_is_smaller(store, form):
+    wide = replace(PLAN, model=models.CNN(filters=(16, 32), units=(32,)), prune=replace(PRUNE, sparsity=0.85), quant=form)
+    plain, _ = ran(wide, store)
+    packed, finished = ran(replace(wide, quant=replace(form, sparse=True, strip=True)), store)
+    assert all(reused for _, reused in finished)
+    assert packed.metrics.size_bytes < plain.metrics.size_bytes
+    for name in ("val_accuracy", "test_accuracy", "sparsity", "parameters", "nonzero_parameters", "distinct_weight_levels"):
+        assert getattr(packed.metrics, name) == getattr(plain.metrics, name)
+
+
+def test_a_packed_file_that_does_not_run_is_not_taken(store, tmp_path, monkeypatch):
+    form = quant.Float32(sparse=True, strip=True)
+    plain, _ = ran(replace(PLAN, quant=quant.Float32()), store)
+    monkeypatch.setattr(pack, "sparse", lambda content: content[: len(content) // 2])
+    monkeypatch.setattr(pack, "stripped", lambda content: content[:16] + bytes(100))
+    broken, _ = ran(replace(PLAN, quant=form), tmp_path)
+    assert broken.content == plain.content
 
 
 def test_the_teacher_has_its_word_in_the_fine_tuning_when_asked(store):

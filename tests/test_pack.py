@@ -1,0 +1,122 @@
+"""Smaller files that compute the same: sparse kernels and stripped names, in real files and in closed form."""
+
+from __future__ import annotations
+
+import runpy
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from sweep import audit, distill, export, measure, models, pack, prune, quant
+from sweep.records import Storage
+
+pytestmark = pytest.mark.usefixtures("tensorflow")
+
+INDEPENDENT = runpy.run_path(str(Path(__file__).with_name("independent.py")))
+
+
+@settings(deadline=None)
+@given(
+    hnp.arrays(np.int8, hnp.array_shapes(min_dims=2, max_dims=4, max_side=6), elements=st.sampled_from([0, 0, 0, 1, -5, 127]))
+)
+def test_what_is_compressed_comes_back(values):
+    sparsity, stored = pack._compressed(schema, values)
+    assert len(stored) == np.count_nonzero(values)
+    np.testing.assert_array_equal(pack.dense(stored.view(np.int8), sparsity, values.shape), values)
+
+
+def test_numbers_take_the_smallest_vector_that_holds_them():
+    for largest, name in ((255, "Uint8Vector"), (256, "Uint16Vector"), (65535, "Uint16Vector"), (65536, "Int32Vector")):
+        kind, vector = pack._vector(schema, np.array([0, largest]))
+        assert kind == getattr(schema.SparseIndexVector, name)
+        assert vector.values.tolist() == [0, largest]
+
+
+def test_another_kind_of_sparse_storage_is_refused():
+    sparsity, stored = pack._compressed(schema, np.eye(3, dtype=np.int8))
+    for change in ({"blockMap": [0]}, {"traversalOrder": [1, 0]}, {"dimMetadata": sparsity.dimMetadata[::-1]}):
+        with pytest.raises(ValueError, match="compressed along the last dimension"):
+            pack.dense(stored.view(np.int8), SimpleNamespace(**{**vars(sparsity), **change}), (3, 3))
+
+
+FORMS = {
+    "float32": quant.Float32(),
+    "float16": quant.Float16(),
+    "dynamic": quant.Dynamic(),
+    "int8": quant.PTQ(8, 64),
+    "5 bits": quant.PTQ(5, 64),
+    "int4": quant.PTQ(4, 64),
+}
+NETWORKS = {
+    "resnet8": models.ResNet(blocks=1, width=0.5),
+    "mobilenet": models.MobileNet(stem=8, filters=(48, 96), strides=(1, 2)),
+    "lenet5": models.LeNet5(),
+}
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def pruned(request, context):
+    made = context(model=NETWORKS[request.param])
+    models.fresh(0)
+    stage = prune.GlobalMagnitude(
+        sparsity=0.85, layers="all", schedule=prune.ConstantSparsity(), finetune=1, learning_rate=0.003
+    )
+    return stage.apply(distill.Train().apply(None, made).network, made).network, made
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FORMS)
+def test_a_sparse_file_is_smaller_and_answers_the_same(pruned, name):
+    network, made = pruned
+    form = FORMS[name]
+    model = form.restore(form.apply(network, made).network)
+    content = export.convert(model, form.storage, form.layer_bits(model))
+    packed = pack.sparse(content)
+    if name == "int4":
+        assert packed == content
+        return
+    assert len(packed) < (0.6 if form.storage in (Storage.FLOAT32, Storage.FLOAT16) else 1.0) * len(content)
+    assert measure.same_answers(content, packed, made.data.validation.images[:50])
+    before, after = audit.read(content), audit.read(packed)
+    assert audit.same(before, after)
+    assert after.zeros("all") == before.zeros("all") == network.zeros
+    assert after.weight_bits < before.weight_bits
+    theirs = INDEPENDENT["weights"](packed)
+    assert [(one["zeros"], one["values"]) for one in theirs] == [(kernel.zeros, kernel.levels) for kernel in after.kernels]
+
+
+def test_a_dense_network_stays_as_it_is(context):
+    models.fresh(0)
+    content = export.convert(models.LeNet5().build((8, 8, 1), 10), Storage.FLOAT32)
+    assert pack.sparse(content) == content
+
+
+def test_a_stripped_file_is_smaller_and_answers_the_same(context):
+    models.fresh(0)
+    content = export.convert(models.LeNet5().build((8, 8, 1), 10), Storage.FLOAT32)
+    stripped = pack.stripped(content)
+    assert len(stripped) < len(content) - 500
+    assert b"lenet5" in content
+    assert b"lenet5" not in stripped
+    assert measure.same_answers(content, stripped, context().data.validation.images[:20])
+    assert audit.same(audit.read(content), audit.read(stripped))
+
+
+def test_files_that_differ_are_not_the_same(context):
+    models.fresh(0)
+    model = models.LeNet5(width=0.5).build((8, 8, 1), 10)
+    content, images = export.convert(model, Storage.FLOAT32), context().data.validation.images[:20]
+    first = audit.read(content)
+    assert not audit.same(first, replace(first, macs=1))
+    kernel = models.kernels(model)["dense1"]
+    kernel.assign(np.where(np.arange(kernel.shape[1]) > 2, kernel, 0))
+    other = export.convert(model, Storage.FLOAT32)
+    assert not audit.same(first, audit.read(other))
+    assert not measure.same_answers(content, other, images)
