@@ -71,7 +71,8 @@ def sparse(content: bytes) -> bytes:
         return content
     model.operatorCodes.append(_code(schema))
     graph.operators[:0] = [_densify(schema, len(model.operatorCodes) - 1, *pair) for pair in restored.items()]
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    packed = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    return packed if len(packed) < len(content) else content
 
 
 def dense(stored: Array, sparsity: Any, shape: tuple[int, ...]) -> Array:
@@ -85,15 +86,15 @@ def dense(stored: Array, sparsity: Any, shape: tuple[int, ...]) -> Array:
     Raises:
         ValueError: for a description of another kind.
     """
-    *outer, last = sparsity.dimMetadata
+    *outer, last = sparsity.dimMetadata or [None]
     blocks = sparsity.blockMap is not None and len(sparsity.blockMap)
-    plain = len(outer) == len(shape) - 1 and not any(one.format for one in outer) and last.format == _ROWS
-    if blocks or not plain or list(sparsity.traversalOrder) != list(range(len(shape))):
+    rows = last is not None and last.format == _ROWS and len(outer) == len(shape) - 1 and not any(one.format for one in outer)
+    if blocks or not rows or list(sparsity.traversalOrder) != list(range(len(shape))):
         raise ValueError("expected rows that are compressed along the last dimension")
     ends, columns = (np.asarray(vector.values, np.int64) for vector in (last.arraySegments, last.arrayIndices))
-    rows = np.zeros((math.prod(shape[:-1]), shape[-1]), stored.dtype)
-    rows[np.repeat(np.arange(len(ends) - 1), np.diff(ends)), columns] = stored
-    return rows.reshape(shape)
+    values = np.zeros((math.prod(shape[:-1]), shape[-1]), stored.dtype)
+    values[np.repeat(np.arange(len(ends) - 1), np.diff(ends)), columns] = stored
+    return values.reshape(shape)
 
 
 def _restorable(operator: Any, codes: list[str], graph: Any, types: dict[int, str]) -> bool:
@@ -123,10 +124,13 @@ def _width(largest: int) -> int:
 
 
 def _smaller(values: Array) -> bool:
-    """Whether the values and their places take less than all of them, whatever comes with it included."""
+    """Whether the values and their places take less than all of them, whatever comes with it included.
+
+    Not where all are zero: a tensor without a byte of its own is no constant to a reader.
+    """
     count, rows = int(np.count_nonzero(values)), math.prod(values.shape[:-1])
     where = count * _width(values.shape[-1]) + (rows + 1) * _width(count)
-    return count * values.itemsize + where + _OVERHEAD < values.nbytes
+    return count > 0 and count * values.itemsize + where + _OVERHEAD < values.nbytes
 
 
 def _compressed(schema: Any, values: Array) -> tuple[Any, Array]:
