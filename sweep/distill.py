@@ -6,8 +6,10 @@ alpha and student finds them. Only logits are matched; features are not.
 
 from __future__ import annotations
 
+import bisect
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -143,14 +145,16 @@ class DistillationLoss:
 
 
 # Names that the records of a trial have for its other stages.
-_ROLES = ("teacher", "assistant", "train", "distill", "prune", "quant")
+_ROLES = re.compile(r"(teacher|train|distill|prune|cluster|quant)(_\d+)?")
+
+Parameters = Callable[[Spec], int]
+"""How many parameters a network has."""
 
 
 class Lesson(NamedTuple):
-    """A network that is trained before the student: its role, its configuration key, what it goes through, and what it is."""
+    """A network that is trained before the student: its role, what it goes through, and what it is."""
 
     role: str
-    key: str
     stage: Train | Distill
     model: Spec
 
@@ -161,8 +165,11 @@ class Distillation(Protocol):
     def stage(self) -> Train | Distill:
         """What the student goes through."""
 
-    def tutors(self) -> tuple[Lesson, ...]:
-        """The networks that are trained before it, each learning from the one before; the last teaches the student."""
+    def networks(self) -> Mapping[str, Spec]:
+        """Configuration key to network, of those that are named: none for the student's labels alone."""
+
+    def tutors(self, student: Spec, parameters: Parameters) -> tuple[Lesson, ...]:
+        """The networks that are trained before the student, each learning from the one before; the last teaches the student."""
 
     def finetuning(self) -> Taught | None:
         """What the student's fine-tuning in later stages works towards; None for the labels alone."""
@@ -176,7 +183,11 @@ class NoDistillation:
         """Plain training."""
         return Train()
 
-    def tutors(self) -> tuple[Lesson, ...]:
+    def networks(self) -> Mapping[str, Spec]:
+        """None."""
+        return {}
+
+    def tutors(self, student: Spec, parameters: Parameters) -> tuple[Lesson, ...]:
         """Nobody."""
         return ()
 
@@ -212,9 +223,13 @@ class KD:
         """Distillation with these numbers."""
         return Distill(Taught(self.temperature, self.alpha), self.epochs)
 
-    def tutors(self) -> tuple[Lesson, ...]:
+    def networks(self) -> Mapping[str, Spec]:
+        """The teacher."""
+        return {"distill.teacher": self.teacher}
+
+    def tutors(self, student: Spec, parameters: Parameters) -> tuple[Lesson, ...]:
         """The teacher, trained on labels."""
-        return (Lesson("teacher", "distill.teacher", Train(), self.teacher),)
+        return (Lesson("teacher", Train(), self.teacher),)
 
     def finetuning(self) -> Taught | None:
         """The same as in distilling, when asked for."""
@@ -222,7 +237,7 @@ class KD:
 
 
 @dataclass(frozen=True)
-class Assistant(KD):
+class Assistants(KD):
     """Distillation through teacher assistants (Mirzadeh et al. 2020, arXiv 1902.03393): each learns from the one before.
 
     Args:
@@ -231,27 +246,61 @@ class Assistant(KD):
         alpha: see `Taught`.
         epochs: see `Distill`.
         finetune: see `KD`.
-        assistant: the network between teacher and student.
-        more_assistants: further ones after it, in this order, under names of the user's choice.
+        assistants: the networks between teacher and student, in this order, under names of the user's choice; or how many, at
+            least 0: then they are the teacher at smaller widths, with numbers of parameters in even ratios from the teacher's
+            to the student's.
     """
 
-    assistant: Spec
-    more_assistants: Mapping[str, Spec] = field(default_factory=dict)
+    assistants: Mapping[str, Spec] | int
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_part("assistant", self.assistant, "check", "build")
-        if not isinstance(self.more_assistants, Mapping):
-            raise ConfigError("more_assistants", "a mapping of names to models", self.more_assistants)
-        for name, model in self.more_assistants.items():
-            if name in _ROLES:
-                raise ConfigError("more_assistants", f"names besides {', '.join(_ROLES)}", name)
-            require_part(f"more_assistants.{name}", model, "check", "build")
+        if not isinstance(self.assistants, Mapping):
+            require_integer("assistants", self.assistants, 0, 9)
+            if self.assistants and not isinstance(getattr(self.teacher, "width", None), (int, float)):
+                raise ConfigError("assistants", "networks by name, since the teacher has no width to choose", self.assistants)
+            return
+        for name, model in self.assistants.items():
+            if _ROLES.fullmatch(name):
+                raise ConfigError("assistants", "names that no stage has", name)
+            require_part(f"assistants.{name}", model, "check", "build")
 
-    def tutors(self) -> tuple[Lesson, ...]:
-        """The teacher, then the assistants."""
-        first = Lesson("assistant", "distill.assistant", self.stage(), self.assistant)
-        more = (
-            Lesson(role, f"distill.more_assistants.{role}", self.stage(), one) for role, one in self.more_assistants.items()
+    def networks(self) -> Mapping[str, Spec]:
+        """The teacher, and the assistants that have a name."""
+        named = self.assistants if isinstance(self.assistants, Mapping) else {}
+        return {**super().networks(), **{f"distill.assistants.{name}": model for name, model in named.items()}}
+
+    def tutors(self, student: Spec, parameters: Parameters) -> tuple[Lesson, ...]:
+        """The teacher, then the assistants.
+
+        Raises:
+            ConfigError: when they are to be chosen and the teacher has no more parameters than the student.
+        """
+        chain = self.assistants if isinstance(self.assistants, Mapping) else self._between(student, parameters)
+        return (
+            *super().tutors(student, parameters),
+            *(Lesson(name, self.stage(), model) for name, model in chain.items()),
         )
-        return (*super().tutors(), first, *more)
+
+    def _between(self, student: Spec, parameters: Parameters) -> dict[str, Spec]:
+        count = self.assistants
+        if not isinstance(count, int) or count == 0:
+            return {}
+        most, least = parameters(self.teacher), parameters(student)
+        if most <= least:
+            raise ConfigError("distill.teacher", f"more than the {least:,} parameters of the student", f"{most:,}")
+        wanted = [most * (least / most) ** (number / (count + 1)) for number in range(1, count + 1)]
+        names = ["assistant"] if count == 1 else [f"assistant_{number}" for number in range(1, count + 1)]
+        return {name: self._of_size(size, parameters) for name, size in zip(names, wanted, strict=True)}
+
+    def _of_size(self, wanted: float, parameters: Parameters) -> Spec:
+        """The teacher at the width, of hundredths of its own, whose parameters come nearest to a number."""
+        teacher: Any = self.teacher
+        widths = [round(teacher.width * part / 100, 6) for part in range(1, 101)]
+        above = bisect.bisect_left(widths, wanted, key=lambda width: parameters(replace(teacher, width=width)))
+        nearest = min(
+            widths[max(0, above - 1) : above + 1],
+            key=lambda width: abs(parameters(replace(teacher, width=width)) - wanted),
+        )
+        chosen: Spec = replace(teacher, width=nearest)
+        return chosen

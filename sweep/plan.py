@@ -15,7 +15,7 @@ _STAGES = ("train", "distill", "prune", "cluster", "quant")
 _PARTS = {
     "dataset": ("load",),
     "model": ("check", "build"),
-    "distill": ("stage", "tutors", "finetuning"),
+    "distill": ("stage", "networks", "tutors", "finetuning"),
     "prune": ("apply", "untrained", "share", "require"),
     "cluster": ("apply", "untrained"),
     "quant": ("apply", "untrained", "stage", "restore", "layer_bits", "require"),
@@ -167,15 +167,14 @@ class Plan:
             images = self.dataset.load()
         except ConfigError as error:
             raise error.under("dataset") from error
-        networks = {"model": self.model} | {lesson.key: lesson.model for lesson in self.distill.tutors()}
-        for where, model in networks.items():
+        for where, model in {"model": self.model, **self.distill.networks()}.items():
             try:
                 model.check(images.input_shape)
             except ConfigError as error:
                 raise error.under(where) from error
         order = self.pipeline.order
         asked = {
-            "distill": bool(self.distill.tutors()),
+            "distill": bool(self.distill.networks()),
             "prune": self.prune.sparsity > 0,
             "cluster": self.cluster.levels is not None,
         }

@@ -106,11 +106,11 @@ class _Node:
     is_student: bool
 
 
-def _nodes(plan: Plan) -> list[_Node]:
+def _nodes(plan: Plan, parameters: distill.Parameters) -> list[_Node]:
     """Every stage that the plan runs, each after all that it needs."""
     nodes: list[_Node] = []
     teacher: _Node | None = None
-    for lesson in plan.distill.tutors():
+    for lesson in plan.distill.tutors(plan.model, parameters):
         teacher = _Node(lesson.role, lesson.stage, lesson.model, None, teacher, fit.Labels(), is_student=False)
         nodes.append(teacher)
     stages: dict[str, Iterator[Stage]] = {
@@ -148,9 +148,9 @@ def _shares(plan: Plan) -> list[Stage]:
 
 
 @cache
-def _code(*modules: ModuleType) -> str:
+def _code(*modules: ModuleType | None) -> str:
     """sha256 (hex) of the source text of what computed a result."""
-    return hashlib.sha256("\0".join(inspect.getsource(module) for module in modules).encode()).hexdigest()
+    return hashlib.sha256("\0".join(inspect.getsource(module) for module in modules if module).encode()).hexdigest()
 
 
 @cache
@@ -200,9 +200,9 @@ def run(plan: Plan, store: Cache, progress: Progress, rivals: Path | None = None
 class _Run:
     def __init__(self, plan: Plan, store: Cache, progress: Progress, rivals: Path | None) -> None:
         self._plan, self._store, self._progress, self._rivals = plan, store, progress, rivals
-        self._nodes = _nodes(plan)
-        self._student = next(node for node in self._nodes if node.is_student)
         self._data = plan.check()
+        self._nodes = _nodes(plan, self._parameters)
+        self._student = next(node for node in self._nodes if node.is_student)
         self._view = canonical(plan.dataset.augment) if plan.train.augment else None
         self._networks: dict[_Node, Checkpoint] = {}
         self._curves: dict[_Node, Curves] = {}
@@ -341,6 +341,23 @@ class _Run:
     def _uncut_filters(self) -> int:
         """How many filters the student has before pruning, in its float32 file."""
         return audit.read(self._artifact(self._student, quant.Float32())["tflite"].tobytes()).filters
+
+    def _parameters(self, model: Spec) -> int:
+        """How many parameters a network has for these images."""
+
+        def count() -> Arrays:
+            fit.start(self._plan.threads)
+            models.fresh(self._plan.seed)
+            built = model.build(self._data.input_shape, self._data.classes)
+            return {"parameters": np.array(built.count_params())}
+
+        key = {
+            "parameters of": model,
+            "input_shape": self._data.input_shape,
+            "classes": self._data.classes,
+            "code": _code(models, inspect.getmodule(type(model))),
+        }
+        return int(self._store.fetch(key, count).arrays["parameters"])
 
     def _key(self, node: _Node) -> dict[str, Any]:
         """All that determines the node's result."""

@@ -91,14 +91,14 @@ def test_teacher_and_assistants_come_from_the_model_group():
         composed(
             "distill=assistant",
             "model@distill.teacher=resnet56",
-            "model@distill.assistant=resnet20",
-            "+model@distill.more_assistants.second=resnet8",
-            "distill.more_assistants.second.width=0.5",
+            "+model@distill.assistants.first=resnet20",
+            "+model@distill.assistants.second=resnet8",
+            "distill.assistants.second.width=0.5",
         )
     )
-    roles = {lesson.role: lesson.model for lesson in plan.distill.tutors()}
+    roles = {key.rpartition(".")[2]: model for key, model in plan.distill.networks().items()}
     assert [(role, model.blocks, model.width) for role, model in roles.items()] == [
-        ("teacher", 9, 1.0), ("assistant", 3, 1.0), ("second", 1, 0.5),
+        ("teacher", 9, 1.0), ("first", 3, 1.0), ("second", 1, 0.5),
     ]  # fmt: skip
 
 
@@ -137,8 +137,9 @@ def test_teacher_and_assistants_come_from_the_model_group():
         (["prune.schedule=null"], "prune.schedule"),
         (["distill=kd", "distill.teacher=null"], "distill.teacher"),
         (["distill=kd", "distill.teacher=resnet8"], "distill.teacher"),
-        (["distill=assistant", "+distill.more_assistants.x=lenet5"], "distill.more_assistants.x"),
-        (["distill=assistant", "+model@distill.more_assistants.teacher=lenet5"], "distill.more_assistants"),
+        (["distill=assistant", "distill.assistants=-1"], "distill.assistants"),
+        (["distill=assistant", "distill.assistants={x:lenet5}"], "distill.assistants.x"),
+        (["distill=assistant", "+model@distill.assistants.teacher=lenet5"], "distill.assistants"),
         (["model._target_=builtins.dict", "~model.width"], "model._target_"),
         (["quant._target_=null"], "quant._target_"),
         (["+train.momentum=3"], "train"),

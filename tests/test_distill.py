@@ -146,16 +146,59 @@ def test_a_student_comes_to_agree_with_its_teacher(taught):
     assert agreement > 0.7
 
 
+WORDS = {"temperature": 4.0, "alpha": 0.1, "epochs": 1, "finetune": False}
+
+
+def unasked(model):
+    raise AssertionError("nothing is to be chosen")
+
+
 def test_an_assistant_stands_between_teacher_and_student():
     big, middle, small = models.ResNet(blocks=3), models.ResNet(blocks=1), models.LeNet5()
-    chain = distill.Assistant(
-        teacher=big, assistant=middle, more_assistants={"last": small}, temperature=4.0, alpha=0.1, epochs=1, finetune=False
-    ).tutors()
-    assert [(lesson.role, lesson.model) for lesson in chain] == [("teacher", big), ("assistant", middle), ("last", small)]
+    named = distill.Assistants(teacher=big, assistants={"first": middle, "last": small}, **WORDS)
+    chain = named.tutors(small, unasked)
+    assert [(lesson.role, lesson.model) for lesson in chain] == [("teacher", big), ("first", middle), ("last", small)]
     assert [type(lesson.stage) for lesson in chain] == [distill.Train, distill.Distill, distill.Distill]
-    direct = distill.KD(teacher=big, temperature=4.0, alpha=0.1, epochs=1, finetune=False)
-    assert [lesson.role for lesson in direct.tutors()] == ["teacher"]
-    assert distill.NoDistillation().tutors() == ()
+    assert list(named.networks()) == ["distill.teacher", "distill.assistants.first", "distill.assistants.last"]
+    direct = distill.KD(teacher=big, **WORDS)
+    assert [lesson.role for lesson in direct.tutors(small, unasked)] == ["teacher"]
+    assert distill.NoDistillation().tutors(small, unasked) == ()
+    none = distill.Assistants(teacher=big, assistants=0, **WORDS)
+    assert none.tutors(small, unasked) == direct.tutors(small, unasked)
+
+
+def count(model):
+    return model.build((8, 8, 1), 10).count_params()
+
+
+@pytest.mark.parametrize("number", [1, 2, 4])
+def test_assistants_of_a_number_are_the_teacher_in_even_ratios_of_parameters(number):
+    teacher, student = models.ResNet(blocks=2, width=1.5), models.ResNet(blocks=1, width=0.5)
+    chain = distill.Assistants(teacher=teacher, assistants=number, **WORDS).tutors(student, count)
+    assert len({lesson.role for lesson in chain}) == number + 1
+    sizes = [*(count(lesson.model) for lesson in chain), count(student)]
+    ratios = np.divide(sizes[:-1], sizes[1:])
+    assert ratios == pytest.approx((sizes[0] / sizes[-1]) ** (1 / (number + 1)), rel=0.1)
+    assert all(type(lesson.model) is models.ResNet and lesson.model.blocks == 2 for lesson in chain)
+
+
+def test_a_teacher_no_larger_than_the_student_has_no_assistants():
+    chain = distill.Assistants(teacher=models.LeNet5(), assistants=1, **WORDS)
+    with pytest.raises(
+        ConfigError, match=r"distill.teacher: expected more than the [\d,]+ parameters of the student; received"
+    ):
+        chain.tutors(models.LeNet5(), count)
+
+
+@pytest.mark.parametrize(
+    ("assistants", "where"),
+    [(-1, "assistants"), ("two", "assistants"), ({"teacher": models.LeNet5()}, "assistants"),
+     ({"prune_2": models.LeNet5()}, "assistants"), ({"first": 3}, "assistants.first")],
+)  # fmt: skip
+def test_bad_assistants_are_refused(assistants, where):
+    with pytest.raises(ConfigError) as refused:
+        distill.Assistants(teacher=models.LeNet5(), assistants=assistants, **WORDS)
+    assert refused.value.where == where
 
 
 def test_fine_tuning_is_towards_the_teacher_only_when_asked():

@@ -218,7 +218,7 @@ def test_a_failed_trial_leaves_the_others_and_exit_code_1(tmp_path):
     ("data", "overrides", "kind"),
     [
         ("mnist", ["model=khan_student", "distill=assistant", "model@distill.teacher=khan_assistant",
-                   "model@distill.assistant=khan_student", "quant=qat"], "INT8"),
+                   "+model@distill.assistants.first=khan_student", "quant=qat"], "INT8"),
         ("cifar10", ["model=resnet8", "prune=global", "prune.sparsity=0.8", "quant=qat", "quant.bits=4"], "INT4"),
     ],
 )  # fmt: skip

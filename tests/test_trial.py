@@ -11,7 +11,7 @@ import pytest
 from conftest import RECIPE, Silent
 from filelock import FileLock
 
-from sweep import audit, cluster, data, distill, fit, measure, models, pack, prune, quant, track, trial
+from sweep import audit, cluster, data, distill, filters, fit, measure, models, pack, prune, quant, track, trial
 from sweep.cache import Cache
 from sweep.plan import Job, Pipeline, Plan
 from sweep.records import ConfigError, Storage
@@ -94,8 +94,8 @@ def test_pruning_again_reaches_the_sparsity_in_shares(store):
     assert list(again.curves) == ["teacher", "train", "prune", "distill", "prune_2", "quant"]
 
 
-CHANNELS = prune.GlobalChannels(
-    sparsity=0.5, layers="all", score=prune.L2(), minimum=1, steps=1, finetune=1, learning_rate=0.003
+CHANNELS = filters.GlobalChannels(
+    sparsity=0.5, layers="all", score=filters.L2(), minimum=1, steps=1, finetune=1, learning_rate=0.003
 )
 
 
@@ -113,7 +113,7 @@ def test_removed_channels_are_missing_from_the_file(store, form):
 
 
 def test_a_network_that_cannot_be_cut_is_refused_before_anything_trains(tmp_path):
-    flat = replace(PLAN, prune=replace(CHANNELS, score=prune.BNScale(), layers="dense"))
+    flat = replace(PLAN, prune=replace(CHANNELS, score=filters.BNScale(), layers="dense"))
     progress = Silent()
     with pytest.raises(ConfigError, match=r"prune.score: expected batch normalisation .*; received none after dense1"):
         trial.run(flat, Cache(tmp_path), progress)
@@ -218,13 +218,27 @@ def test_a_teacher_is_trained_once_and_is_what_training_it_alone_gives(store):
 
 
 def test_assistants_learn_in_turn(store):
-    chain = distill.Assistant(
-        teacher=KD.teacher, temperature=4.0, alpha=0.1, epochs=1, finetune=False, assistant=models.CNN(filters=(6,), units=())
-    )
+    words = {"teacher": KD.teacher, "temperature": 4.0, "alpha": 0.1, "epochs": 1, "finetune": False}
+    chain = distill.Assistants(assistants={"assistant": models.CNN(filters=(6,), units=())}, **words)
     result, finished = ran(replace(PLAN, distill=chain), store)
     assert [name for name, _ in finished] == ["teacher", "assistant", "distill", "prune", "quant"]
     assert set(result.curves) == {"teacher", "assistant", "distill", "prune", "quant"}
     assert len(result.curves["assistant"]["val_accuracy"]) == RECIPE.epochs
+
+
+def test_assistants_by_number_are_chosen_once(store):
+    words = {
+        "teacher": models.CNN(filters=(24,), units=(24,)),
+        "temperature": 4.0,
+        "alpha": 0.1,
+        "epochs": 1,
+        "finetune": False,
+    }
+    plan = replace(PLAN, distill=distill.Assistants(assistants=2, **words), prune=prune.NoPruning())
+    _, finished = ran(plan, store)
+    assert [name for name, _ in finished] == ["teacher", "assistant_1", "assistant_2", "distill", "quant"]
+    _, again = ran(plan, store)
+    assert all(reused for _, reused in again)
 
 
 def test_a_pruned_network_can_be_distilled_and_keeps_its_zeros(store):

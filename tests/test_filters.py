@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sweep import channels, fit, models, prune
+from sweep import channels, filters, fit, models
 from sweep.records import Checkpoint, ConfigError
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
@@ -199,19 +199,19 @@ def test_what_a_softmax_mixes_stays():
     assert set(wiring.filters) == {"free"}
 
 
-SETTINGS = {"layers": "all", "score": prune.L2(), "minimum": 1, "steps": 1, "finetune": 0, "learning_rate": 0.001}
+SETTINGS = {"layers": "all", "score": filters.L2(), "minimum": 1, "steps": 1, "finetune": 0, "learning_rate": 0.001}
 
 
 def made(kind, **fields):
     return kind(**{"sparsity": 0.5, **SETTINGS, **fields})
 
 
-@pytest.mark.parametrize("score", [prune.L1(), prune.L2(), prune.BNScale()])
+@pytest.mark.parametrize("score", [filters.L1(), filters.L2(), filters.BNScale()])
 @pytest.mark.parametrize("steps", [1, 3])
 @pytest.mark.parametrize("sparsity", [0.25, 0.5, 0.9])
 def test_local_pruning_takes_the_same_fraction_of_every_layer(context, sparsity, steps, score):
     network = random_network("mobilenet")
-    smaller = made(prune.LocalChannels, sparsity=sparsity, steps=steps, score=score).apply(network, context()).network
+    smaller = made(filters.LocalChannels, sparsity=sparsity, steps=steps, score=score).apply(network, context()).network
     for before, left in smaller.filters.values():
         assert left == max(1, before - round(sparsity * before))
 
@@ -220,7 +220,7 @@ def test_local_pruning_takes_the_same_fraction_of_every_layer(context, sparsity,
 @pytest.mark.parametrize("name", ["resnet14", "mobilenet", "khan", "branching"])
 def test_global_pruning_takes_the_fraction_of_all_filters(context, name, steps):
     network = random_network(name)
-    smaller = made(prune.GlobalChannels, sparsity=0.6, steps=steps, minimum=2).apply(network, context()).network
+    smaller = made(filters.GlobalChannels, sparsity=0.6, steps=steps, minimum=2).apply(network, context()).network
     whole = sum(before for before, _ in smaller.filters.values())
     largest = max(len(group) for group in channels.wire(models.restore(network)).groups)
     assert abs(smaller.removed - round(0.6 * whole)) <= largest / 2
@@ -235,7 +235,7 @@ def test_the_channels_of_smallest_norm_go(context):
     values = kernel.numpy()
     values[..., [1, 4]] *= 0.01
     kernel.assign(values)
-    smaller = made(prune.LocalChannels, sparsity=0.34, layers="conv").apply(models.snapshot(model), context()).network
+    smaller = made(filters.LocalChannels, sparsity=0.34, layers="conv").apply(models.snapshot(model), context()).network
     np.testing.assert_array_equal(models.restore(smaller).get_layer("conv1").kernel.numpy(), values[..., [0, 2, 3, 5]])
 
 
@@ -244,26 +244,26 @@ def test_norms_and_scales_in_closed_form():
     model = models.restore(network)
     wiring = channels.wire(model, "conv")
     for score, norm in (
-        (prune.L1(), lambda v: np.abs(v).sum((0, 1, 2))),
-        (prune.L2(), lambda v: np.sqrt((v**2).sum((0, 1, 2)))),
+        (filters.L1(), lambda v: np.abs(v).sum((0, 1, 2))),
+        (filters.L2(), lambda v: np.sqrt((v**2).sum((0, 1, 2)))),
     ):
         parts = [norm(model.get_layer(name).kernel.numpy()) for name in ("conv1", "conv2")]
         expected = np.concatenate([part / np.sqrt(np.mean(part**2)) for part in parts])
         np.testing.assert_allclose(score.of(wiring, model), expected, rtol=1e-5)
     gammas = [np.abs(model.get_layer(f"{name}_bn").gamma.numpy()) for name in ("conv1", "conv2")]
-    np.testing.assert_allclose(prune.BNScale().of(wiring, model), np.concatenate(gammas), rtol=1e-6)
+    np.testing.assert_allclose(filters.BNScale().of(wiring, model), np.concatenate(gammas), rtol=1e-6)
 
 
 def test_a_second_pruning_counts_from_the_whole_network(context):
-    once = made(prune.LocalChannels, sparsity=0.5).apply(random_network("cnn"), context()).network
-    again = made(prune.LocalChannels, sparsity=0.5).apply(once, context()).network
-    more = made(prune.LocalChannels, sparsity=0.75).apply(once, context()).network
+    once = made(filters.LocalChannels, sparsity=0.5).apply(random_network("cnn"), context()).network
+    again = made(filters.LocalChannels, sparsity=0.5).apply(once, context()).network
+    more = made(filters.LocalChannels, sparsity=0.75).apply(once, context()).network
     assert again.filters == once.filters == {"conv1": (6, 3), "conv2": (8, 4), "dense1": (10, 5)}
     assert more.filters == {"conv1": (6, 2), "conv2": (8, 2), "dense1": (10, 2)}
 
 
 def test_the_fine_tuning_is_shared_by_the_steps(context):
-    stage = made(prune.LocalChannels, steps=2, finetune=3)
+    stage = made(filters.LocalChannels, steps=2, finetune=3)
     models.fresh(0)
     network = models.snapshot(models.CNN(filters=(8,), units=()).build((8, 8, 1), 10))
     outcome = stage.apply(network, context())
@@ -276,12 +276,12 @@ def test_a_network_that_cannot_be_cut_is_refused_before_anything_trains():
     with pytest.raises(
         ConfigError, match="layers: expected layers with filters that can be removed; received dense: the logits only"
     ):
-        made(prune.GlobalChannels, layers="dense").require(models.ResNet(blocks=1), (8, 8, 1), 10)
+        made(filters.GlobalChannels, layers="dense").require(models.ResNet(blocks=1), (8, 8, 1), 10)
     with pytest.raises(
         ConfigError, match="score: expected batch normalisation after every layer that is cut; received none after conv1"
     ):
-        made(prune.GlobalChannels, score=prune.BNScale()).require(models.Khan(filters=(4,), units=()), (8, 8, 1), 10)
-    made(prune.GlobalChannels).require(models.ResNet(blocks=1), (8, 8, 1), 10)
+        made(filters.GlobalChannels, score=filters.BNScale()).require(models.Khan(filters=(4,), units=()), (8, 8, 1), 10)
+    made(filters.GlobalChannels).require(models.ResNet(blocks=1), (8, 8, 1), 10)
 
 
 @pytest.mark.parametrize(
@@ -291,14 +291,14 @@ def test_a_network_that_cannot_be_cut_is_refused_before_anything_trains():
 )  # fmt: skip
 def test_bad_values_are_refused(field, value):
     with pytest.raises(ConfigError) as refused:
-        made(prune.GlobalChannels, **{field: value})
+        made(filters.GlobalChannels, **{field: value})
     assert refused.value.where == field
     with pytest.raises(ConfigError, match="finetune: expected 0, or an epoch for each of the 4 steps; received 3"):
-        made(prune.GlobalChannels, steps=4, finetune=3)
+        made(filters.GlobalChannels, steps=4, finetune=3)
 
 
 def test_its_network_answers(context):
     smaller = (
-        made(prune.GlobalChannels, finetune=1).apply(models.snapshot(models.LeNet5().build((8, 8, 1), 10)), context()).network
+        made(filters.GlobalChannels, finetune=1).apply(models.snapshot(models.LeNet5().build((8, 8, 1), 10)), context()).network
     )
     assert np.isfinite(fit.Answers(models.restore(smaller))(context().data.validation.images)).all()
