@@ -187,7 +187,6 @@ def expect(
     zeros: int = 0,
     layers: str = "all",
     filters: int | None = None,
-    levels: Mapping[str, int] | None = None,
 ) -> None:
     """Check that a file shows what its configuration asked for.
 
@@ -201,7 +200,6 @@ def expect(
         zeros: at least so many weights of the targeted kernels are exactly zero.
         layers: which kernels those are: `conv`, `dense` or `all`.
         filters: so many filters in all full convolutions and dense layers, where given.
-        levels: Keras layer to at most so many different values in its kernel, for INTEGER only.
 
     Raises:
         AuditError: naming the first tensor that differs, what was expected, and what was found.
@@ -218,15 +216,37 @@ def expect(
         _require(where, _kernel_types(storage, width, kernel.size), kernel.type)
         if storage is Storage.INTEGER and width is not None and kernel.levels > 2**width:
             raise AuditError(f"{where}: expected at most {2**width} levels ({width} bits), found {kernel.levels}")
-        most = (levels or {}).get(grids.layer_of(kernel.name) or "", kernel.levels)
-        if storage is Storage.INTEGER and kernel.levels > most:
-            raise AuditError(f"{where}: expected at most {most} levels (clusters), found {kernel.levels}")
     if storage is Storage.INTEGER and audit.float_tensors:
         raise AuditError(f"the tensor {audit.float_tensors[0]!r}: expected an integer, found a float")
     if (found := audit.zeros(layers)) < zeros:
         raise AuditError(f"the {' and '.join(_TARGETS[layers])} kernels: expected at least {zeros} zeros, found {found}")
     if filters is not None and audit.filters != filters:
         raise AuditError(f"the {' and '.join(_TARGETS['all'])} kernels: expected {filters} filters, found {audit.filters}")
+
+
+def expect_weights(content: bytes, masks: Mapping[str, Array], clusters: Mapping[str, Array]) -> None:
+    """Check that a full-integer file has its zeros where they were put, and few values where weights are shared.
+
+    Args:
+        content: the file's bytes, with its tensors' names.
+        masks: Keras layer to bool mask of its kernel's shape, False for zero.
+        clusters: Keras layer to the number, from 0, of the value that each of its kernel's weights shares. A negative factor of
+            batch normalisation turns the signs of a channel, so magnitudes are counted.
+
+    Raises:
+        AuditError: naming the first layer that is not in the file, or not as it should be.
+    """
+    found = _File(content).stored_by_layer()
+    for name in {**masks, **clusters}:
+        if name not in found:
+            raise AuditError(f"the layer {name!r}: expected a kernel in the file, found none")
+    for name, mask in masks.items():
+        if wrong := np.count_nonzero(found[name][~np.moveaxis(mask, -1, 0)]):  # units come first in the file
+            raise AuditError(f"the layer {name!r}: expected zeros where weights were pruned, found {wrong} others")
+    for name, numbers in clusters.items():
+        most, magnitudes = int(numbers.max()) + 1, len(np.unique(np.abs(found[name].astype(int))))
+        if magnitudes > most:
+            raise AuditError(f"the layer {name!r}: expected at most {most} values (clusters), found {magnitudes}")
 
 
 def same(one: Audit, other: Audit) -> bool:
@@ -264,12 +284,7 @@ class _File:
     """A parsed file, to resolve indices of tensors and operators in."""
 
     def __init__(self, content: bytes) -> None:
-        from ai_edge_litert.schema_py_generated import BuiltinOperator, TensorType
-        from ai_edge_litert.tools import flatbuffer_utils
-
-        model = flatbuffer_utils.read_model_from_bytearray(content)
-        operators, types = ({value: name for name, value in vars(enum).items()} for enum in (BuiltinOperator, TensorType))
-        codes = [operators[flatbuffer_utils.get_builtin_code_from_operator_code(code)] for code in model.operatorCodes]
+        model, codes, types = grids.parsed(content)
         graph = model.subgraphs[0]
         self.buffers = model.buffers
         self.tensors = graph.tensors
@@ -315,6 +330,15 @@ class _File:
             operators=tuple(operator for operator, _, _ in self.operators),
             float_tensors=tuple(self._name(index) for index in sorted(touched) if self.types[index] in _FLOATS),
         )
+
+    def stored_by_layer(self) -> dict[str, Array]:
+        """Keras layer to the stored values of its fake-quantised kernel."""
+        found = {}
+        for operator, inputs, _ in self.operators:
+            index = self._stored(inputs[_OPERANDS[operator][0]]) if operator in _OPERANDS else None
+            if index is not None and (layer := grids.layer_of(self._name(index))) is not None:
+                found[layer] = self._values(index)
+        return found
 
     def _kernel(self, operator: str, index: int) -> Kernel:
         values = self._values(index)

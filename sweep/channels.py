@@ -180,10 +180,10 @@ class _Walk:
         elif kind in _CHANNELWISE:
             outgoing = self._handed_on(layer, kind, incoming[0])
         elif kind in _ELEMENTWISE:
-            outgoing = self._united(incoming)
+            outgoing = self._united(incoming, gates=kind == "Multiply")
         elif kind == "Concatenate":
             last = layer.axis in (-1, len(layer.output.shape) - 1)
-            outgoing = np.concatenate(incoming) if last else self._united(incoming)
+            outgoing = np.concatenate(incoming) if last else self._united(incoming, gates=False)
         else:
             outgoing = self._reshaped(layer, incoming[0])
         if _mixes(layer):
@@ -209,13 +209,13 @@ class _Walk:
             self._unite(tokens, np.array([_STAYS]))
         return np.repeat(tokens, layer.depth_multiplier) if kind == "DepthwiseConv2D" else tokens
 
-    def _united(self, incoming: list[Array]) -> Array:
+    def _united(self, incoming: list[Array], *, gates: bool) -> Array:
         widest = max(incoming, key=len)
         for tokens in incoming:
             if len(tokens) == len(widest):
                 self._unite(tokens, widest)
-            else:  # one channel that meets all
-                self._unite(tokens, np.array([_STAYS]))
+            else:  # one channel that meets all: what is zero stays so only when it is multiplied
+                self._unite(tokens if gates else np.concatenate([tokens, widest]), np.array([_STAYS]))
         return widest
 
     def _reshaped(self, layer: Any, tokens: Array) -> Array:

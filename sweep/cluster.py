@@ -14,6 +14,8 @@ import numpy as np
 from sweep import fit, models
 from sweep.records import Array, Checkpoint, require_choice, require_integer, require_number
 
+_ROUNDS = 300
+
 
 @dataclass(frozen=True)
 class NoClustering:
@@ -82,20 +84,38 @@ class KMeans:
         Returns:
             float32 and int32, of the kernel's shape.
         """
-        from sklearn.cluster import KMeans as Search
-
         kept = np.ones(kernel.shape, bool) if mask is None else mask
         pruned = not kept.all()
         weights = kernel[kept].astype(float)
-        distinct = np.unique(weights)
-        count = min(self.levels - pruned, len(distinct))
-        if count == len(distinct):
-            centres = distinct
-        else:
-            even = np.linspace(distinct[0], distinct[-1], count)[:, None]
-            search = Search(count, init=even, n_init=1, max_iter=100, algorithm="lloyd").fit(weights[:, None])
-            centres = np.unique(search.cluster_centers_)
+        centres = _centres(weights, self.levels - pruned)
         nearest = np.searchsorted((centres[1:] + centres[:-1]) / 2, weights)
         numbers, values = np.zeros(kernel.shape, np.int32), np.zeros(kernel.shape, np.float32)
         numbers[kept], values[kept] = nearest + pruned, centres[nearest]
         return values, numbers
+
+
+def _centres(weights: Array, count: int) -> Array:
+    """At most `count` values, ascending, that weights (n,) err little from: Lloyd's algorithm, on sorted numbers.
+
+    An empty cluster moves beside the one with the largest error.
+    """
+    distinct = np.unique(weights)
+    if len(distinct) <= count:
+        return distinct
+    ordered = np.sort(weights)
+    sums, squares = (np.concatenate([[0.0], np.cumsum(ordered**power)]) for power in (1, 2))
+    centres: Array = np.linspace(ordered[0], ordered[-1], count)
+    for _ in range(_ROUNDS):
+        ends = np.concatenate([[0], np.searchsorted(ordered, (centres[1:] + centres[:-1]) / 2), [len(ordered)]])
+        sizes, totals = np.diff(ends), np.diff(sums[ends])
+        means = np.where(sizes > 0, totals / np.maximum(sizes, 1), centres)
+        errors = np.diff(squares[ends]) - means * totals
+        for empty in np.flatnonzero(sizes == 0):
+            worst = int(np.argmax(errors))
+            means[empty] = means[worst] + np.sqrt(max(errors[worst], 0.0) / sizes[worst])
+            errors[worst] = 0.0
+        means.sort()
+        if np.array_equal(means, centres):
+            break
+        centres = means
+    return np.unique(centres)

@@ -142,25 +142,25 @@ class _ChannelPruning:
             curves = {name: (*curves.get(name, ()), *values) for name, values in parts.items()}
         return fit.Outcome(network, curves)
 
-    def untrained(self) -> Self:
-        """The cuts without the fine-tuning."""
-        return replace(self, finetune=0)
+    def untrained(self) -> Self | None:
+        """The cut without the fine-tuning; of several, which filters the later ones take depends on it."""
+        return replace(self, finetune=0) if self.steps == 1 else None
 
     def share(self, fraction: float) -> Self:
         """The pruning to a fraction, in (0, 1], of the sparsity."""
         return replace(self, sparsity=self.sparsity * fraction)
 
     def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
-        """Refuse a network whose channels cannot be followed, or that has none to remove.
+        """Refuse a network whose channels cannot be followed, or that would lose none.
 
         Raises:
             ConfigError: naming the layer or the key.
         """
-        built = model.build(input_shape, classes)
-        wiring = channels.wire(built, self.layers)
-        if not wiring.groups:
+        network = models.snapshot(model.build(input_shape, classes))
+        if not channels.wire(models.restore(network), self.layers).groups:
             raise ConfigError("layers", "layers with filters that can be removed", f"{self.layers}: the logits only")
-        self.score.of(wiring, built)
+        if not self._cut(network, self.sparsity).removed:
+            raise ConfigError("sparsity", f"enough to remove a filter while each layer keeps {self.minimum}", self.sparsity)
 
     def _cut(self, network: Checkpoint, sparsity: float) -> Checkpoint:
         model = models.restore(network)

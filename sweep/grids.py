@@ -48,12 +48,7 @@ def mend(content: bytes, bits: Mapping[str, int]) -> bytes:
     """
     if all(_LARGEST["INT4" if one <= 4 else "INT8"] % largest(one) == 0 for one in bits.values()):
         return content
-    from ai_edge_litert.schema_py_generated import BuiltinOperator, TensorType
-    from ai_edge_litert.tools import flatbuffer_utils
-
-    model = flatbuffer_utils.read_model_from_bytearray(content)
-    operators, types = ({value: name for name, value in vars(enum).items()} for enum in (BuiltinOperator, TensorType))
-    codes = [operators[flatbuffer_utils.get_builtin_code_from_operator_code(code)] for code in model.operatorCodes]
+    model, codes, types = parsed(content)
     graph, done = model.subgraphs[0], set()
     for operator in graph.operators:
         operands = _OPERANDS.get(codes[operator.opcodeIndex])
@@ -76,6 +71,24 @@ def mend(content: bytes, bits: Mapping[str, int]) -> bytes:
             old = np.frombuffer(model.buffers[bias.buffer].data, np.int32)
             store(model, bias, np.round(old / stretch).astype(np.int32).view(np.uint8))
             bias.quantization.scale = np.float32(bias.quantization.scale * stretch)
+    return written(model)
+
+
+def parsed(content: bytes) -> tuple[Any, list[str], dict[int, str]]:
+    """A `.tflite` file as an object, the names of its operator codes in order, and the names of all tensor types."""
+    from ai_edge_litert.schema_py_generated import BuiltinOperator, TensorType
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model_from_bytearray(content)
+    operators, types = ({value: name for name, value in vars(enum).items()} for enum in (BuiltinOperator, TensorType))
+    codes = [operators[flatbuffer_utils.get_builtin_code_from_operator_code(code)] for code in model.operatorCodes]
+    return model, codes, types
+
+
+def written(model: Any) -> bytes:
+    """The bytes of a parsed file."""
+    from ai_edge_litert.tools import flatbuffer_utils
+
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 

@@ -58,22 +58,6 @@ def predict(content: bytes, images: Array, threads: int = 1) -> Array:
         return np.concatenate([np.empty(0, np.int64), *answers])
 
 
-def same_answers(one: bytes, other: bytes, images: Array) -> bool:
-    """Whether two files give equal logits, to the bit.
-
-    Args:
-        one: the bytes of a file.
-        other: those of another.
-        images: uint8 (n, height, width, channels).
-
-    Raises:
-        MeasureError: for a file that does not run, and for NaN among the outputs.
-    """
-    first, second = _Runner(one), _Runner(other)
-    pairs = ((first.answer(images[at : at + 1]), second.answer(images[at : at + 1])) for at in range(len(images)))
-    return all(np.array_equal(mine, theirs) for mine, theirs in pairs)
-
-
 def accuracy(content: bytes, split: Split, threads: int = 1) -> float:
     """Top-1 accuracy of the file on a split, in [0, 1]: images whose label `predict` gives, over all images.
 
@@ -143,17 +127,13 @@ class _Runner:
         """See the function `predict`."""
         classes = np.empty(len(images), np.int64)
         for number in range(len(images)):
-            classes[number] = self.answer(images[number : number + 1]).argmax()
+            self.feed(images[number : number + 1])
+            self.invoke()
+            answer = self._network.answer()
+            if np.isnan(answer).any():
+                raise MeasureError("the file answers with NaN")
+            classes[number] = answer.argmax()
         return classes
-
-    def answer(self, image: Array) -> Array:
-        """The raw output (1, classes) for uint8 (1, height, width, channels)."""
-        self.feed(image)
-        self.invoke()
-        answer = self._network.answer()
-        if np.isnan(answer).any():
-            raise MeasureError("the file answers with NaN")
-        return answer
 
 
 @contextmanager

@@ -9,13 +9,16 @@ as they are.
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any
 
 import numpy as np
 
-from sweep import grids
+from sweep import grids, native, served
 from sweep.records import Array
+
+_log = logging.getLogger(__name__)
 
 _COMPUTE = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _STORED = {"FLOAT32": np.float32, "FLOAT16": np.float16, "INT8": np.int8}
@@ -24,13 +27,49 @@ _OVERHEAD = 400
 _ROWS = 1  # of a dimension's format: compressed
 
 
+def smallest(content: bytes, images: Array, *, sparsely: bool, strip: bool) -> bytes:
+    """The file as small as it gets by what is asked for, each step taken only if the file still runs and answers the same.
+
+    Args:
+        content: the bytes of a `.tflite`.
+        images: uint8 (n, height, width, channels), to ask both about.
+        sparsely: whether kernels may be stored sparsely.
+        strip: whether names may go.
+    """
+    for wanted, pack in ((sparsely, sparse), (strip, stripped)):
+        if wanted and len(packed := pack(content)) < len(content):
+            if same_answers(content, packed, images):
+                content = packed
+            else:
+                _log.warning("a step of packing (%s) was not taken: the file would not answer as before", pack.__name__)
+    return content
+
+
+def same_answers(one: bytes, other: bytes, images: Array) -> bool:
+    """Whether two files run and give equal logits, to the bit.
+
+    Args:
+        one: the bytes of a file that runs.
+        other: those of another, which may not.
+        images: uint8 (n, height, width, channels).
+    """
+    pixels = images / np.float32(255)
+    with native.caught():
+        expected = served.Network(one).predict(pixels)
+        try:
+            return np.array_equal(expected, served.Network(other).predict(pixels))
+        except (RuntimeError, ValueError) as error:
+            _log.warning("LiteRT does not run the file: %s", " ".join(str(error).split()))
+            return False
+
+
 def stripped(content: bytes) -> bytes:
     """The file without the names of its tensors, its signature and its description, which only people and loaders read."""
     from ai_edge_litert.tools import flatbuffer_utils
 
-    model = flatbuffer_utils.read_model_from_bytearray(content)
+    model, _, _ = grids.parsed(content)
     flatbuffer_utils.strip_strings(model)
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    return grids.written(model)
 
 
 def sparse(content: bytes) -> bytes:
@@ -40,13 +79,8 @@ def sparse(content: bytes) -> bytes:
         content: the bytes of a `.tflite`.
     """
     from ai_edge_litert import schema_py_generated as schema
-    from ai_edge_litert.tools import flatbuffer_utils
 
-    model = flatbuffer_utils.read_model_from_bytearray(content)
-    operators, types = (
-        {value: name for name, value in vars(enum).items()} for enum in (schema.BuiltinOperator, schema.TensorType)
-    )
-    codes = [operators[flatbuffer_utils.get_builtin_code_from_operator_code(code)] for code in model.operatorCodes]
+    model, codes, types = grids.parsed(content)
     graph = model.subgraphs[0]
     source = {one.outputs[0]: one for one in graph.operators if codes[one.opcodeIndex] == "DEQUANTIZE"}
     restored: dict[int, int] = {}
@@ -71,7 +105,7 @@ def sparse(content: bytes) -> bytes:
         return content
     model.operatorCodes.append(_code(schema))
     graph.operators[:0] = [_densify(schema, len(model.operatorCodes) - 1, *pair) for pair in restored.items()]
-    packed = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    packed = grids.written(model)
     return packed if len(packed) < len(content) else content
 
 

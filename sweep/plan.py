@@ -16,9 +16,9 @@ _PARTS = {
     "dataset": ("load",),
     "model": ("check", "build"),
     "distill": ("stage", "networks", "tutors", "finetuning"),
-    "prune": ("apply", "untrained", "share", "require"),
-    "cluster": ("apply", "untrained"),
-    "quant": ("apply", "untrained", "stage", "restore", "layer_bits", "require"),
+    "prune": ("apply", "untrained", "share", "require", "sparsity", "layers"),
+    "cluster": ("apply", "untrained", "levels"),
+    "quant": ("apply", "untrained", "stage", "restore", "layer_bits", "require", "storage"),
 }
 
 
@@ -182,10 +182,10 @@ class Plan:
             if wanted and name not in order:
                 raise ConfigError("pipeline.order", f"{name} in it, or {name}=none", _shown(order))
         kinds = self.model.kinds()
-        if self.prune.sparsity > 0 and self.prune.layers not in {*kinds, "all"}:
-            raise ConfigError(
-                "prune.layers", f"a kind of layer that the model has ({', '.join(sorted(kinds))})", self.prune.layers
-            )
+        for name in ("prune", "cluster"):
+            layers = getattr(getattr(self, name), "layers", "all")
+            if asked[name] and layers not in {*kinds, "all"}:
+                raise ConfigError(f"{name}.layers", f"a kind of layer that the model has ({', '.join(sorted(kinds))})", layers)
         return images
 
 

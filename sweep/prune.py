@@ -200,10 +200,9 @@ class NM(_WeightPruning):
         """What goes of a full group, in (0, 1)."""
         return 1.0 - self.n / self.m
 
-    def share(self, fraction: float) -> NM | NoPruning:
+    def share(self, fraction: float) -> Self:
         """The pruning of a fraction, in (0, 1], of what goes of each group."""
-        n = self.m - round((self.m - self.n) * fraction)
-        return replace(self, n=n) if n < self.m else NoPruning()
+        return replace(self, n=self.m - math.ceil((self.m - self.n) * fraction))
 
     def masks(self, weights: Mapping[str, Array], kept: Mapping[str, Array], fraction: float) -> dict[str, Array]:
         """The weights of smallest magnitude in each group go."""
@@ -218,32 +217,25 @@ class NM(_WeightPruning):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Block(_WeightPruning):
+class Block(_MagnitudePruning):
     """Blocks of a dense layer's weights, the same fraction of them in each layer, by mean magnitude (Narang et al. 2017).
 
     arXiv 1711.02782, but by the mean in place of the largest magnitude, so that a block cut off by the kernel's edge counts
-    fairly.
+    fairly. The sparsity is the fraction of the blocks. See `_MagnitudePruning` and `_WeightPruning` for the other arguments.
 
     Args:
-        sparsity: the fraction of each targeted layer's blocks to set to zero, in [0, 1); 0 does nothing at all.
         height: input channels of a block, at least 1.
         width: units of a block, at least 1.
     """
 
-    sparsity: float
     height: int
     width: int
 
     def __post_init__(self) -> None:
-        require_number("sparsity", self.sparsity, 0, 1, open_high=True)
+        super().__post_init__()
         require_choice("layers", self.layers, ("dense",))
         require_integer("height", self.height, 1)
         require_integer("width", self.width, 1)
-        super().__post_init__()
-
-    def share(self, fraction: float) -> Self:
-        """The pruning to a fraction, in (0, 1], of the sparsity."""
-        return replace(self, sparsity=self.sparsity * fraction)
 
     def masks(self, weights: Mapping[str, Array], kept: Mapping[str, Array], fraction: float) -> dict[str, Array]:
         """The blocks of smallest mean magnitude in each layer go."""

@@ -2,16 +2,17 @@
 
 Both full-integer choices wrap the network with the toolkit's n-bit scheme and calibrate its activation ranges on training
 images; QAT then trains under the fake quantisation, PTQ does not. So the two differ in nothing but that training. Weights live
-on a symmetric grid of 2 to 8 bits, per output channel (per tensor in dense layers, and where weights are clustered), on which
-zero is exact: what pruning dropped stays zero in the file.
+on a symmetric grid of 2 to 8 bits, per output channel (per kernel in dense layers, in depthwise ones, and where weights are
+clustered), on which zero is exact: what pruning dropped stays zero in the file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from types import NoneType
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -163,14 +164,15 @@ class PTQ(_File):
     Args:
         bits: of the weights' grid, 2 to 8; activations have 8.
         calibration_samples: how many training images set the activation ranges (at most all), at least 1.
-        per_layer_bits: layer name, or pattern of names with * and ?, to bits of its own; the first that matches counts.
+        per_layer_bits: layer name, or pattern of names with * and ?, to bits of its own; a name counts before a pattern, and a
+            longer pattern before a shorter one.
         first_last_bits: of the first and the last layer with a kernel, where `per_layer_bits` does not speak; None for `bits`.
         weight_range: where the weights' grid ends.
     """
 
     bits: int
     calibration_samples: int
-    per_layer_bits: Mapping[str, int] = field(default_factory=dict, kw_only=True)
+    per_layer_bits: Mapping[str, int] | None = field(default=None, kw_only=True)
     first_last_bits: int | None = field(default=None, kw_only=True)
     weight_range: Range = field(default=MinMax(), kw_only=True)
 
@@ -180,9 +182,9 @@ class PTQ(_File):
         super().__post_init__()
         require_integer("bits", self.bits, _FEWEST, _MOST)
         require_integer("calibration_samples", self.calibration_samples, 1)
-        if not isinstance(self.per_layer_bits, Mapping):
+        if not isinstance(self.per_layer_bits, (Mapping, NoneType)):
             raise ConfigError("per_layer_bits", "a mapping of layer names to bits", repr(self.per_layer_bits))
-        for name, bits in self.per_layer_bits.items():
+        for name, bits in (self.per_layer_bits or {}).items():
             require_integer(f"per_layer_bits.{name}", bits, _FEWEST, _MOST)
         if self.first_last_bits is not None:
             require_integer("first_last_bits", self.first_last_bits, _FEWEST, _MOST)
@@ -200,7 +202,7 @@ class PTQ(_File):
     def restore(self, network: Checkpoint) -> Any:
         """The fake-quantised Keras model to convert."""
         model = models.architecture(network)
-        model = _fake_quantised(model, self.layer_bits(model), per_channel=not network.clusters)
+        model = _fake_quantised(model, self.layer_bits(model), shared=network.clusters)
         model.set_weights(list(network.weights))
         return model
 
@@ -214,23 +216,25 @@ class PTQ(_File):
         bits = dict.fromkeys(names, self.bits)
         if self.first_last_bits is not None and names:
             bits[names[0]] = bits[names[-1]] = self.first_last_bits
-        return bits | {
-            name: next(bits for pattern, bits in self.per_layer_bits.items() if fnmatchcase(name, pattern))
-            for name in names
-            if any(fnmatchcase(name, pattern) for pattern in self.per_layer_bits)
-        }
+        asked = self.per_layer_bits or {}
+        for pattern in sorted(asked, key=lambda one: (len(one), one)):
+            bits |= {name: asked[pattern] for name in names if fnmatchcase(name, pattern)}
+        return bits | {name: asked[name] for name in names if name in asked}
 
     def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
-        """Refuse a name in `per_layer_bits` that no layer has.
+        """Refuse a name in `per_layer_bits` that no layer has, and a network with a layer that the toolkit takes apart.
 
         Raises:
             ConfigError: naming it.
         """
-        if self.per_layer_bits:
-            names = list(models.every_kernel(model.build(input_shape, classes)))
-            for pattern in self.per_layer_bits:
-                if not any(fnmatchcase(name, pattern) for name in names):
-                    raise ConfigError("per_layer_bits", f"names or patterns of {', '.join(names)}", pattern)
+        built = model.build(input_shape, classes)
+        for layer in built.layers:
+            if type(layer).__name__.startswith("Separable"):
+                raise ConfigError("", "separable convolutions as a depthwise and a 1x1 one", f"{layer.name} in one")
+        names = list(models.every_kernel(built))
+        for pattern in self.per_layer_bits or {}:
+            if not any(fnmatchcase(name, pattern) for name in names):
+                raise ConfigError("per_layer_bits", f"names or patterns of {', '.join(names)}", pattern)
 
     def _calibrated(self, network: Checkpoint, context: fit.Context) -> Any:
         """The fake-quantised Keras model, its ranges set by training images of all classes in fair proportion."""
@@ -239,10 +243,10 @@ class PTQ(_File):
         for name, kernel in models.every_kernel(model).items():
             values = kernel.numpy()
             # As the toolkit has it: a grid for each channel of a convolution, one for all of a dense layer.
-            columns = values.reshape(-1, 1 if values.ndim == 2 or network.clusters else values.shape[-1])
+            columns = values.reshape(-1, 1 if values.ndim == 2 or name in network.clusters else values.shape[-1])
             ends = self.weight_range.ends(columns, bits[name]).astype(np.float32)
             kernel.assign(np.clip(columns, -ends, ends).reshape(values.shape))
-        model = _fake_quantised(model, bits, per_channel=not network.clusters)
+        model = _fake_quantised(model, bits, shared=network.clusters)
         train = context.data.train
         _calibrate(model, train.images[data.fair_order(train.labels)[: self.calibration_samples]])
         return model
@@ -281,15 +285,15 @@ class QAT(PTQ):
         return replace(self, finetune=0)
 
 
-def _fake_quantised(model: Any, bits: Mapping[str, int], *, per_channel: bool) -> Any:
+def _fake_quantised(model: Any, bits: Mapping[str, int], *, shared: Collection[str]) -> Any:
     """The float `model` with every weight and activation on a grid, its ranges still to be calibrated.
 
     Args:
         model: a float Keras model.
         bits: layer name to the bits of its kernel's grid.
-        per_channel: whether each channel of a convolution has a grid of its own. With one for all of a kernel, weights that are
-            equal stay equal as integers.
+        shared: layers whose kernel has one grid for all of its channels, so that weights that are equal stay equal as integers.
     """
+    import tensorflow as tf
     from tensorflow_model_optimization.python.core.quantization.keras import quantize
     from tensorflow_model_optimization.python.core.quantization.keras.experimental.default_n_bit import (
         default_n_bit_quantize_registry as registries,
@@ -297,17 +301,31 @@ def _fake_quantised(model: Any, bits: Mapping[str, int], *, per_channel: bool) -
     from tensorflow_model_optimization.python.core.quantization.keras.experimental.default_n_bit import (
         default_n_bit_quantize_scheme as schemes,
     )
+    from tensorflow_model_optimization.python.core.quantization.keras.experimental.default_n_bit import (
+        default_n_bit_quantizers as quantizers,
+    )
 
-    def registry(width: int) -> Any:
-        return registries.DefaultNBitQuantizeRegistry(
-            disable_per_axis=not per_channel, num_bits_weight=width, num_bits_activation=_ACTIVATION_BITS
-        )
+    class OneGrid(quantizers.DefaultNBitConvWeightsQuantizer):  # type: ignore[misc]
+        """A convolution's range, the same for each channel: the converter folds batch normalisation into no other kind."""
+
+        def __call__(self, inputs: Any, training: bool, weights: Any, **kwargs: Any) -> Any:
+            if training:
+                end = tf.fill(weights["max_var"].shape, tf.reduce_max(tf.abs(inputs)))
+                weights["min_var"].assign(-end)
+                weights["max_var"].assign(end)
+            return super().__call__(inputs, False, weights, **kwargs)
 
     class Registry(registries.DefaultNBitQuantizeRegistry):  # type: ignore[misc]
-        """The toolkit's own, with the bits of each layer in place of one number for all."""
+        """The toolkit's own, with each layer's bits in place of one number for all."""
 
         def get_quantize_config(self, layer: Any) -> Any:
-            return registry(bits.get(layer.name, _MOST)).get_quantize_config(layer)
+            width = bits.get(layer.name, _MOST)
+            config = registries.DefaultNBitQuantizeRegistry(
+                num_bits_weight=width, num_bits_activation=_ACTIVATION_BITS
+            ).get_quantize_config(layer)
+            if layer.name in shared and isinstance(config.weight_quantizer, quantizers.DefaultNBitConvWeightsQuantizer):
+                config.weight_quantizer = OneGrid(num_bits_weight=width, num_bits_activation=_ACTIVATION_BITS)
+            return config
 
     class Scheme(schemes.DefaultNBitQuantizeScheme):  # type: ignore[misc]
         def get_quantize_registry(self) -> Any:

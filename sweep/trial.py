@@ -14,7 +14,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache, partial
 from importlib import metadata
 from itertools import repeat
@@ -31,6 +31,7 @@ from sweep import (
     distill,
     export,
     files,
+    filters,
     fit,
     grids,
     measure,
@@ -72,6 +73,8 @@ _FILES = (
 )
 _COMPARED = 32  # images on which a packed file must answer as before
 _ACCURACIES = ("val_accuracy", "float_accuracy")
+# Rooms below that only some stages use.
+_USED: Mapping[str, tuple[ModuleType, ...]] = {filters.__name__: (channels,), quant.__name__: (grids,)}
 _LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "numpy")
 
 
@@ -148,9 +151,21 @@ def _shares(plan: Plan) -> list[Stage]:
 
 
 @cache
-def _code(*modules: ModuleType | None) -> str:
+def _code(*modules: ModuleType) -> str:
     """sha256 (hex) of the source text of what computed a result."""
-    return hashlib.sha256("\0".join(inspect.getsource(module) for module in modules if module).encode()).hexdigest()
+    return hashlib.sha256("\0".join(inspect.getsource(module) for module in modules).encode()).hexdigest()
+
+
+def _modules(*values: object) -> list[ModuleType]:
+    """Where a stage, a network or a goal and the parts that they are made of are written, and what those rooms use."""
+    found = {records: None, data: None, models: None, fit: None}
+    left = list(values)
+    while left:
+        value = left.pop()
+        if is_dataclass(value) and (module := inspect.getmodule(type(value))):
+            found |= dict.fromkeys((module, *_USED.get(module.__name__, ())))
+            left += [getattr(value, field.name) for field in fields(value)]
+    return sorted(found, key=lambda module: module.__name__)
 
 
 @cache
@@ -233,8 +248,9 @@ class _Run:
             zeros=network.zeros,
             layers=plan.prune.layers,
             filters=self._uncut_filters() - network.removed if network.filters else None,
-            levels={name: int(numbers.max()) + 1 for name, numbers in network.clusters.items()},
         )
+        if plan.quant.storage is Storage.INTEGER:
+            audit.expect_weights(artifact["named"].tobytes(), network.masks, network.clusters)
         val_accuracy, test_accuracy = self._accuracies(content)
         float_accuracy, latency = float(artifact["float_accuracy"]), measure.latency(content)
         metrics = Metrics(
@@ -263,6 +279,7 @@ class _Run:
         while left:
             ready = [node for node in left if {node.upstream, node.teacher} <= {None, *self._networks}]
             for node in ready:
+                self._require_network(node)
                 self._require_hope(node)
                 if (hit := self._store.fetch_unless_busy(self._key(node), partial(self._compute, node))) is not None:
                     break
@@ -289,6 +306,26 @@ class _Run:
             weight_bits=facts.weight_bits,
             distinct_weight_levels=facts.distinct_weight_levels,
         )
+
+    def _require_network(self, node: _Node) -> None:
+        """Refuse, before anything trains, what only the built network shows.
+
+        Raises:
+            ConfigError: from the pruning or the quantisation, with its key.
+        """
+        plan = self._plan
+        if self._checked or self._store.holds(self._key(node)):
+            return
+        fit.start(plan.threads)
+        for group, choice in (("prune", plan.prune), ("quant", plan.quant)):
+            if group == "prune" and plan.prune.sparsity == 0:
+                continue
+            models.fresh(plan.seed)
+            try:
+                choice.require(plan.model, self._data.input_shape, self._data.classes)
+            except ConfigError as error:
+                raise error.under(group) from error
+        self._checked = True
 
     def _require_hope(self, node: _Node) -> None:
         """Stop before a stage that trains when a rival is ahead, by the margin, of all that is to be expected.
@@ -355,20 +392,12 @@ class _Run:
             "parameters of": model,
             "input_shape": self._data.input_shape,
             "classes": self._data.classes,
-            "code": _code(models, inspect.getmodule(type(model))),
+            "code": _code(*_modules(model)),
         }
         return int(self._store.fetch(key, count).arrays["parameters"])
 
     def _key(self, node: _Node) -> dict[str, Any]:
         """All that determines the node's result."""
-        modules = (
-            records,
-            data,
-            channels,
-            models,
-            fit,
-            *(inspect.getmodule(type(part)) for part in (node.stage, node.model, node.goal)),
-        )
         return {
             "stage": node.stage,
             "model": None if node.upstream else node.model,
@@ -381,7 +410,7 @@ class _Run:
             "seed": self._plan.seed,
             "threads": self._plan.threads,
             "versions": _versions(),
-            "code": _code(*modules),
+            "code": _code(*_modules(node.stage, node.model, node.goal)),
         }
 
     def _digest(self, node: _Node | None) -> str | None:
@@ -395,14 +424,6 @@ class _Run:
         plan = self._plan
         self._progress.stage(node.name)
         fit.start(plan.threads)
-        if not self._checked:
-            for group, choice in (("prune", plan.prune), ("quant", plan.quant)):
-                models.fresh(plan.seed)
-                try:
-                    choice.require(plan.model, self._data.input_shape, self._data.classes)
-                except ConfigError as error:
-                    raise error.under(group) from error
-            self._checked = True
         _log.info("%s: computing %s", node.name, node.stage)
         models.fresh(plan.seed)
         outcome = node.stage.apply(self._networks[node.upstream] if node.upstream else None, self._context(node))
@@ -446,24 +467,18 @@ class _Run:
                 "bits": np.array(json.dumps(bits)),
             }
 
-        key = {"file of": self._digest(node), "form": form, "code": _code(records, models, fit, quant, export, grids, pack)}
+        key = {
+            "file of": self._digest(node),
+            "form": form,
+            "code": _code(records, models, fit, quant, export, grids, pack, served),
+            "interpreter": metadata.version("ai-edge-litert"),
+        }
         return self._store.fetch(key, make).arrays
 
     def _packed(self, content: bytes, form: Quantisation) -> bytes:
-        """The file as small as the form asks for, as long as it runs and answers the same."""
-        for wanted, smaller in ((form.sparse, pack.sparse), (form.strip, pack.stripped)):
-            if not wanted or len(packed := smaller(content)) >= len(content):
-                continue
-            try:
-                same = measure.same_answers(content, packed, self._data.validation.images[:_COMPARED])
-            except measure.MeasureError as error:
-                _log.warning("not packed (%s): %s", smaller.__name__, error)
-                continue
-            if not same:
-                _log.warning("not packed (%s): the answers would change", smaller.__name__)
-                continue
-            content = packed
-        return content
+        """The file as small as the form asks for."""
+        images = self._data.validation.images[:_COMPARED]
+        return pack.smallest(content, images, sparsely=form.sparse, strip=form.strip)
 
     def _baseline(self, node: _Node) -> dict[str, Any]:
         """What the node's network is as a float32 file."""

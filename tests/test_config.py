@@ -86,6 +86,12 @@ def test_every_experiment_composes_and_instantiates(choice):
     build.plan(composed(f"+experiment={choice}"))
 
 
+def test_bits_of_layers_are_written_on_the_command_line():
+    plan = build.plan(composed("quant=qat", "quant.per_layer_bits={stem:8,s3*:3}", "quant.first_last_bits=8"))
+    assert dict(plan.quant.per_layer_bits) == {"stem": 8, "s3*": 3}
+    assert build.plan(composed("quant=ptq")).quant.per_layer_bits is None
+
+
 def test_teacher_and_assistants_come_from_the_model_group():
     plan = build.plan(
         composed(
@@ -132,6 +138,10 @@ def test_teacher_and_assistants_come_from_the_model_group():
         (["pipeline.order=[distill,cluster,prune,quant]"], "pipeline.order"),
         (["pipeline.order=[distill,cluster,distill,cluster,quant]"], "pipeline.order"),
         (["cluster=kmeans", "cluster.levels=1"], "cluster.levels"),
+        (["+cluster.levels=4"], "cluster"),
+        (["cluster._target_=sweep.prune.NoPruning"], "cluster"),
+        (["quant.per_layer_bits={stem:9}"], "quant.per_layer_bits.stem"),
+        (["quant.sparse=1"], "quant.sparse"),
         (["train.optimizer=null"], "train.optimizer"),
         (["train.schedule=adam"], "train.schedule"),
         (["prune.schedule=null"], "prune.schedule"),
@@ -166,6 +176,7 @@ def test_a_bad_value_is_refused_at_its_key(overrides, where):
         (["pipeline.order=[distill,quant]"], "pipeline.order"),
         (["distill=kd", "pipeline.order=[train,prune,quant]"], "pipeline.order"),
         (["cluster=kmeans", "pipeline.order=[train,prune,quant]"], "pipeline.order"),
+        (["cluster=kmeans", "cluster.layers=conv", "model=cnn", "model.filters=[]"], "cluster.layers"),
     ],
 )
 def test_what_the_data_or_another_choice_rules_out_is_refused_by_the_check(overrides, where):

@@ -148,6 +148,16 @@ def test_a_depthwise_convolution_goes_with_what_it_takes():
     assert [name for name, _ in wiring.groups[0]] == ["left", "widen", "widen"]
 
 
+@pytest.mark.parametrize(("kind", "free"), [("Multiply", True), ("Add", False), ("Maximum", False)])
+def test_what_meets_one_channel_of_another_stays_unless_it_is_multiplied(kind, free):
+    layers, model, _, make = keras()
+    image = make((8, 8, 2), name="image")
+    one = layers.Conv2D(1, 3, name="one")(image)
+    x = getattr(layers, kind)(name="met")([layers.Conv2D(5, 3, name="many")(image), one])
+    wiring = channels.wire(model(image, layers.Dense(3, name="logits")(layers.Flatten(name="flatten")(x))))
+    assert set(wiring.filters) == ({"many"} if free else set())
+
+
 def test_masks_are_cut_with_their_kernels():
     network = random_network("cnn")
     model = models.restore(network)
@@ -281,6 +291,9 @@ def test_a_network_that_cannot_be_cut_is_refused_before_anything_trains():
         ConfigError, match="score: expected batch normalisation after every layer that is cut; received none after conv1"
     ):
         made(filters.GlobalChannels, score=filters.BNScale()).require(models.Khan(filters=(4,), units=()), (8, 8, 1), 10)
+    for fields in ({"minimum": 64}, {"sparsity": 0.001}):
+        with pytest.raises(ConfigError, match="sparsity: expected enough to remove a filter while each layer keeps"):
+            made(filters.GlobalChannels, **fields).require(models.ResNet(blocks=1), (8, 8, 1), 10)
     made(filters.GlobalChannels).require(models.ResNet(blocks=1), (8, 8, 1), 10)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import RECIPE
 
-from sweep import audit, distill, export, measure, models, prune, quant, served
+from sweep import audit, cluster, distill, export, measure, models, prune, quant, served
 from sweep.records import ConfigError, Storage
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
@@ -117,6 +117,72 @@ def test_layers_have_the_bits_that_they_were_given(context):
     with pytest.raises(audit.AuditError, match="expected INT4, found INT8"):
         audit.expect(facts, storage=Storage.INTEGER, bits=bits | {"depthwise1": 4})
     require_agreement(model, content, made.data.validation.images)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_name_counts_before_a_pattern_and_a_longer_pattern_before_a_shorter(reverse):
+    asked = {"s*": 3, "s1*": 5, "s1b1a": 7, "*": 2}
+    asked = dict(reversed(asked.items())) if reverse else asked
+    stage = quant.PTQ(bits=4, calibration_samples=32, per_layer_bits=asked, first_last_bits=8)
+    bits = stage.layer_bits(models.ResNet(blocks=1).build((8, 8, 1), 10))
+    assert (bits["stem"], bits["s1b1a"], bits["s1b1b"], bits["s2b1a"], bits["logits"]) == (3, 7, 5, 3, 2)
+
+
+@pytest.mark.parametrize("name", ["cnn", "mobilenet"])
+def test_clusters_reach_the_file_whatever_the_sign_of_the_normalisation(context, name):
+    """Per channel of a convolution, and with channels that batch normalisation turns around."""
+    families = {"cnn": models.CNN(filters=(6, 8), units=(7,)), "mobilenet": FAMILIES["mobilenet"]}
+    made = context(model=families[name])
+    models.fresh(0)
+    model = made.model.build(made.data.input_shape, 10)
+    for layer in model.layers:
+        if type(layer).__name__ == "BatchNormalization":
+            layer.gamma.assign(np.linspace(-1.5, 1.0, layer.gamma.shape[0]))
+    network = (
+        cluster.KMeans(levels=5, layers="conv", finetune=0, learning_rate=0.001).apply(models.snapshot(model), made).network
+    )
+    for stage in (quant.PTQ(8, 64), quant.QAT(6, 64, 1, 0.001)):
+        models.fresh(0)
+        after = stage.apply(network, made).network
+        model = stage.restore(after)
+        bits = stage.layer_bits(model)
+        content = export.convert(model, Storage.INTEGER, bits)
+        audit.expect(audit.read(content), storage=Storage.INTEGER, bits=bits)
+        audit.expect_weights(content, after.masks, after.clusters)
+        levels = {kernel.name.split("/")[1].removeprefix("quant_"): kernel.levels for kernel in audit.read(content).kernels}
+        assert all(levels[name] <= 10 for name in network.clusters)
+        assert levels["logits"] > 10  # not clustered
+
+
+def test_weights_that_are_not_as_they_were_left_are_told(pruned):
+    network, made = pruned
+    models.fresh(0)
+    stage = quant.PTQ(8, 64)
+    model = stage.restore(stage.apply(network, made).network)
+    content = export.convert(model, Storage.INTEGER)
+    audit.expect_weights(content, network.masks, {})
+    name, mask = next(iter(network.masks.items()))
+    with pytest.raises(
+        audit.AuditError, match=f"the layer {name!r}: expected zeros where weights were pruned, found [0-9]+ others"
+    ):
+        audit.expect_weights(content, {name: ~mask}, {})
+    with pytest.raises(audit.AuditError, match=f"the layer {name!r}: expected at most 2 values"):
+        audit.expect_weights(content, {}, {name: mask.astype(int)})
+    with pytest.raises(audit.AuditError, match="the layer 'other': expected a kernel in the file, found none"):
+        audit.expect_weights(content, {"other": mask}, {})
+
+
+def test_a_separable_convolution_is_refused_by_name():
+    import tf_keras as keras
+
+    class Separable(models.CNN):
+        def build(self, input_shape, classes):
+            image = keras.Input(input_shape)
+            x = keras.layers.SeparableConv2D(4, 3, name="both")(image)
+            return keras.Model(image, keras.layers.Dense(classes, name="logits")(keras.layers.Flatten(name="flatten")(x)))
+
+    with pytest.raises(ConfigError, match="separable convolutions as a depthwise and a 1x1 one; received both in one"):
+        quant.PTQ(4, 32).require(Separable(filters=(), units=()), (8, 8, 1), 10)
 
 
 def test_a_name_that_no_layer_has_is_refused():

@@ -94,6 +94,18 @@ def test_pruning_again_reaches_the_sparsity_in_shares(store):
     assert list(again.curves) == ["teacher", "train", "prune", "distill", "prune_2", "quant"]
 
 
+def test_cutting_again_reaches_the_sparsity_in_shares(store):
+    stage = filters.LocalChannels(
+        sparsity=0.5, layers="all", score=filters.L2(), minimum=1, steps=1, finetune=1, learning_rate=0.003
+    )
+    order = Pipeline(("train", "prune", "distill", "prune", "cluster", "quant"))
+    plan = replace(PLAN, distill=replace(KD, finetune=True), prune=stage, cluster=CLUSTERS, pipeline=order)
+    result, finished = ran(replace(plan, quant=quant.QAT(8, 64, 1, 0.001)), store)
+    assert [name for name, _ in finished] == ["teacher", "train", "prune", "distill", "prune_2", "cluster", "quant"]
+    assert result.metrics.sparsity == 0.5
+
+
+CLUSTERS = cluster.KMeans(levels=8, layers="all", finetune=1, learning_rate=0.001)
 CHANNELS = filters.GlobalChannels(
     sparsity=0.5, layers="all", score=filters.L2(), minimum=1, steps=1, finetune=1, learning_rate=0.003
 )
@@ -121,9 +133,6 @@ def test_a_network_that_cannot_be_cut_is_refused_before_anything_trains(tmp_path
     assert not progress.advanced
 
 
-CLUSTERS = cluster.KMeans(levels=8, layers="all", finetune=1, learning_rate=0.001)
-
-
 @pytest.mark.parametrize("form", [quant.PTQ(8, 64), quant.PTQ(6, 64), quant.QAT(8, 64, 1, 0.001)])
 def test_clusters_and_zeros_reach_the_file(store, form):
     plain, _ = ran(replace(PLAN, quant=form), store)
@@ -134,15 +143,29 @@ def test_clusters_and_zeros_reach_the_file(store, form):
     assert few.metrics.gzip_bytes < plain.metrics.gzip_bytes
 
 
-@pytest.mark.parametrize("form", [quant.Float32(), quant.PTQ(8, 64), quant.PTQ(4, 64)])
-def test_a_packed_file_measures_the_same_and_is_smaller(store, form):
-    wide = replace(PLAN, model=models.CNN(filters=(16, 32), units=(32,)), prune=replace(PRUNE, sparsity=0.85), quant=form)
-    plain, _ = ran(wide, store)
-    packed, finished = ran(replace(wide, quant=replace(form, sparse=True, strip=True)), store)
+WIDE = replace(PLAN, model=models.CNN(filters=(16, 32), units=(32,)), prune=replace(PRUNE, sparsity=0.85))
+
+
+def test_a_packed_file_measures_the_same_and_is_smaller(store):
+    plain, _ = ran(replace(WIDE, quant=quant.Float32()), store)
+    last = plain
+    for form in (quant.Float32(sparse=True), quant.Float32(sparse=True, strip=True)):
+        packed, finished = ran(replace(WIDE, quant=form), store)
+        assert all(reused for _, reused in finished)
+        assert packed.metrics.size_bytes < last.metrics.size_bytes - 500
+        assert packed.metrics.weight_bits < 0.5 * plain.metrics.weight_bits
+        for name in ("val_accuracy", "test_accuracy", "sparsity", "parameters", "nonzero_parameters", "distinct_weight_levels"):
+            assert getattr(packed.metrics, name) == getattr(plain.metrics, name)
+        last = packed
+
+
+@pytest.mark.parametrize("form", [quant.PTQ(8, 64), quant.PTQ(4, 64)])
+def test_packing_changes_no_stage(store, form):
+    plain, _ = ran(replace(WIDE, quant=form), store)
+    packed, finished = ran(replace(WIDE, quant=replace(form, sparse=True, strip=True)), store)
     assert all(reused for _, reused in finished)
     assert packed.metrics.size_bytes < plain.metrics.size_bytes
-    for name in ("val_accuracy", "test_accuracy", "sparsity", "parameters", "nonzero_parameters", "distinct_weight_levels"):
-        assert getattr(packed.metrics, name) == getattr(plain.metrics, name)
+    assert packed.metrics.test_accuracy == plain.metrics.test_accuracy
 
 
 def test_a_packed_file_that_does_not_run_is_not_taken(store, tmp_path, monkeypatch):
@@ -325,7 +348,7 @@ def test_a_tracker_that_fails_costs_the_log_only(first, store, tmp_path, monkeyp
 def test_a_file_that_does_not_show_what_was_asked_for_fails_the_trial(store, monkeypatch):
     from sweep import export
 
-    monkeypatch.setattr(export, "convert", lambda model, storage, make=export.convert: make(model, Storage.DYNAMIC))
+    monkeypatch.setattr(export, "convert", lambda model, storage, bits=None, make=export.convert: make(model, Storage.DYNAMIC))
     with pytest.raises(audit.AuditError):
         ran(replace(PLAN, quant=quant.PTQ(bits=8, calibration_samples=63)), store)
 
@@ -384,6 +407,21 @@ def test_a_trial_that_may_still_reach_the_front_goes_on(first, store, tmp_path, 
     result = trial.run(LATE, Cache(store), Silent(), rivals)
     # The size that the rehearsal told is the size that came.
     assert result.metrics.size_bytes == first.metrics.size_bytes
+
+
+@pytest.mark.parametrize(
+    "change", [{"prune": CHANNELS}, {"cluster": CLUSTERS}, {"distill": replace(KD, finetune=True)}], ids=str
+)
+def test_a_rehearsal_tells_the_size_of_what_is_cut_clustered_or_taught(store, tmp_path, change):
+    late = replace(LATE, **change)
+    done = trial.run(replace(late, quant=replace(LATE.quant, finetune=1)), Cache(store), Silent())
+    with pytest.raises(trial.Hopeless, match=rf"size_bytes 1 against an expected {done.metrics.size_bytes}$"):
+        trial.run(late, Cache(store), Silent(), front(tmp_path, 1.06, 1))
+
+
+def test_of_several_cuts_nothing_is_rehearsed(first, store, tmp_path):
+    steps = replace(PLAN, prune=replace(CHANNELS, steps=2, finetune=2))
+    assert trial.run(steps, Cache(store), Silent(), front(tmp_path, 1.06, 1)).metrics.sparsity == 0.5
 
 
 def test_stages_that_are_there_already_or_do_not_train_are_no_reason_to_stop(first, store, tmp_path):
