@@ -368,13 +368,18 @@ BASELINE_NAMES = {"start": "start network, float32", "student": "uncompressed st
 
 
 def baselines(sweep: Sweep, role: str) -> list[list[Baseline]]:
-    """The different baselines in a role: files of one size, which differ in accuracy only, stay together."""
+    """The different baselines in a role: files of one size, which differ in accuracy only, stay together.
+
+    A network that was trained once and has several parts to play (a teacher that is another trial's student) is there once.
+    """
     found = dict.fromkeys(baseline for trial in sweep.complete for baseline in trial.baselines if baseline.role == role)
     if role == "student":
         beginnings = (one for trial in sweep.complete for one in trial.baselines if one.role == "start")
         starts = {(one.size_bytes, one.val_accuracy) for one in beginnings}
         found = {one: None for one in found if (one.size_bytes, one.val_accuracy) not in starts}
-    ordered = sorted(found, key=lambda one: (one.size_bytes, one.name, one.val_accuracy, one.test_accuracy))
+    named = sorted(found, key=lambda one: one.name)
+    once = {(one.size_bytes, one.val_accuracy, one.test_accuracy): one for one in reversed(named)}
+    ordered = sorted(once.values(), key=lambda one: (one.size_bytes, one.name, one.val_accuracy, one.test_accuracy))
     return [list(group) for _, group in itertools.groupby(ordered, key=lambda one: (one.size_bytes, one.name))]
 
 

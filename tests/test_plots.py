@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from test_report import Made, measured, typical
 
-from sweep import picture, plots, report
+from sweep import picture, plots, report, sweeps
 
 
 class Fetched(HTMLParser):
@@ -252,6 +253,20 @@ def test_the_plot_has_kib_in_powers_of_two_and_the_baselines(tmp_path, monkeypat
         "breaks a constraint",
         "size_bytes <=250000 (244 KiB)",
     } <= set(legend(figure))
+
+
+def test_a_network_with_two_parts_to_play_is_one_baseline():
+    def trial(start, student):
+        parts = (("start", *start), ("student", *student))
+        return SimpleNamespace(baselines=[sweeps.Baseline(role, name, size, 0.8, 0.79, 1.0) for role, name, size in parts])
+
+    pairs = [(("teacher", 900), ("train", 900)), (("train", 900), ("train", 900)), (("train", 90), ("train", 90))]
+    both = SimpleNamespace(complete=[trial(*pair) for pair in pairs])
+    assert [[(one.name, one.size_bytes) for one in group] for group in picture.baselines(both, "start")] == [
+        [("train", 90)],
+        [("teacher", 900)],
+    ]
+    assert picture.baselines(both, "student") == []
 
 
 def test_a_network_that_learnt_nothing_does_not_press_the_others_together(tmp_path, monkeypatch):
