@@ -36,13 +36,13 @@ def told(process: subprocess.CompletedProcess[str]) -> str:
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [
-        (["prune.sparsty=0.5"], "prune: expected one of the keys sparsity, layers, finetune, learning_rate, schedule (did you"),
+        (["prune.sparsty=0.5"], "prune: expected one of the keys finetune, learning_rate, sparsity, layers, schedule (did you"),
         (["prune.sparsty=0.5"], "(did you mean sparsity?); received sparsty"),
         (["modle=lenet5"], "(did you mean model?); received modle"),
         (["model=lnet5"], "model: expected one of cnn, khan_assistant,"),
         (["modl@distill.teacher=cnn"], "command line: expected a key or group of the configuration"),
         (["prune.sparsity=1.5"], "prune.sparsity: expected a number in [0, 1); received 1.5"),
-        (["quant.bits=9"], "quant.bits: expected one of 4, 8; received 9"),
+        (["quant.bits=9"], "quant.bits: expected an integer of at least 2 and at most 8; received 9"),
         (["distill=kd", "distill.temperature=0"], "distill.temperature: expected a number above 0; received 0"),
         (["train.epochs=-1"], "train.epochs: expected an integer of at least 1; received -1"),
         (["prune.sparsity=[1"], "command line: expected KEY=VALUE in Hydra's grammar; received prune.sparsity=[1"),
@@ -53,9 +53,9 @@ def told(process: subprocess.CompletedProcess[str]) -> str:
         (["tracking.uri=http://127.0.0.1:9"], "tracking.uri: expected an MLflow server that answers"),
         (["tracking.uri=null"], "tracking.uri: expected a text; received None"),
         (["prune=null"], "command line: expected GROUP=CHOICE, with the name of a choice"),
-        (["quant=none", "quant.bits=8"], "quant: expected no keys (this choice has none); received bits"),
+        (["quant=none", "quant.bits=8"], "quant: expected one of the keys sparse, strip; received bits"),
         (["sweep.name=a/b"], "sweep.name: expected letters"),
-        (["quant.bits='8'"], "quant.bits: expected one of 4, 8"),
+        (["quant.bits='8'"], "quant.bits: expected an integer of at least 2 and at most 8; received '8'"),
     ],
 )  # fmt: skip
 def test_a_mistake_gets_one_line_and_exit_code_2(tmp_path, overrides, line):
