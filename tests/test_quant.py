@@ -56,13 +56,16 @@ def test_the_file_of_qat_is_integer_throughout_keeps_every_zero_and_answers_as_k
 
 
 def require_agreement(model, content, images):
-    """The file's logits are those of Keras to a step of their own grid; a step that differs inside can make it a few."""
+    """The file's logits are those of Keras to a step or two of their own grid: each layer before rounds once more.
+
+    The weights have no part in it: those of the file are compared exactly below.
+    """
     expected = model(images / np.float32(255), training=False).numpy()
     file = served.Network(content)
     step = file._output["quantization"][0]
     off = np.abs(file.predict(images / np.float32(255)) - expected)
-    assert np.mean(off) < step
-    assert np.percentile(off, 99) < 4.5 * step
+    assert np.mean(off) < 2 * step
+    assert np.percentile(off, 99) < 6.5 * step
 
 
 @pytest.mark.parametrize("bits", [3, 5, 6, 7])
