@@ -18,8 +18,9 @@ from sweep.records import Array
 _LAYER = re.compile(r"(?:^|/)quant_([^/;]+)/")
 # Container type to the largest value of a symmetric grid in it.
 _LARGEST = {"INT4": 7, "INT8": 127}
-# Compute operator to the positions of its input, its kernel and its bias among its inputs.
-_OPERANDS = {"CONV_2D": (0, 1, 2), "DEPTHWISE_CONV_2D": (0, 1, 2), "FULLY_CONNECTED": (0, 1, 2)}
+# The operators with kernels that are quantised and packed here, and where these and their biases are among the inputs.
+COMPUTE = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+KERNEL, BIAS = 1, 2
 
 
 def layer_of(tensor: str) -> str | None:
@@ -51,10 +52,9 @@ def mend(content: bytes, bits: Mapping[str, int]) -> bytes:
     model, codes, types = parsed(content)
     graph, done = model.subgraphs[0], set()
     for operator in graph.operators:
-        operands = _OPERANDS.get(codes[operator.opcodeIndex])
-        if operands is None:
+        if codes[operator.opcodeIndex] not in COMPUTE:
             continue
-        at_kernel = operator.inputs[operands[1]]
+        at_kernel = operator.inputs[KERNEL]
         kernel = graph.tensors[at_kernel]
         width, container = bits.get(layer_of(kernel.name.decode()) or ""), types[kernel.type]
         if width is None or container not in _LARGEST or at_kernel in done:
@@ -66,8 +66,8 @@ def mend(content: bytes, bits: Mapping[str, int]) -> bytes:
         store(model, kernel, _packed(np.round(values * (grid / most)) * step, container))
         stretch = most / (grid * step)
         kernel.quantization.scale = np.float32(kernel.quantization.scale * stretch)
-        if len(operator.inputs) > operands[2] and operator.inputs[operands[2]] >= 0:
-            bias = graph.tensors[operator.inputs[operands[2]]]
+        if len(operator.inputs) > BIAS and operator.inputs[BIAS] >= 0:
+            bias = graph.tensors[operator.inputs[BIAS]]
             old = np.frombuffer(model.buffers[bias.buffer].data, np.int32)
             store(model, bias, np.round(old / stretch).astype(np.int32).view(np.uint8))
             bias.quantization.scale = np.float32(bias.quantization.scale * stretch)

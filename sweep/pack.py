@@ -20,7 +20,6 @@ from sweep.records import Array
 
 _log = logging.getLogger(__name__)
 
-_COMPUTE = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _STORED = {"FLOAT32": np.float32, "FLOAT16": np.float16, "INT8": np.int8}
 # What a sparse kernel costs besides: a second tensor, an operator, the description.
 _OVERHEAD = 400
@@ -84,10 +83,10 @@ def sparse(content: bytes) -> bytes:
     graph = model.subgraphs[0]
     source = {one.outputs[0]: one for one in graph.operators if codes[one.opcodeIndex] == "DEQUANTIZE"}
     restored: dict[int, int] = {}
-    for operator in [one for one in graph.operators if codes[one.opcodeIndex] in _COMPUTE]:
-        reader, position = operator, 1
-        if operator.inputs[1] in source:  # float16 weights become float32 first
-            reader, position = source[operator.inputs[1]], 0
+    for operator in [one for one in graph.operators if codes[one.opcodeIndex] in grids.COMPUTE]:
+        reader, position = operator, grids.KERNEL
+        if operator.inputs[position] in source:  # float16 weights become float32 first
+            reader, position = source[operator.inputs[position]], 0
         index = int(reader.inputs[position])
         if types[graph.tensors[index].type] == "INT8" and not _restorable(operator, codes, graph, types):
             continue
