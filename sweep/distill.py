@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -152,11 +152,15 @@ Parameters = Callable[[Spec], int]
 
 
 class Lesson(NamedTuple):
-    """A network that is trained before the student: its role, what it goes through, and what it is."""
+    """A network that is trained before the student: its role, what it goes through, what it is, and for how long.
+
+    Epochs of None are the recipe's.
+    """
 
     role: str
     stage: Train | Distill
     model: Spec
+    epochs: int | None
 
 
 class Distillation(Protocol):
@@ -205,6 +209,7 @@ class KD:
         alpha: see `Taught`.
         epochs: see `Distill`.
         finetune: whether the teacher also has its word where a pruned or quantised student is fine-tuned.
+        teacher_epochs: of every network that is trained before the student, at least 1; None for as many as the student's.
     """
 
     teacher: Spec
@@ -212,9 +217,12 @@ class KD:
     alpha: float
     epochs: int
     finetune: bool
+    teacher_epochs: int | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         require_part("teacher", self.teacher, "check", "build")
+        if self.teacher_epochs is not None:
+            require_integer("teacher_epochs", self.teacher_epochs, 1)
         self.stage()
         if not isinstance(self.finetune, bool):
             raise ConfigError("finetune", "true or false", repr(self.finetune))
@@ -229,7 +237,7 @@ class KD:
 
     def tutors(self, student: Spec, parameters: Parameters) -> tuple[Lesson, ...]:
         """The teacher, trained on labels."""
-        return (Lesson("teacher", Train(), self.teacher),)
+        return (Lesson("teacher", Train(), self.teacher, self.teacher_epochs),)
 
     def finetuning(self) -> Taught | None:
         """The same as in distilling, when asked for."""
@@ -246,6 +254,7 @@ class Assistants(KD):
         alpha: see `Taught`.
         epochs: see `Distill`.
         finetune: see `KD`.
+        teacher_epochs: see `KD`.
         assistants: the networks between teacher and student, in this order, under names of the user's choice; or how many, at
             least 0: then they are the teacher at smaller widths, with numbers of parameters in even ratios from the teacher's
             to the student's.
@@ -279,7 +288,7 @@ class Assistants(KD):
         chain = self.assistants if isinstance(self.assistants, Mapping) else self._between(student, parameters)
         return (
             *super().tutors(student, parameters),
-            *(Lesson(name, self.stage(), model) for name, model in chain.items()),
+            *(Lesson(name, self.stage(), model, self.teacher_epochs) for name, model in chain.items()),
         )
 
     def _between(self, student: Spec, parameters: Parameters) -> dict[str, Spec]:

@@ -14,7 +14,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache, partial
 from importlib import metadata
 from itertools import repeat
@@ -98,11 +98,12 @@ class Hopeless(Exception):
 
 @dataclass(frozen=True, eq=False)
 class _Node:
-    """A stage in its place: what it receives, who teaches it, and what its fine-tuning works towards."""
+    """A stage in its place: how it trains, what it receives, who teaches it, and what its fine-tuning works towards."""
 
     name: str
     stage: Stage
     model: Spec
+    recipe: fit.Recipe
     upstream: _Node | None
     teacher: _Node | None
     goal: fit.Goal
@@ -114,7 +115,8 @@ def _nodes(plan: Plan, parameters: distill.Parameters) -> list[_Node]:
     nodes: list[_Node] = []
     teacher: _Node | None = None
     for lesson in plan.distill.tutors(plan.model, parameters):
-        teacher = _Node(lesson.role, lesson.stage, lesson.model, None, teacher, fit.Labels(), is_student=False)
+        recipe = replace(plan.train, epochs=lesson.epochs or plan.train.epochs)
+        teacher = _Node(lesson.role, lesson.stage, lesson.model, recipe, None, teacher, fit.Labels(), is_student=False)
         nodes.append(teacher)
     stages: dict[str, Iterator[Stage]] = {
         "train": repeat(distill.Train()),
@@ -139,7 +141,7 @@ def _nodes(plan: Plan, parameters: distill.Parameters) -> list[_Node]:
             goal = plan.distill.finetuning() if name in ("prune", "cluster", "quant") and stage.untrained() != stage else None
             taught = teacher if name == "distill" or goal else None
             role = name if seen[name] == 1 else f"{name}_{seen[name]}"
-            upstream = _Node(role, stage, plan.model, upstream, taught, goal or fit.Labels(), is_student=True)
+            upstream = _Node(role, stage, plan.model, plan.train, upstream, taught, goal or fit.Labels(), is_student=True)
             nodes.append(upstream)
     return nodes
 
@@ -405,7 +407,7 @@ class _Run:
             "upstream": self._digest(node.upstream),
             "teacher": self._digest(node.teacher),
             "goal": node.goal,
-            "recipe": self._plan.train,
+            "recipe": node.recipe,
             "data": self._data.split_hash,
             "view": self._view,
             "seed": self._plan.seed,
@@ -434,7 +436,7 @@ class _Run:
         teacher = (str(self._digest(node.teacher)), self._networks[node.teacher]) if node.teacher else None
         return fit.Context(
             data=self._data,
-            recipe=self._plan.train,
+            recipe=node.recipe,
             augment=self._plan.dataset.augment,
             view=self._view,
             seed=self._plan.seed,
