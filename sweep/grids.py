@@ -1,37 +1,56 @@
-"""The integer grids of a `.tflite` file's weights: whose they are, and putting back the one that was trained.
+"""The integer grids of a `.tflite` file's weights: whose they are, and putting in the one that was meant.
 
-A file holds weights as INT4 or INT8; a grid of 3, 5, 6 or 7 bits lies in the next larger of the two. The converter stretches it
-over the whole range of that type and rounds: of 3 bits in INT4, -3…3 become 0, ±2, ±5, ±7, no longer evenly spaced, so the file
-computes something else than was trained. Here the steps become even again, and the scales follow.
+A file holds weights as INT4 or INT8; a grid of 3, 5, 6 or 7 bits lies in the next larger of the two. Of a network with fake
+quantisation the converter stretches such a grid over the whole range of its type and rounds: of 3 bits in INT4, -3…3 become 0,
+±2, ±5, ±7, no longer evenly spaced, so the file computes something else than was trained; `mend` makes the steps even again.
+Where the converter quantises by itself it knows INT8 only; `place` puts the integers of any grid where it has its own.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from sweep.records import Array
 
-_LAYER = re.compile(r"(?:^|/)quant_([^/;]+)/")
+_FAKE_QUANTISED = re.compile(r"(?:^|/)quant_([^/;]+)/")
+_PLAIN = re.compile(r"([^/;]+)/(?:Conv2D|depthwise|MatMul|Tensordot/MatMul)\d*(?:;|$)")
 # Container type to the largest value of a symmetric grid in it.
 _LARGEST = {"INT4": 7, "INT8": 127}
 # The operators with kernels that are quantised and packed here, and where these and their biases are among the inputs.
 COMPUTE = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 KERNEL, BIAS = 1, 2
+_BIASES = {"INT32": np.int32, "INT64": np.int64}
 
 
 def layer_of(tensor: str) -> str | None:
-    """The Keras layer that a fake-quantised kernel came from, by its tensor's name in the file; None where it does not tell."""
-    found = _LAYER.search(tensor)
-    return found.group(1) if found else None
+    """The Keras layer that a kernel came from, by its tensor's name in the file; None where it does not tell."""
+    found = _FAKE_QUANTISED.findall(tensor)[:1] or _PLAIN.findall(tensor)[-1:]
+    return found[0] if found else None
 
 
 def largest(bits: int) -> int:
     """The largest value of a symmetric grid of so many bits: 1 for 2 bits, 127 for 8."""
     return int(2 ** (bits - 1) - 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """What the converter needs to make a full-integer file of a float network.
+
+    Attributes:
+        images: uint8 (n, height, width, channels): what they give sets the activations' ranges.
+        integers: layer name to the integers of its kernel, see `place`; those that the network's own weights stand for.
+        activation_bits: 8 or 16.
+    """
+
+    images: Array
+    integers: Mapping[str, Array]
+    activation_bits: int = 8
 
 
 def mend(content: bytes, bits: Mapping[str, int]) -> bytes:
@@ -50,28 +69,94 @@ def mend(content: bytes, bits: Mapping[str, int]) -> bytes:
     if all(_LARGEST["INT4" if one <= 4 else "INT8"] % largest(one) == 0 for one in bits.values()):
         return content
     model, codes, types = parsed(content)
-    graph, done = model.subgraphs[0], set()
-    for operator in graph.operators:
-        if codes[operator.opcodeIndex] not in COMPUTE:
+    for operator, kernel, layer in _kernels(model, codes):
+        width, container = bits.get(layer), types[kernel.type]
+        if width is None or container not in _LARGEST:
             continue
-        at_kernel = operator.inputs[KERNEL]
-        kernel = graph.tensors[at_kernel]
-        width, container = bits.get(layer_of(kernel.name.decode()) or ""), types[kernel.type]
-        if width is None or container not in _LARGEST or at_kernel in done:
-            continue
-        done.add(at_kernel)
         most, grid = _LARGEST[container], largest(width)
         step = most // grid
         values = _unpacked(model.buffers[kernel.buffer].data, container)
         store(model, kernel, _packed(np.round(values * (grid / most)) * step, container))
-        stretch = most / (grid * step)
-        kernel.quantization.scale = np.float32(kernel.quantization.scale * stretch)
-        if len(operator.inputs) > BIAS and operator.inputs[BIAS] >= 0:
-            bias = graph.tensors[operator.inputs[BIAS]]
-            old = np.frombuffer(model.buffers[bias.buffer].data, np.int32)
-            store(model, bias, np.round(old / stretch).astype(np.int32).view(np.uint8))
-            bias.quantization.scale = np.float32(bias.quantization.scale * stretch)
+        _stretch(model, types, operator, most / (grid * step))
     return written(model)
+
+
+def place(content: bytes, integers: Mapping[str, Array], bits: Mapping[str, int]) -> bytes:
+    """The file with kernels on other grids than the converter's own.
+
+    The converter's scale of a channel is its largest magnitude over 127, and the channel's largest integer M stands for the
+    same magnitude: with container maximum C, grid maximum B and k = C // B, integers are stored times k, and the scale becomes
+    127 / (M k) of what it was. (k is there for the biases, which are the finer the larger the weights.) A dense layer whose
+    units come to the same scale keeps one of it. Where batch normalisation turned a channel's signs around, the converter's
+    own integers tell.
+
+    Args:
+        content: the bytes of a full-integer `.tflite` that the converter quantised by itself, every kernel as INT8.
+        integers: layer name to int8 (weights of a channel, channels), in Keras's order, of magnitudes up to `largest(bits)`.
+        bits: layer name to the bits of its kernel's grid, 2 to 8: up to 4 are stored as INT4.
+
+    Raises:
+        ValueError: naming a layer whose kernel is not in the file.
+    """
+    from ai_edge_litert.schema_py_generated import TensorType
+
+    model, codes, types = parsed(content)
+    missing = {name for name, values in integers.items() if values.any()}  # of nothing but zeros, equal kernels become one
+    for operator, kernel, layer in _kernels(model, codes):
+        if layer not in integers:
+            continue
+        missing.discard(layer)
+        axis = 3 if codes[operator.opcodeIndex] == "DEPTHWISE_CONV_2D" else 0
+        old = np.moveaxis(np.frombuffer(model.buffers[kernel.buffer].data, np.int8).reshape(kernel.shape), axis, 0)
+        container = "INT4" if bits[layer] <= 4 else "INT8"
+        values = integers[layer].T.astype(np.int32).reshape(old.shape) * (_LARGEST[container] // largest(bits[layer]))
+        rest = tuple(range(1, old.ndim))
+        turned = np.where((values * old).sum(axis=rest, keepdims=True) < 0, -1, 1)
+        store(model, kernel, _packed(np.moveaxis(values * turned, 0, axis).ravel(), container))
+        kernel.type = getattr(TensorType, container)
+        most = np.abs(values).max(axis=rest)
+        _stretch(model, types, operator, np.where(most > 0, _LARGEST["INT8"] / np.maximum(most, 1), np.nan))
+    if missing:
+        raise ValueError(f"expected a kernel of {', '.join(sorted(missing))} in the file, found none")
+    return written(model)
+
+
+def _kernels(model: Any, codes: list[str]) -> Iterator[tuple[Any, Any, str]]:
+    """(operator, its kernel's tensor, the layer that it came from) of each kernel that tells, each tensor once."""
+    graph, done = model.subgraphs[0], set()
+    for operator in graph.operators:
+        if codes[operator.opcodeIndex] in COMPUTE and (at := operator.inputs[KERNEL]) not in done:
+            done.add(at)
+            kernel = graph.tensors[at]
+            if (layer := layer_of((kernel.name or b"").decode())) is not None:
+                yield operator, kernel, layer
+
+
+def _stretch(model: Any, types: dict[int, str], operator: Any, factor: Any) -> None:
+    """Multiply the scales of an operator's kernel, and let its bias follow.
+
+    The factor is one for all channels, or float (channels,) of which NaN stands for any: the channel is all zeros.
+    """
+    graph = model.subgraphs[0]
+    kernel = graph.tensors[operator.inputs[KERNEL]].quantization
+    old = np.asarray(kernel.scale, np.float64)
+    new = old * factor
+    common = np.nanmax(new, initial=0.0)
+    dense = len(graph.tensors[operator.inputs[KERNEL]].shape) == 2
+    shared = dense and common > 0 and np.nanmin(new, initial=np.inf) > common * (1 - 1e-5)
+    new = np.full_like(new, common) if shared else np.where(np.isnan(new), old, new)
+
+    def scales(values: Array) -> Array:
+        return (values[:1] if shared else values).astype(np.float32)
+
+    kernel.scale = scales(new)
+    kernel.zeroPoint = kernel.zeroPoint[: len(kernel.scale)]
+    if len(operator.inputs) > BIAS and operator.inputs[BIAS] >= 0:
+        bias = graph.tensors[operator.inputs[BIAS]]
+        stored = np.frombuffer(model.buffers[bias.buffer].data, _BIASES[types[bias.type]])
+        store(model, bias, np.round(stored * old / new).astype(stored.dtype).view(np.uint8))
+        bias.quantization.scale = scales(np.asarray(bias.quantization.scale, np.float64) * new / old)
+        bias.quantization.zeroPoint = bias.quantization.zeroPoint[: len(bias.quantization.scale)]
 
 
 def parsed(content: bytes) -> tuple[Any, list[str], dict[int, str]]:
@@ -114,6 +199,9 @@ def _unpacked(data: Array, container: str) -> Array:
 
 
 def _packed(values: Array, container: str) -> Array:
-    """The buffer's bytes (uint8) of such values."""
+    """The buffer's bytes (uint8) of such values; of an odd number of INT4 the last half byte is 0."""
     stored = values.astype(np.int8).view(np.uint8)
-    return (stored[0::2] & 15) | (stored[1::2] << 4) if container == "INT4" else stored
+    if container != "INT4":
+        return stored
+    stored = np.pad(stored, (0, len(stored) % 2))
+    return (stored[0::2] & 15) | (stored[1::2] << 4)

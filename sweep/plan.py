@@ -8,8 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
-from sweep import data, distill, fit, track
-from sweep.records import Checkpoint, ConfigError, Data, Spec, Storage, require_integer, require_part
+from sweep import data, distill, fit, grids, track
+from sweep.records import Checkpoint, ConfigError, Data, Spec, Split, Storage, require_integer, require_part
 
 _STAGES = ("train", "distill", "prune", "cluster", "quant")
 _PARTS = {
@@ -18,7 +18,7 @@ _PARTS = {
     "distill": ("stage", "networks", "tutors", "finetuning"),
     "prune": ("apply", "untrained", "share", "require", "sparsity", "layers"),
     "cluster": ("apply", "untrained", "levels"),
-    "quant": ("apply", "untrained", "stage", "restore", "layer_bits", "require", "storage"),
+    "quant": ("apply", "untrained", "stage", "restore", "require", "storage"),
 }
 
 
@@ -76,11 +76,17 @@ class Quantisation(Stage, Protocol):
     def strip(self) -> bool:
         """Whether the file goes without names."""
 
-    def restore(self, network: Checkpoint) -> Any:
-        """The Keras model to convert."""
+    def restore(self, network: Checkpoint, train: Split) -> tuple[Any, grids.Calibration | None]:
+        """The Keras model to convert, and what the converter needs besides.
 
-    def layer_bits(self, model: Any) -> dict[str, int]:
-        """Layer name to the bits of its kernel's integer grid; empty for float weights and dynamic range."""
+        Args:
+            network: what the last stage handed on.
+            train: the training split, for calibration.
+        """
+
+    @property
+    def activations(self) -> int:
+        """The bits of the activations."""
 
     def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
         """Refuse, with a ConfigError, a network that it cannot quantise."""

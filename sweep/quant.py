@@ -1,14 +1,16 @@
 """Quantisation: what the file's weights become, after training (PTQ) or with training (QAT).
 
-Both full-integer choices wrap the network with the toolkit's n-bit scheme and calibrate its activation ranges on training
-images; QAT then trains under the fake quantisation, PTQ does not. So the two differ in nothing but that training. Weights live
-on a symmetric grid of 2 to 8 bits, per output channel (per kernel in dense layers, in depthwise ones, and where weights are
-clustered), on which zero is exact: what pruning dropped stays zero in the file.
+Weights live on a symmetric grid of 2 to 8 bits, on which zero is exact: what pruning dropped stays zero in the file. PTQ rounds
+a float network's kernels to it, and leaves the activations' ranges to the converter's own calibration on training images. QAT
+wraps the network with the toolkit's n-bit scheme, calibrates that, and trains under the fake quantisation. Each channel of a
+convolution has a grid; a dense kernel has one, and so has one whose weights are clustered. Of a depthwise kernel PTQ gives each
+channel its own, QAT all the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -18,7 +20,18 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from sweep import data, fit, grids, models
-from sweep.records import Array, Checkpoint, ConfigError, Spec, Storage, require_integer, require_number, require_part
+from sweep.records import (
+    Array,
+    Checkpoint,
+    ConfigError,
+    Spec,
+    Split,
+    Storage,
+    require_choice,
+    require_integer,
+    require_number,
+    require_part,
+)
 
 _FEWEST, _MOST = 2, 8
 _ACTIVATION_BITS = 8
@@ -50,6 +63,8 @@ class _File:
 class _Untouched(_File):
     """A choice that leaves the network as it is and speaks to the converter only."""
 
+    activations = 32
+
     def apply(self, network: Checkpoint | None, context: fit.Context) -> fit.Outcome:
         """Hand the network on."""
         return fit.Outcome(fit.required(network))
@@ -58,13 +73,9 @@ class _Untouched(_File):
         """Itself."""
         return self
 
-    def restore(self, network: Checkpoint) -> Any:
-        """The Keras model to convert."""
-        return models.restore(network)
-
-    def layer_bits(self, model: Any) -> dict[str, int]:
-        """No kernel is on a grid."""
-        return {}
+    def restore(self, network: Checkpoint, train: Split) -> tuple[Any, None]:
+        """The Keras model to convert; nothing else is needed."""
+        return models.restore(network), None
 
     def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
         """Any network will do."""
@@ -158,11 +169,11 @@ class OCTAV:
 
 
 @dataclass(frozen=True)
-class PTQ(_File):
-    """Post-training quantisation to integers throughout, int8 in and out.
+class _Integer(_File):
+    """Integers throughout, int8 (or int16) in and out.
 
     Args:
-        bits: of the weights' grid, 2 to 8; activations have 8.
+        bits: of the weights' grid, 2 to 8.
         calibration_samples: how many training images set the activation ranges (at most all), at least 1.
         per_layer_bits: layer name, or pattern of names with * and ?, to bits of its own; a name counts before a pattern, and a
             longer pattern before a shorter one.
@@ -190,29 +201,12 @@ class PTQ(_File):
             require_integer("first_last_bits", self.first_last_bits, _FEWEST, _MOST)
         require_part("weight_range", self.weight_range, "ends")
 
-    def apply(self, network: Checkpoint | None, context: fit.Context) -> fit.Outcome:
-        """Wrap the network and calibrate it."""
-        network = fit.required(network)
-        return fit.Outcome(replace(network, weights=tuple(self._calibrated(network, context).get_weights())))
-
-    def untrained(self) -> Self:
-        """Itself."""
-        return self
-
-    def restore(self, network: Checkpoint) -> Any:
-        """The fake-quantised Keras model to convert."""
-        model = models.architecture(network)
-        model = _fake_quantised(model, self.layer_bits(model), shared=network.clusters)
-        model.set_weights(list(network.weights))
-        return model
-
-    def layer_bits(self, model: Any) -> dict[str, int]:
-        """Layer name to the bits of its kernel's grid, for each layer with a kernel, depthwise ones too.
+    def layer_bits(self, names: Sequence[str]) -> dict[str, int]:
+        """Layer name to the bits of its kernel's grid, as asked for.
 
         Args:
-            model: the Keras model, float or fake-quantised.
+            names: the layers with a kernel, depthwise ones too, in the network's order.
         """
-        names = list(models.every_kernel(model))
         bits = dict.fromkeys(names, self.bits)
         if self.first_last_bits is not None and names:
             bits[names[0]] = bits[names[-1]] = self.first_last_bits
@@ -222,7 +216,7 @@ class PTQ(_File):
         return bits | {name: asked[name] for name in names if name in asked}
 
     def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
-        """Refuse a name in `per_layer_bits` that no layer has, and a network with a layer that the toolkit takes apart.
+        """Refuse a name in `per_layer_bits` that no layer has, and a network with a kernel that has no grid here.
 
         Raises:
             ConfigError: naming it.
@@ -236,35 +230,77 @@ class PTQ(_File):
             if not any(fnmatchcase(name, pattern) for name in names):
                 raise ConfigError("per_layer_bits", f"names or patterns of {', '.join(names)}", pattern)
 
-    def _calibrated(self, network: Checkpoint, context: fit.Context) -> Any:
-        """The fake-quantised Keras model, its ranges set by training images of all classes in fair proportion."""
-        model = models.restore(network)
-        bits = self.layer_bits(model)
-        for name, kernel in models.every_kernel(model).items():
-            values = kernel.numpy()
-            # As the toolkit has it: a grid for each channel of a convolution, one for all of a dense layer.
-            columns = values.reshape(-1, 1 if values.ndim == 2 or name in network.clusters else values.shape[-1])
-            ends = self.weight_range.ends(columns, bits[name]).astype(np.float32)
-            kernel.assign(np.clip(columns, -ends, ends).reshape(values.shape))
-        model = _fake_quantised(model, bits, shared=network.clusters)
-        train = context.data.train
-        _calibrate(model, train.images[data.fair_order(train.labels)[: self.calibration_samples]])
-        return model
+    def _images(self, train: Split) -> Array:
+        """Training images of all classes in fair proportion."""
+        return train.images[data.fair_order(train.labels)[: self.calibration_samples]]
 
 
 @dataclass(frozen=True)
-class QAT(PTQ):
-    """Quantisation-aware training (Jacob et al. 2018, arXiv 1712.05877): calibrated as PTQ, then trained.
+class PTQ(_Integer):
+    """Post-training quantisation.
 
     Args:
-        bits: see `PTQ`, for this and all other keys but the two here.
-        calibration_samples: see `PTQ`.
-        finetune: epochs of that training, at least 0; with 0 it is PTQ.
+        bits: see `_Integer`, for this and all other keys but the one here.
+        calibration_samples: see `_Integer`.
+        activations: their bits: 8, or 16 with 8-bit weights.
+    """
+
+    activations: int = field(default=8, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_choice("activations", self.activations, (8, 16))
+
+    def apply(self, network: Checkpoint | None, context: fit.Context) -> fit.Outcome:
+        """Say how many bits each layer gets; the weights stay, to be rounded where the file is made."""
+        network = fit.required(network)
+        return fit.Outcome(replace(network, bits=self.layer_bits(list(models.every_kernel(models.restore(network))))))
+
+    def untrained(self) -> Self:
+        """Itself."""
+        return self
+
+    def restore(self, network: Checkpoint, train: Split) -> tuple[Any, grids.Calibration]:
+        """The float Keras model to convert, its kernels rounded to their grids, and the integers that they stand for."""
+        model, integers = models.restore(network), {}
+        for name, kernel in models.every_kernel(model).items():
+            one = name in network.clusters or len(kernel.shape) == 2
+            integers[name], steps = rounded(_columns(kernel), network.bits[name], self.weight_range, one=one)
+            kernel.assign((integers[name] * steps).reshape(kernel.shape))
+        return model, grids.Calibration(self._images(train), integers, self.activations)
+
+    def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
+        """As `_Integer`, and refuse what LiteRT computes wrongly: a depthwise INT4 kernel under 16-bit activations.
+
+        Raises:
+            ConfigError: naming it.
+        """
+        super().require(model, input_shape, classes)
+        if self.activations == 16:
+            kernels = models.every_kernel(model.build(input_shape, classes))
+            bits = self.layer_bits(list(kernels))
+            for name, kernel in kernels.items():
+                if _is_depthwise(kernel) and bits[name] <= 4:
+                    raise ConfigError(
+                        "activations", "8 where a depthwise layer has 2 to 4 bits", f"16, {name} {bits[name]} bits"
+                    )
+
+
+@dataclass(frozen=True)
+class QAT(_Integer):
+    """Quantisation-aware training (Jacob et al. 2018, arXiv 1712.05877): calibrated, then trained under fake quantisation.
+
+    Args:
+        bits: see `_Integer`, for this and all other keys but the two here.
+        calibration_samples: see `_Integer`.
+        finetune: epochs of that training, at least 0.
         learning_rate: their peak rate, above 0.
     """
 
     finetune: int
     learning_rate: float
+
+    activations = 8
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -274,7 +310,9 @@ class QAT(PTQ):
     def apply(self, network: Checkpoint | None, context: fit.Context) -> fit.Outcome:
         """Wrap, calibrate and train; pruned weights are held at zero, and those of a cluster equal."""
         network = fit.required(network)
-        model = self._calibrated(network, context)
+        model = models.restore(network)
+        network = replace(network, bits=self.layer_bits(list(models.every_kernel(model))))
+        model = self._calibrated(model, network, context.data.train)
         held = fit.Held(models.kernels(model), network)
         curves = fit.fit(model, context, epochs=self.finetune, learning_rate=self.learning_rate, goal=context.goal, held=held)
         _pin_input_range(model)
@@ -283,6 +321,52 @@ class QAT(PTQ):
     def untrained(self) -> Self:
         """The calibration alone."""
         return replace(self, finetune=0)
+
+    def restore(self, network: Checkpoint, train: Split) -> tuple[Any, None]:
+        """The fake-quantised Keras model to convert, which brings its ranges."""
+        model = _fake_quantised(models.architecture(network), network.bits, shared=network.clusters)
+        model.set_weights(list(network.weights))
+        return model, None
+
+    def _calibrated(self, model: Any, network: Checkpoint, train: Split) -> Any:
+        """The fake-quantised Keras model, its ranges set by training images."""
+        for name, kernel in models.every_kernel(model).items():
+            values = kernel.numpy()
+            # As the toolkit has it: a grid for each channel of a convolution, one for all of a dense or a depthwise layer.
+            columns = values.reshape(-1, 1 if values.ndim == 2 or name in network.clusters else values.shape[-1])
+            ends = self.weight_range.ends(columns, network.bits[name]).astype(np.float32)
+            kernel.assign(np.clip(columns, -ends, ends).reshape(values.shape))
+        model = _fake_quantised(model, network.bits, shared=network.clusters)
+        _calibrate(model, self._images(train))
+        return model
+
+
+def _columns(kernel: Any) -> Array:
+    """A kernel variable's values as (weights of a channel, channels): channels of the output, of a depthwise one too."""
+    values: Array = kernel.numpy()
+    return values.reshape(-1, math.prod(values.shape[-2:]) if _is_depthwise(kernel) else values.shape[-1])
+
+
+def _is_depthwise(kernel: Any) -> bool:
+    return bool(kernel.name.endswith("depthwise_kernel:0"))
+
+
+def rounded(columns: Array, bits: int, weight_range: Range, *, one: bool) -> tuple[Array, Array]:
+    """The integers that weights are rounded to, and their steps.
+
+    Args:
+        columns: float (n, channels).
+        bits: of the grid.
+        weight_range: where it ends.
+        one: whether all channels share one grid.
+
+    Returns:
+        int8 (n, channels), of magnitudes up to `grids.largest(bits)`, and float32 (channels,) or (1,).
+    """
+    ends = weight_range.ends(columns.reshape(-1, 1) if one else columns, bits)
+    grid = grids.largest(bits)
+    steps = (np.where(ends > 0, ends, 1.0) / grid).astype(np.float32)
+    return np.clip(np.round(columns / steps), -grid, grid).astype(np.int8), steps
 
 
 def _fake_quantised(model: Any, bits: Mapping[str, int], *, shared: Collection[str]) -> Any:

@@ -159,10 +159,11 @@ class Checkpoint:
 
     Attributes:
         architecture: the float network as Keras JSON.
-        weights: its arrays, in the order of `model.get_weights()`. After `qat` or `ptq`, those of the fake-quantised model.
+        weights: its arrays, in the order of `model.get_weights()`. After `qat` those of the fake-quantised model.
         masks: layer name to bool array of its kernel's shape; False marks a weight that pruning has set to zero for good.
         clusters: layer name to int array of its kernel's shape: weights with the same number are equal.
         filters: layer name to how many filters it had before pruning first removed some, and how many are left.
+        bits: layer name to the bits of the grid that its kernel gets or has in a full-integer file; empty before `quant`.
     """
 
     architecture: str
@@ -170,6 +171,7 @@ class Checkpoint:
     masks: Mapping[str, Array] = field(default_factory=dict)
     clusters: Mapping[str, Array] = field(default_factory=dict)
     filters: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    bits: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def zeros(self) -> int:
@@ -187,18 +189,20 @@ class Checkpoint:
         arrays |= {f"weight/{position:04d}": weight for position, weight in enumerate(self.weights)}
         arrays |= {f"mask/{name}": mask for name, mask in self.masks.items()}
         arrays |= {f"cluster/{name}": numbers for name, numbers in self.clusters.items()}
-        return arrays | {f"filters/{name}": np.array(counts) for name, counts in self.filters.items()}
+        arrays |= {f"filters/{name}": np.array(counts) for name, counts in self.filters.items()}
+        return arrays | {f"bits/{name}": np.array(bits) for name, bits in self.bits.items()}
 
     @staticmethod
     def from_arrays(arrays: Arrays) -> Checkpoint:
         """The checkpoint that `to_arrays` took apart; further names are ignored."""
         weights = tuple(arrays[name] for name in sorted(arrays) if name.startswith("weight/"))
-        masks, clusters, filters = (
+        masks, clusters, filters, bits = (
             {name.removeprefix(kind): array for name, array in arrays.items() if name.startswith(kind)}
-            for kind in ("mask/", "cluster/", "filters/")
+            for kind in ("mask/", "cluster/", "filters/", "bits/")
         )
         counts = {name: (int(before), int(left)) for name, (before, left) in filters.items()}
-        return Checkpoint(str(arrays["architecture"]), weights, masks, clusters, counts)
+        widths = {name: int(width) for name, width in bits.items()}
+        return Checkpoint(str(arrays["architecture"]), weights, masks, clusters, counts, widths)
 
 
 Curves = Mapping[str, tuple[float, ...]]

@@ -247,10 +247,11 @@ class _Run:
         audit.expect(
             named,
             storage=plan.quant.storage,
-            bits=json.loads(str(artifact["bits"])),
+            bits=network.bits,
             zeros=network.zeros,
             layers=plan.prune.layers,
             filters=self._uncut_filters() - network.removed if network.filters else None,
+            activations=plan.quant.activations,
         )
         if plan.quant.storage is Storage.INTEGER:
             audit.expect_weights(before, network.masks, network.clusters)
@@ -372,10 +373,9 @@ class _Run:
             received = self._networks[node.upstream] if network is None and node.upstream else network
             network = stage.apply(received, self._context(node)).network
         models.fresh(self._plan.seed)
-        form = self._plan.quant
-        network = fit.required(network)
-        model = form.restore(network)
-        content = self._packed(export.convert(model, form.storage, form.layer_bits(model)), form)
+        form, network = self._plan.quant, fit.required(network)
+        model, calibration = form.restore(network, self._data.train)
+        content = self._packed(export.convert(model, form.storage, network.bits, calibration), form)
         return self._form(content, audit.read(content), network)
 
     def _uncut_filters(self) -> int:
@@ -451,23 +451,21 @@ class _Run:
         """The node's network as a file.
 
         Returns:
-            `tflite` and, before it was packed, `named`, uint8 (bytes,); its Keras validation accuracy (`float_accuracy`); its
-            layers' `bits` as JSON.
+            `tflite` and, before it was packed, `named`, uint8 (bytes,); its Keras validation accuracy (`float_accuracy`).
         """
 
         def make() -> Arrays:
             self._progress.stage("convert")
             fit.start(self._plan.threads)
             models.fresh(self._plan.seed)
-            model = form.restore(self._networks[node])
+            network = self._networks[node]
+            model, calibration = form.restore(network, self._data.train)
             accuracy = fit.Answers(model).accuracy(self._data.validation)
-            bits = form.layer_bits(model)
-            named = export.convert(model, form.storage, bits)
+            named = export.convert(model, form.storage, network.bits, calibration)
             return {
                 "tflite": np.frombuffer(self._packed(named, form), np.uint8),
                 "named": np.frombuffer(named, np.uint8),
                 "float_accuracy": np.array(accuracy),
-                "bits": np.array(json.dumps(bits)),
             }
 
         key = {

@@ -87,8 +87,9 @@ def network_name(made):
 def test_a_sparse_file_is_smaller_and_answers_the_same(pruned, name):
     network, made = pruned
     form = FORMS[name]
-    model = form.restore(form.apply(network, made).network)
-    content = export.convert(model, form.storage, form.layer_bits(model))
+    network = form.apply(network, made).network
+    model, calibration = form.restore(network, made.data.train)
+    content = export.convert(model, form.storage, network.bits, calibration)
     packed = pack.sparse(content)
     if packed == content:
         assert (network_name(made), name) not in PAYS
