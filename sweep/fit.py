@@ -173,6 +173,7 @@ class Context:
         teacher: the network to learn from, and its cache key; None where there is none.
         goal: what the fine-tuning of a trained network works towards.
         remember: the cache, for results that several stages share.
+        weigh: how many bytes a network's file will have, when it is quantised as planned.
         progress: where to say how far the work is.
     """
 
@@ -185,6 +186,7 @@ class Context:
     teacher: tuple[str, Checkpoint] | None
     goal: Goal
     remember: Remember
+    weigh: Callable[[Checkpoint], int]
     progress: Progress
 
     def images(self, epoch: int) -> Array:

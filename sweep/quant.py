@@ -9,7 +9,9 @@ channel its own, QAT all the same.
 
 from __future__ import annotations
 
+import logging
 import math
+import operator
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,7 +21,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from sweep import data, fit, grids, models
+from sweep import data, fit, grids, mixed, models
 from sweep.records import (
     Array,
     Checkpoint,
@@ -33,7 +35,10 @@ from sweep.records import (
     require_part,
 )
 
+_log = logging.getLogger(__name__)
+
 _FEWEST, _MOST = 2, 8
+_HELD_ASIDE = 512  # training images that sensitivity is measured on
 _ACTIVATION_BITS = 8
 
 
@@ -176,16 +181,21 @@ class _Integer(_File):
         bits: of the weights' grid, 2 to 8.
         calibration_samples: how many training images set the activation ranges (at most all), at least 1.
         per_layer_bits: layer name, or pattern of names with * and ?, to bits of its own; a name counts before a pattern, and a
-            longer pattern before a shorter one.
+            longer pattern before a shorter one. `auto` finds the bits that change the network's answers least within a budget
+            (see `mixed`), on training images that take no part in calibration.
         first_last_bits: of the first and the last layer with a kernel, where `per_layer_bits` does not speak; None for `bits`.
         weight_range: where the weights' grid ends.
+        mean_bits: the budget of `auto` as bits of the grid per weight, in 2 to 8.
+        budget_kib: the budget of `auto` as KiB of the file. Files have room for 4 or 8 bits a weight, so layers get either.
     """
 
     bits: int
     calibration_samples: int
-    per_layer_bits: Mapping[str, int] | None = field(default=None, kw_only=True)
+    per_layer_bits: Mapping[str, int] | str | None = field(default=None, kw_only=True)
     first_last_bits: int | None = field(default=None, kw_only=True)
     weight_range: Range = field(default=MinMax(), kw_only=True)
+    mean_bits: float | None = field(default=None, kw_only=True)
+    budget_kib: float | None = field(default=None, kw_only=True)
 
     storage = Storage.INTEGER
 
@@ -193,13 +203,30 @@ class _Integer(_File):
         super().__post_init__()
         require_integer("bits", self.bits, _FEWEST, _MOST)
         require_integer("calibration_samples", self.calibration_samples, 1)
-        if not isinstance(self.per_layer_bits, (Mapping, NoneType)):
-            raise ConfigError("per_layer_bits", "a mapping of layer names to bits", repr(self.per_layer_bits))
-        for name, bits in (self.per_layer_bits or {}).items():
+        if not isinstance(self.per_layer_bits, (Mapping, NoneType)) and not self._auto:
+            raise ConfigError("per_layer_bits", "a mapping of layer names to bits, or auto", repr(self.per_layer_bits))
+        for name, bits in self._asked.items():
             require_integer(f"per_layer_bits.{name}", bits, _FEWEST, _MOST)
+        budgets = {name: value for name in ("mean_bits", "budget_kib") if (value := getattr(self, name)) is not None}
+        if self._auto and len(budgets) != 1:
+            raise ConfigError("per_layer_bits", "auto with either mean_bits or budget_kib", ", ".join(budgets) or "neither")
+        if budgets and not self._auto:
+            raise ConfigError(*next((name, "null without per_layer_bits=auto", value) for name, value in budgets.items()))
+        if self.mean_bits is not None:
+            require_number("mean_bits", self.mean_bits, _FEWEST, _MOST)
+        if self.budget_kib is not None:
+            require_number("budget_kib", self.budget_kib, 0, open_low=True)
         if self.first_last_bits is not None:
             require_integer("first_last_bits", self.first_last_bits, _FEWEST, _MOST)
         require_part("weight_range", self.weight_range, "ends")
+
+    @property
+    def _auto(self) -> bool:
+        return self.per_layer_bits == "auto"
+
+    @property
+    def _asked(self) -> Mapping[str, int]:
+        return self.per_layer_bits if isinstance(self.per_layer_bits, Mapping) else {}
 
     def layer_bits(self, names: Sequence[str]) -> dict[str, int]:
         """Layer name to the bits of its kernel's grid, as asked for.
@@ -210,7 +237,7 @@ class _Integer(_File):
         bits = dict.fromkeys(names, self.bits)
         if self.first_last_bits is not None and names:
             bits[names[0]] = bits[names[-1]] = self.first_last_bits
-        asked = self.per_layer_bits or {}
+        asked = self._asked
         for pattern in sorted(asked, key=lambda one: (len(one), one)):
             bits |= {name: asked[pattern] for name in names if fnmatchcase(name, pattern)}
         return bits | {name: asked[name] for name in names if name in asked}
@@ -226,13 +253,102 @@ class _Integer(_File):
             if type(layer).__name__.startswith("Separable"):
                 raise ConfigError("", "separable convolutions as a depthwise and a 1x1 one", f"{layer.name} in one")
         names = list(models.every_kernel(built))
-        for pattern in self.per_layer_bits or {}:
+        for pattern in self._asked:
             if not any(fnmatchcase(name, pattern) for name in names):
                 raise ConfigError("per_layer_bits", f"names or patterns of {', '.join(names)}", pattern)
 
+    def stage(self) -> Self:
+        """As `_File`, but for a budget that the packed file has to keep."""
+        return self if self.budget_kib is not None else super().stage()
+
+    def _ready(self, network: Checkpoint, train: Split) -> Checkpoint:
+        """A network that has bits as `restore` takes it, without training."""
+        return network
+
     def _images(self, train: Split) -> Array:
-        """Training images of all classes in fair proportion."""
-        return train.images[data.fair_order(train.labels)[: self.calibration_samples]]
+        """Training images of all classes in fair proportion, for calibration."""
+        order = data.fair_order(train.labels)
+        return train.images[order[: min(self.calibration_samples, len(order) - self._aside(train))]]
+
+    def _aside(self, train: Split) -> int:
+        """How many of the training images, the last in the order, are kept from calibration."""
+        return min(_HELD_ASIDE, len(train) // 2) if self._auto else 0
+
+    def _with_bits(self, network: Checkpoint, context: fit.Context) -> Checkpoint:
+        """The network with the bits of each layer: those asked for, or found."""
+        model = models.restore(network)
+        kernels = models.every_kernel(model)
+        if not self._auto:
+            return replace(network, bits=self.layer_bits(list(kernels)))
+        sizes = {name: math.prod(kernel.shape) for name, kernel in kernels.items()}
+        losses = self._losses(model, network, context)
+        if self.mean_bits is not None:
+            bits = self._within_mean(losses, sizes)
+        else:
+            bits = self._within_file(losses, sizes, network, context)
+        _log.info("bits found: %s", ", ".join(f"{name} {width}" for name, width in bits.items()))
+        return replace(network, bits=bits)
+
+    def _widths(self, kernels: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+        """Layer name to the bits that `auto` may give it."""
+        every = (4, 8) if self.budget_kib is not None else tuple(range(_FEWEST, _MOST + 1))
+        names = tuple(kernels)
+        ends = () if self.first_last_bits is None else (names[0], names[-1])
+        return {name: (self.first_last_bits or _MOST,) if name in ends else every for name in names}
+
+    def _losses(self, model: Any, network: Checkpoint, context: fit.Context) -> dict[str, dict[int, float]]:
+        """Layer name to bits to how far the answers move when this layer alone has so few."""
+        train, kernels = context.data.train, models.every_kernel(model)
+        images = train.images[data.fair_order(train.labels)[len(train) - self._aside(train) :]]
+        answers = fit.Answers(model)
+        whole = answers(images)
+        losses: dict[str, dict[int, float]] = {}
+        for number, (name, widths) in enumerate(self._widths(kernels).items(), start=1):
+            kernel, losses[name] = kernels[name], {}
+            before = kernel.numpy()
+            for width in widths:
+                integers, steps = rounded(kernel, width, self.weight_range, one=name in network.clusters)
+                kernel.assign((integers * steps).reshape(before.shape))
+                losses[name][width] = mixed.divergence(whole, answers(images))
+                kernel.assign(before)
+            context.progress.advance(number, len(kernels), f"sensitivity of {name}")
+        return losses
+
+    def _within_mean(self, losses: Mapping[str, Mapping[int, float]], sizes: Mapping[str, int]) -> dict[str, int]:
+        """The best bits of this mean over all weights.
+
+        Raises:
+            ConfigError: when `first_last_bits` alone take more.
+        """
+        weights = sum(sizes.values())
+        try:
+            return mixed.assignment(losses, sizes, operator.mul, math.floor((self.mean_bits or _MOST) * weights))
+        except mixed.OverBudget as error:
+            least = math.ceil(100 * error.least / weights) / 100
+            raise ConfigError("quant.mean_bits", f"at least {least}, with such first_last_bits", self.mean_bits) from error
+
+    def _within_file(
+        self, losses: Mapping[str, Mapping[int, float]], sizes: Mapping[str, int], network: Checkpoint, context: fit.Context
+    ) -> dict[str, int]:
+        """The best bits with which the file, written and weighed, is within the budget.
+
+        Raises:
+            ConfigError: when it is not with 4 bits everywhere.
+        """
+        budget = math.floor((self.budget_kib or 0) * 1024)
+        bits = {name: max(options) for name, options in losses.items()}
+        while True:
+            over = context.weigh(self._ready(replace(network, bits=bits), context.data.train)) - budget
+            if over <= 0:
+                return bits
+            # What the file weighs besides its kernels is known now; kernels are padded, so it may take a second step.
+            room = sum(_stored(sizes[name], width) for name, width in bits.items()) - over
+            try:
+                bits = mixed.assignment(losses, sizes, _stored, room)
+            except mixed.OverBudget as error:
+                least = (budget + error.least - room) / 1024
+                expected = f"at least about {least:.1f}, which the fewest bits take"
+                raise ConfigError("quant.budget_kib", expected, self.budget_kib) from error
 
 
 @dataclass(frozen=True)
@@ -253,8 +369,7 @@ class PTQ(_Integer):
 
     def apply(self, network: Checkpoint | None, context: fit.Context) -> fit.Outcome:
         """Say how many bits each layer gets; the weights stay, to be rounded where the file is made."""
-        network = fit.required(network)
-        return fit.Outcome(replace(network, bits=self.layer_bits(list(models.every_kernel(models.restore(network))))))
+        return fit.Outcome(self._with_bits(fit.required(network), context))
 
     def untrained(self) -> Self:
         """Itself."""
@@ -264,8 +379,7 @@ class PTQ(_Integer):
         """The float Keras model to convert, its kernels rounded to their grids, and the integers that they stand for."""
         model, integers = models.restore(network), {}
         for name, kernel in models.every_kernel(model).items():
-            one = name in network.clusters or len(kernel.shape) == 2
-            integers[name], steps = rounded(_columns(kernel), network.bits[name], self.weight_range, one=one)
+            integers[name], steps = rounded(kernel, network.bits[name], self.weight_range, one=name in network.clusters)
             kernel.assign((integers[name] * steps).reshape(kernel.shape))
         return model, grids.Calibration(self._images(train), integers, self.activations)
 
@@ -278,7 +392,11 @@ class PTQ(_Integer):
         super().require(model, input_shape, classes)
         if self.activations == 16:
             kernels = models.every_kernel(model.build(input_shape, classes))
-            bits = self.layer_bits(list(kernels))
+            bits = (
+                {name: min(widths) for name, widths in self._widths(kernels).items()}
+                if self._auto
+                else self.layer_bits(list(kernels))
+            )
             for name, kernel in kernels.items():
                 if _is_depthwise(kernel) and bits[name] <= 4:
                     raise ConfigError(
@@ -309,10 +427,8 @@ class QAT(_Integer):
 
     def apply(self, network: Checkpoint | None, context: fit.Context) -> fit.Outcome:
         """Wrap, calibrate and train; pruned weights are held at zero, and those of a cluster equal."""
-        network = fit.required(network)
-        model = models.restore(network)
-        network = replace(network, bits=self.layer_bits(list(models.every_kernel(model))))
-        model = self._calibrated(model, network, context.data.train)
+        network = self._with_bits(fit.required(network), context)
+        model = self._calibrated(network, context.data.train)
         held = fit.Held(models.kernels(model), network)
         curves = fit.fit(model, context, epochs=self.finetune, learning_rate=self.learning_rate, goal=context.goal, held=held)
         _pin_input_range(model)
@@ -328,8 +444,12 @@ class QAT(_Integer):
         model.set_weights(list(network.weights))
         return model, None
 
-    def _calibrated(self, model: Any, network: Checkpoint, train: Split) -> Any:
+    def _ready(self, network: Checkpoint, train: Split) -> Checkpoint:
+        return replace(network, weights=tuple(self._calibrated(network, train).get_weights()))
+
+    def _calibrated(self, network: Checkpoint, train: Split) -> Any:
         """The fake-quantised Keras model, its ranges set by training images."""
+        model = models.restore(network)
         for name, kernel in models.every_kernel(model).items():
             values = kernel.numpy()
             # As the toolkit has it: a grid for each channel of a convolution, one for all of a dense or a depthwise layer.
@@ -341,32 +461,33 @@ class QAT(_Integer):
         return model
 
 
-def _columns(kernel: Any) -> Array:
-    """A kernel variable's values as (weights of a channel, channels): channels of the output, of a depthwise one too."""
+def rounded(kernel: Any, bits: int, weight_range: Range, *, one: bool) -> tuple[Array, Array]:
+    """The integers that a kernel is rounded to, and their steps.
+
+    Args:
+        kernel: a kernel variable of Keras; its channels are those of the output, of a depthwise one too.
+        bits: of the grid.
+        weight_range: where it ends.
+        one: whether all channels share one grid; those of a dense kernel always do.
+
+    Returns:
+        int8 (weights of a channel, channels), of magnitudes up to `grids.largest(bits)`, and float32 (channels,) or (1,).
+    """
     values: Array = kernel.numpy()
-    return values.reshape(-1, math.prod(values.shape[-2:]) if _is_depthwise(kernel) else values.shape[-1])
+    columns = values.reshape(-1, math.prod(values.shape[-2:]) if _is_depthwise(kernel) else values.shape[-1])
+    ends = weight_range.ends(columns.reshape(-1, 1) if one or values.ndim == 2 else columns, bits)
+    grid = grids.largest(bits)
+    steps = (np.where(ends > 0, ends, 1.0) / grid).astype(np.float32)
+    return np.clip(np.round(columns / steps), -grid, grid).astype(np.int8), steps
 
 
 def _is_depthwise(kernel: Any) -> bool:
     return bool(kernel.name.endswith("depthwise_kernel:0"))
 
 
-def rounded(columns: Array, bits: int, weight_range: Range, *, one: bool) -> tuple[Array, Array]:
-    """The integers that weights are rounded to, and their steps.
-
-    Args:
-        columns: float (n, channels).
-        bits: of the grid.
-        weight_range: where it ends.
-        one: whether all channels share one grid.
-
-    Returns:
-        int8 (n, channels), of magnitudes up to `grids.largest(bits)`, and float32 (channels,) or (1,).
-    """
-    ends = weight_range.ends(columns.reshape(-1, 1) if one else columns, bits)
-    grid = grids.largest(bits)
-    steps = (np.where(ends > 0, ends, 1.0) / grid).astype(np.float32)
-    return np.clip(np.round(columns / steps), -grid, grid).astype(np.int8), steps
+def _stored(weights: int, bits: int) -> int:
+    """Bytes of a kernel in a file."""
+    return -(-weights // 2) if bits <= 4 else weights
 
 
 def _fake_quantised(model: Any, bits: Mapping[str, int], *, shared: Collection[str]) -> Any:

@@ -35,6 +35,7 @@ from sweep import (
     fit,
     grids,
     measure,
+    mixed,
     models,
     pack,
     quant,
@@ -74,7 +75,7 @@ _FILES = (
 _COMPARED = 32  # images on which a packed file must answer as before
 _ACCURACIES = ("val_accuracy", "float_accuracy")
 # Rooms below that only some stages use.
-_USED: Mapping[str, tuple[ModuleType, ...]] = {filters.__name__: (channels,), quant.__name__: (grids,)}
+_USED: Mapping[str, tuple[ModuleType, ...]] = {filters.__name__: (channels,), quant.__name__: (grids, mixed, export, pack)}
 _LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "numpy")
 
 
@@ -372,11 +373,16 @@ class _Run:
             models.fresh(self._plan.seed)
             received = self._networks[node.upstream] if network is None and node.upstream else network
             network = stage.apply(received, self._context(node)).network
-        models.fresh(self._plan.seed)
-        form, network = self._plan.quant, fit.required(network)
-        model, calibration = form.restore(network, self._data.train)
-        content = self._packed(export.convert(model, form.storage, network.bits, calibration), form)
+        network = fit.required(network)
+        content = self._written(network)
         return self._form(content, audit.read(content), network)
+
+    def _written(self, network: Checkpoint) -> bytes:
+        """What the network's file would be."""
+        models.fresh(self._plan.seed)
+        form = self._plan.quant
+        model, calibration = form.restore(network, self._data.train)
+        return self._packed(export.convert(model, form.storage, network.bits, calibration), form)
 
     def _uncut_filters(self) -> int:
         """How many filters the student has before pruning, in its float32 file."""
@@ -444,6 +450,7 @@ class _Run:
             teacher=teacher,
             goal=node.goal,
             remember=lambda key, compute: self._store.fetch(key, compute).arrays,
+            weigh=lambda network: len(self._written(network)),
             progress=self._progress,
         )
 

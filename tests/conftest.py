@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sweep import data, fit, models
-from sweep.records import Arrays, Data, Spec, Split
+from sweep.records import Arrays, Checkpoint, Data, Spec, Split
 
 # As `track` sets it, for the tests that read MLflow's store themselves and may import it first.
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
@@ -83,6 +83,7 @@ def context(few_digits: Data, tensorflow: None) -> Callable[..., fit.Context]:
             teacher=None,
             goal=fit.Labels(),
             remember=_remember_nothing,
+            weigh=_weigh_nothing,
             progress=Silent(),
         )
         return replace(made, **fields)
@@ -92,3 +93,7 @@ def context(few_digits: Data, tensorflow: None) -> Callable[..., fit.Context]:
 
 def _remember_nothing(key: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
     return compute()
+
+
+def _weigh_nothing(network: Checkpoint) -> int:
+    raise AssertionError("nobody asked for a budget")

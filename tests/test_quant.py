@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import RECIPE
 
-from sweep import audit, cluster, data, distill, export, grids, measure, models, prune, quant, served
+from sweep import audit, cluster, data, distill, export, grids, measure, mixed, models, prune, quant, served
 from sweep.records import ConfigError, Storage
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
@@ -409,6 +409,13 @@ def test_a_network_that_the_converter_refuses_is_told_in_one_line():
         (quant.PTQ, {"weight_range": "mse"}, "weight_range"),
         (quant.PTQ, {"calibration_samples": 0}, "calibration_samples"),
         (quant.PTQ, {"activations": 4}, "activations"),
+        (quant.PTQ, {"per_layer_bits": "car"}, "per_layer_bits"),
+        (quant.PTQ, {"per_layer_bits": "auto"}, "per_layer_bits"),
+        (quant.PTQ, {"per_layer_bits": "auto", "mean_bits": 4, "budget_kib": 9}, "per_layer_bits"),
+        (quant.PTQ, {"per_layer_bits": "auto", "mean_bits": 1.5}, "mean_bits"),
+        (quant.PTQ, {"per_layer_bits": "auto", "budget_kib": 0}, "budget_kib"),
+        (quant.PTQ, {"mean_bits": 4}, "mean_bits"),
+        (quant.PTQ, {"budget_kib": 9}, "budget_kib"),
         (quant.PTQ, {"activations": 8.0}, "activations"),
         (quant.QAT, {"finetune": -1, "learning_rate": 0.1}, "finetune"),
         (quant.QAT, {"finetune": 1, "learning_rate": 0}, "learning_rate"),
@@ -418,3 +425,89 @@ def test_bad_values_are_refused(kind, fields, where):
     with pytest.raises(ConfigError) as refused:
         kind(**{"bits": 8, "calibration_samples": 1, **fields})
     assert refused.value.where == where
+
+
+AUTO = {"bits": 8, "calibration_samples": 64, "per_layer_bits": "auto"}
+
+
+def test_bits_are_found_within_a_mean(pruned):
+    network, made = pruned
+    stage = quant.PTQ(**AUTO, mean_bits=5)
+    bits = stage.apply(network, made).network.bits
+    sizes = {name: int(np.prod(kernel.shape)) for name, kernel in models.every_kernel(models.restore(network)).items()}
+    mean = sum(bits[name] * size for name, size in sizes.items()) / sum(sizes.values())
+    assert 4.5 < mean <= 5
+    assert set(quant.PTQ(**AUTO, mean_bits=8).apply(network, made).network.bits.values()) <= {7, 8}
+    assert set(quant.PTQ(**AUTO, mean_bits=2).apply(network, made).network.bits.values()) == {2}
+    fixed = [*quant.PTQ(**AUTO, mean_bits=6.5, first_last_bits=8).apply(network, made).network.bits.values()]
+    assert (fixed[0], fixed[-1]) == (8, 8)
+    assert min(fixed) < 8
+    with pytest.raises(
+        ConfigError, match=r"quant.mean_bits: expected at least [2-6.0-9]+, with such first_last_bits; received 2"
+    ):
+        quant.PTQ(**AUTO, mean_bits=2, first_last_bits=8).apply(network, made)
+    # What is found answers about as the network did, or more so, than the same number of bits for all.
+    images = made.data.validation.images / np.float32(255)
+    expected = models.restore(network)(images).numpy()
+
+    def loss(stage):
+        return mixed.divergence(expected, written(stage, stage.apply(network, made).network, made)[0](images).numpy())
+
+    assert loss(stage) < 1.05 * loss(quant.PTQ(bits=5, calibration_samples=64))
+
+
+def test_a_budget_in_kib_is_kept_by_the_file_and_used(pruned):
+    network, made = pruned
+
+    def weigh(network):
+        return len(written(stage, network, made)[1])
+
+    made = replace(made, weigh=weigh)
+    sizes = {}
+    for bits in (4, 8):
+        stage = quant.PTQ(bits=bits, calibration_samples=64)
+        sizes[bits] = weigh(stage.apply(network, made).network)
+    budget = (sizes[4] + sizes[8]) / 2
+    stage = quant.PTQ(**AUTO, budget_kib=budget / 1024)
+    found = stage.apply(network, made).network
+    assert set(found.bits.values()) == {4, 8}
+    assert weigh(found) <= budget
+    stage = quant.PTQ(**AUTO, budget_kib=1.0)
+    with pytest.raises(ConfigError, match=r"quant.budget_kib: expected at least about [0-9.]+, .*; received 1.0") as refused:
+        stage.apply(network, made)
+    assert abs(float(refused.value.expected.split()[3].rstrip(",")) - sizes[4] / 1024) < 0.1
+
+
+def test_sensitivity_is_measured_on_training_images_that_calibration_does_not_see(context, digits):
+    made = context(model=models.CNN(filters=(4,), units=()), data=digits)
+    seen = []
+    stage = quant.PTQ(**AUTO | {"calibration_samples": 10_000}, mean_bits=4)
+    models.fresh(0)
+    network = models.snapshot(made.model.build(made.data.input_shape, 10))
+    answers = quant.fit.Answers
+
+    class Watched(answers):
+        def __call__(self, images):
+            seen.append(images)
+            return super().__call__(images)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quant.fit, "Answers", Watched)
+        found = stage.apply(network, made).network
+    calibrated = {image.tobytes() for image in stage.restore(found, made.data.train)[1].images}
+    measured = {image.tobytes() for image in seen[0]}
+    train = {image.tobytes() for image in made.data.train.images}
+    assert len(seen[0]) == 512
+    assert len(calibrated) + len(measured) > 0.99 * len(train)
+    assert measured <= train
+    assert not calibrated & measured
+
+
+def test_bits_are_found_for_qat_too(pruned):
+    network, made = pruned
+    stage = quant.QAT(**AUTO, mean_bits=4.5, finetune=1, learning_rate=0.001)
+    models.fresh(0)
+    after = stage.apply(network, made).network
+    assert 5 <= max(after.bits.values()) <= 8
+    _, content = written(stage, after, made)
+    audit.expect(audit.read(content), storage=Storage.INTEGER, bits=after.bits, zeros=network.zeros)
