@@ -10,21 +10,27 @@ if anything differs or is missing.
 
 from __future__ import annotations
 
-import argparse
-import csv
-import gzip
-import runpy
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+from tables import (
+    INDEPENDENT,
+    Kernels,
+    Row,
+    arguments,
+    differing,
+    markdown,
+    read,
+    recounted,
+    run,
+    size,
+    targets,
+    trial,
+    write,
+)
 
-ROOT = Path(__file__).resolve().parents[1]
-INDEPENDENT = runpy.run_path(str(ROOT / "tests" / "independent.py"))
 PRUNINGS = ("none", "global", "local", "channels_global", "channels_local", "n_m")
 QUANTISATIONS = ("none", "float16", "dynamic", *(f"{kind} {bits}" for kind in ("ptq", "qat") for bits in range(2, 9)))
 NETWORKS = {
@@ -46,16 +52,11 @@ A cell: test accuracy in per cent; bytes of the file, and gzipped; milliseconds 
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=ROOT / "mlruns", help="where the runs go (mlruns)")
-    parser.add_argument("--table-only", action="store_true")
-    options = parser.parse_args()
+    options = arguments(__doc__)
     if not options.table_only:
-        command = [sys.executable, "-m", "sweep.main", "-m", "+experiment=combinations", "sweep.name=combinations"]
-        subprocess.run([*command, f"output={options.output}"], cwd=ROOT, check=False)
+        run("combinations", options)
     folder = options.output / "sweeps" / "combinations"
-    with (folder / "trials.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = read(folder)
     expected = len(NETWORKS) * len(PRUNINGS) * len(QUANTISATIONS)
     if len(rows) != expected:
         print(f"expected {expected} trials, found {len(rows)}: run it again to go on")
@@ -67,60 +68,46 @@ def main() -> int:
     }
     faults = [f"{row['number']}: {fault}" for row in rows for fault in differences(row, trial(folder, row), whole)]
     wrong = {fault.partition(":")[0] for fault in faults}
-    print("\n".join(faults) or "every file is as reported")
     head = HEAD.format(right=len(rows) - len(wrong), count=len(rows))
-    (ROOT / "docs" / "combinations.md").write_text("\n".join([head, *tables(rows)]))
+    write(options.docs, "combinations.md", "\n".join([head, *tables(rows)]))
+    print("\n".join(faults) or "every file is as reported")
     return 1 if faults else 0
 
 
-def trial(folder: Path, row: dict[str, str]) -> Path:
-    """The folder of a row."""
-    return folder / f"trial-{int(row['number']):03d}"
-
-
-def form(row: dict[str, str]) -> str:
+def form(row: Row) -> str:
     """The quantisation of a row, with its bits."""
     return f"{row['quant']} {row['quant.bits']}".strip()
 
 
-def filters(kernels: list[dict[str, Any]]) -> int:
+def filters(kernels: Kernels) -> int:
     """How many filters the full convolutions and dense layers have, but for the ten of the logits."""
-    return sum(kernel["shape"][0] for kernel in kernels if kernel["operator"] != "DEPTHWISE_CONV_2D") - 10
+    return sum(kernel["shape"][0] for kernel in targets(kernels)) - 10
 
 
-def differences(row: dict[str, str], folder: Path, whole: dict[str, int]) -> Iterator[str]:
+def differences(row: Row, folder: Path, whole: dict[str, int]) -> Iterator[str]:
     """What is not as the row says, or not as it was asked for."""
     if row["state"] != "COMPLETE":
         yield f"{row['state']} {row['error']}"
         return
     content = (folder / "model.tflite").read_bytes()
     kernels = INDEPENDENT["weights"](content)
-    targets = [kernel for kernel in kernels if kernel["operator"] != "DEPTHWISE_CONV_2D"]
-    zeros = sum(kernel["zeros"] for kernel in targets)
-    sparsity = zeros / sum(int(np.prod(kernel["shape"])) for kernel in targets)
+    found = recounted(content, kernels, *INDEPENDENT["digits"]())
     if row["prune"].startswith("channels"):
-        sparsity = 1 - filters(kernels) / whole[row["model"]]
-    found = {
-        "test_accuracy": INDEPENDENT["accuracy"](content, *INDEPENDENT["digits"]()),
-        "size_bytes": len(content),
-        "gzip_bytes": len(gzip.compress(content, 9, mtime=0)),
-        "distinct_weight_levels": max(kernel["values"] for kernel in kernels),
-        "sparsity": sparsity,
-    }
-    for name, value in found.items():
-        if abs(value - float(row[name])) > 1e-9:
-            yield f"{name} {row[name]} reported, {value} found"
+        found["sparsity"] = 1 - filters(kernels) / whole[row["model"]]
+    yield from differing(row, found)
     if row["quant.bits"]:
         bits = int(row["quant.bits"])
         kind, most = "INT4" if bits <= 4 else "INT8", found["distinct_weight_levels"]
         if {kernel["type"] for kernel in kernels} != {kind} or most > 2**bits - 1:
             yield f"{bits} bits asked for, {Counter(kernel['type'] for kernel in kernels)} and {most} values found"
     # 2 of 4 along the input channels, which lie last; the rest of a row keeps half, rounded up.
-    least = sum(int(np.prod(kernel["shape"][:-1])) * rest(kernel["shape"][-1]) for kernel in targets)
+    pruned = targets(kernels)
+    zeros = sum(kernel["zeros"] for kernel in pruned)
+    least = sum(size(kernel) // kernel["shape"][-1] * rest(kernel["shape"][-1]) for kernel in pruned)
     if row["prune"] == "n_m" and zeros < least:
         yield f"{least} zeros asked for, {zeros} found"
-    if row["prune"] not in ("none", "n_m") and sparsity < 0.47:
-        yield f"half of all weights or filters asked for, {sparsity} found"
+    if row["prune"] not in ("none", "n_m") and found["sparsity"] < 0.47:
+        yield f"half of all weights or filters asked for, {found['sparsity']} found"
 
 
 def rest(channels: int) -> int:
@@ -129,24 +116,24 @@ def rest(channels: int) -> int:
     return channels // 4 * 2 + last - -(-last * 2 // 4)
 
 
-def tables(rows: list[dict[str, str]]) -> Iterator[str]:
+def tables(rows: list[Row]) -> Iterator[str]:
     """A table a network: quantisations down, prunings across."""
     cells = {(row["model"], row["prune"], form(row)): cell(row) for row in rows}
     for network, title in NETWORKS.items():
-        yield f"\n## {title}\n"
-        yield f"| `quant`, bits | {' | '.join(f'`{pruning}`' for pruning in PRUNINGS)} |"
-        yield "|---" * (1 + len(PRUNINGS)) + "|"
-        for quantisation in QUANTISATIONS:
-            found = [cells.get((network, pruning, quantisation), "") for pruning in PRUNINGS]
-            yield f"| {quantisation} | {' | '.join(found)} |"
-    yield ""
+        yield f"## {title}\n"
+        header = ["`quant`, bits", *(f"`{pruning}`" for pruning in PRUNINGS)]
+        lines = (
+            [quantisation, *(cells.get((network, pruning, quantisation), "") for pruning in PRUNINGS)]
+            for quantisation in QUANTISATIONS
+        )
+        yield markdown(header, lines)
 
 
-def cell(row: dict[str, str]) -> str:
+def cell(row: Row) -> str:
     if row["state"] != "COMPLETE":
         return "fails"
-    accuracy, size, packed = 100 * float(row["test_accuracy"]), int(row["size_bytes"]), int(row["gzip_bytes"])
-    return f"{accuracy:.1f}; {size:,} ({packed:,}); {float(row['latency_ms']):.3f}"
+    accuracy, stored, packed = 100 * float(row["test_accuracy"]), int(row["size_bytes"]), int(row["gzip_bytes"])
+    return f"{accuracy:.1f}; {stored:,} ({packed:,}); {float(row['latency_ms']):.3f}"
 
 
 if __name__ == "__main__":
