@@ -63,6 +63,7 @@ _log = logging.getLogger(__name__)
 
 _FILES = (
     "baselines.json",
+    "bits.json",
     "config.yaml",
     "data.json",
     "error.txt",
@@ -194,6 +195,7 @@ class Result:
     metrics: Metrics
     curves: Mapping[str, Curves]
     baselines: Mapping[str, Mapping[str, Any]]
+    bits: Mapping[str, int]
     data: Data
 
 
@@ -273,7 +275,7 @@ class _Run:
             seconds_saved=saved,
         )
         curves = {node.name: self._curves[node] for node in nodes}
-        return Result(content, metrics, curves, baselines, self._data)
+        return Result(content, metrics, curves, baselines, network.bits, self._data)
 
     def _hits(self) -> Iterator[tuple[_Node, Hit]]:
         """The result of every node, each once what it needs was taken.
@@ -538,6 +540,8 @@ def execute(job: Job, progress: Progress) -> tuple[Metrics, str | None]:
         facts = {"dataset": job.plan.dataset.name, **_hashes(result.data)}
         files.write_json(job.folder / "data.json", facts)
         files.write_json(job.folder / "baselines.json", result.baselines)
+        if result.bits:
+            files.write_json(job.folder / "bits.json", result.bits)
         files.write_json(job.folder / "metrics.json", result.metrics.as_dict())
     except Exception as error:
         pruned = isinstance(error, Hopeless)

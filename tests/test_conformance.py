@@ -80,6 +80,11 @@ def applied(stage, network, context) -> fit.Outcome:
     return stage.apply(network, context)
 
 
+def model_of(stage, network, context):
+    """The Keras model of what a stage handed on."""
+    return stage.restore(network, context.data.train)[0] if hasattr(stage, "restore") else models.restore(network)
+
+
 def equal(one: Checkpoint, other: Checkpoint) -> bool:
     return (
         one.architecture == other.architecture
@@ -88,6 +93,7 @@ def equal(one: Checkpoint, other: Checkpoint) -> bool:
         and one.filters == other.filters
         and one.clusters.keys() == other.clusters.keys()
         and all(np.array_equal(one.clusters[name], other.clusters[name]) for name in one.clusters)
+        and one.bits == other.bits
         and one.masks.keys() == other.masks.keys()
         and all(np.array_equal(one.masks[name], other.masks[name]) for name in one.masks)
     )
@@ -145,7 +151,7 @@ def test_weights_that_were_pruned_before_stay_zero(stage, start, taught):
     if not after.filters:
         assert not (after.masks["conv1"] & ~start.masks["conv1"]).any()
     assert (~after.masks["conv1"]).any()
-    model = stage.restore(after) if hasattr(stage, "restore") else models.restore(after)
+    model = model_of(stage, after, taught)
     for name, mask in after.masks.items():
         assert not models.kernels(model)[name].numpy()[~mask].any()
 
@@ -155,7 +161,7 @@ def test_weights_that_were_clustered_before_stay_equal(stage, shared, taught):
         pytest.skip("an order has no pruning after clustering")
     after = applied(stage, shared, taught).network
     numbers = after.clusters["dense1"]
-    model = stage.restore(after) if hasattr(stage, "restore") else models.restore(after)
+    model = model_of(stage, after, taught)
     kernel = models.kernels(model)["dense1"].numpy()
     assert len(numbers) == len(kernel)
     for number in np.unique(numbers):
@@ -171,7 +177,7 @@ def test_its_result_survives_the_cache(stage, start, taught):
 def test_its_network_answers_with_finite_logits(stage, start, taught):
     after = applied(stage, start, taught).network
     models.fresh(0)
-    model = stage.restore(after) if hasattr(stage, "restore") else models.restore(after)
+    model = model_of(stage, after, taught)
     answers = fit.Answers(model)(taught.data.validation.images)
     assert answers.shape == (len(taught.data.validation), 10)
     assert np.isfinite(answers).all()
