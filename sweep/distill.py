@@ -1,7 +1,8 @@
 """Training on labels, and distilling a network from a teacher, directly or through teacher assistants.
 
 The teacher's logits are computed once for each view of the training images and kept in the cache, where every temperature,
-alpha and student finds them. Only logits are matched; features are not.
+alpha and student finds them; so are its attention maps, where a student learns from them too. No layer is added to the student
+to bring its features to the teacher's channels: what is compared of features has none.
 """
 
 from __future__ import annotations
@@ -15,7 +16,20 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from sweep import fit, models
-from sweep.records import Array, Arrays, Checkpoint, ConfigError, Spec, require_integer, require_number, require_part
+from sweep.records import (
+    Array,
+    Arrays,
+    Checkpoint,
+    ConfigError,
+    Spec,
+    require_integer,
+    require_number,
+    require_part,
+    require_text,
+)
+
+_MAP_SIDE = 8  # of an attention map, at most: what the cache keeps for each image and pair is 64 numbers then
+_LEAST = 1e-12  # of the squared length of a map or a difference, so that gradients stay finite: the authors' own
 
 
 @dataclass(frozen=True)
@@ -46,24 +60,77 @@ class Taught:
         require_number("temperature", self.temperature, 0, open_low=True)
         require_number("alpha", self.alpha, 0, 1)
 
-    def loss(self, context: fit.Context) -> DistillationLoss:
+    def watched(self, model: Any, context: fit.Context) -> Any:
+        """The logits alone."""
+        return model
+
+    def loss(self, context: fit.Context) -> fit.Loss:
         """With the recipe's label smoothing."""
         return DistillationLoss(context.data.classes, self.temperature, self.alpha, context.recipe.label_smoothing)
 
-    def targets(self, context: fit.Context) -> Callable[[int], Array]:
+    def targets(self, model: Any, context: fit.Context) -> Callable[[int], Array]:
         """One-hot labels, then the teacher's logits: float32 (n, 2 * classes) of each epoch's view of the images."""
-        if context.teacher is None:
-            raise ValueError("distilling takes a teacher")
-        hot, soft = context.one_hot(), SoftTargets(*context.teacher, context)
+        hot, soft = context.one_hot(), SoftTargets(*_teacher(context), context)
         return lambda epoch: np.concatenate([hot, soft(epoch)], axis=1)
 
 
 @dataclass(frozen=True)
-class Distill:
-    """The stage that trains on labels and on a teacher's logits.
+class Attended(Taught):
+    """The same and the teacher's attention: where in the image its activations are large (Zagoruyko and Komodakis 2017).
 
     Args:
-        goal: how the two are weighed.
+        temperature: see `Taught`.
+        alpha: see `Taught`.
+        beta: the weight of the attention, at least 0.
+        layers: the student's layers to the teacher's, by name; None for the pairs that `pairs` finds.
+    """
+
+    beta: float
+    layers: Mapping[str, str] | None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_number("beta", self.beta, 0)
+        layers: object = self.layers
+        if layers is not None and (not isinstance(layers, Mapping) or not layers):
+            raise ConfigError("layers", "null, or the student's layers with the teacher's, by name", repr(layers))
+        for student, teacher in (self.layers or {}).items():
+            require_text(f"layers.{student}", teacher)
+
+    def watched(self, model: Any, context: fit.Context) -> Any:
+        """The logits, then for each pair the student's map."""
+        import tf_keras as keras
+
+        places = [(pair.student, pair.size) for pair in self._pairs(model, context)]
+        return keras.Model(model.input, [model.output, *attention_maps(model, places)])
+
+    def loss(self, context: fit.Context) -> fit.Loss:
+        """Of the logits and of the maps, summed."""
+        logits = DistillationLoss(context.data.classes, self.temperature, self.alpha, context.recipe.label_smoothing)
+        return AttentionLoss(logits, self.beta)
+
+    def targets(self, model: Any, context: fit.Context) -> Callable[[int], Array]:
+        """One-hot labels, the teacher's logits, then for each pair its map: float32 (n, 2 * classes + numbers of all maps)."""
+        places = [(pair.teacher, pair.size) for pair in self._pairs(model, context)]
+        taught, maps = super().targets(model, context), AttentionMaps(*_teacher(context), context, places)
+        return lambda epoch: np.concatenate([taught(epoch), maps(epoch)], axis=1)
+
+    def _pairs(self, model: Any, context: fit.Context) -> list[Pair]:
+        return pairs(model, models.architecture(_teacher(context)[1]), self.layers)
+
+
+def _teacher(context: fit.Context) -> tuple[str, Checkpoint]:
+    if context.teacher is None:
+        raise ValueError("distilling takes a teacher")
+    return context.teacher
+
+
+@dataclass(frozen=True)
+class Distill:
+    """The stage that trains on labels and on a teacher.
+
+    Args:
+        goal: what of the teacher counts, and how it is weighed.
         epochs: for a network that is trained already, at least 0; one from scratch takes the recipe's epochs.
     """
 
@@ -90,8 +157,33 @@ def _trained(network: Checkpoint | None, context: fit.Context, epochs: int, goal
     return fit.Outcome(replace(network, weights=tuple(model.get_weights())), curves)
 
 
-class SoftTargets:
-    """A teacher's logits on the training images, one array for each view of them, out of the cache where it has them.
+class _Views:
+    """A network's answers to the training images, one array for each view of them, out of the cache where it has them.
+
+    Args:
+        name: plain values that name the network.
+        network: makes it; asked for nothing while the cache has all.
+        context: the data, its views, and the cache.
+        kind: the dtype that is kept.
+    """
+
+    def __init__(self, name: Mapping[str, Any], network: Callable[[], Any], context: fit.Context, kind: type) -> None:
+        self._name, self._network, self._context, self._kind = name, network, context, kind
+        self._answers: fit.Answers | None = None
+
+    def __call__(self, epoch: int) -> Array:
+        """(n, k): the answers to the images of epoch `epoch`."""
+        key = {**self._name, **self._context.view_key(epoch)}
+        return self._context.remember(key, lambda: self._compute(epoch))["answers"]
+
+    def _compute(self, epoch: int) -> Arrays:
+        if self._answers is None:
+            self._answers = fit.Answers(self._network())
+        return {"answers": self._answers(self._context.images(epoch)).astype(self._kind)}
+
+
+class SoftTargets(_Views):
+    """A teacher's logits: float32 (n, classes) for each view of the training images.
 
     Args:
         key: the teacher's cache key.
@@ -100,18 +192,30 @@ class SoftTargets:
     """
 
     def __init__(self, key: str, teacher: Checkpoint, context: fit.Context) -> None:
-        self._key, self._teacher, self._context = key, teacher, context
-        self._answers: fit.Answers | None = None
+        super().__init__({"soft targets of": key}, lambda: models.restore(teacher), context, np.float32)
 
-    def __call__(self, epoch: int) -> Array:
-        """float32 (n, classes): the teacher's answers to the images of epoch `epoch`."""
-        key = {"soft targets of": self._key, **self._context.view_key(epoch)}
-        return self._context.remember(key, lambda: self._compute(epoch))["logits"]
 
-    def _compute(self, epoch: int) -> Arrays:
-        if self._answers is None:
-            self._answers = fit.Answers(models.restore(self._teacher))
-        return {"logits": self._answers(self._context.images(epoch))}
+class AttentionMaps(_Views):
+    """A teacher's attention maps, side by side: float16 (n, numbers of all maps) for each view of the training images.
+
+    Half the bytes of float32, and an error below 0.0005 of a map's length, where maps of two networks are tenths apart.
+
+    Args:
+        key: the teacher's cache key.
+        teacher: the teacher.
+        context: the data, its views, and the cache.
+        places: layer names, each with its map's height and width.
+    """
+
+    def __init__(self, key: str, teacher: Checkpoint, context: fit.Context, places: list[Place]) -> None:
+        def network() -> Any:
+            import tensorflow as tf
+            import tf_keras as keras
+
+            model = models.restore(teacher)
+            return keras.Model(model.input, tf.concat(attention_maps(model, places), axis=1))
+
+        super().__init__({"attention maps of": key, "places": places}, network, context, np.float16)
 
 
 @dataclass(frozen=True)
@@ -142,6 +246,130 @@ class DistillationLoss:
         divergence = tf.reduce_mean(tf.reduce_sum(tf.exp(log_teacher) * (log_teacher - log_student), axis=1))
         hard = fit.CrossEntropy(self.label_smoothing)(labels, logits)
         return self.alpha * hard + (1.0 - self.alpha) * self.temperature**2 * divergence
+
+
+@dataclass(frozen=True)
+class AttentionLoss:
+    """`logits` + beta / 2 * the sum over the pairs of ||Q_S / ||Q_S||_2 - Q_T / ||Q_T||_2||_2.
+
+    Zagoruyko and Komodakis 2017 (arXiv 1612.03928), eq. 2 with p = 2; Q is a map of `attention`. Their code squares the last
+    norm and divides by the map's numbers, with a beta of 1000: the pull then fades as the maps come closer, and is the same as
+    here where they are `beta * numbers / 4000` apart.
+
+    Args:
+        logits: the loss on the logits, and on the targets' columns for them.
+        beta: at least 0.
+    """
+
+    logits: DistillationLoss
+    beta: float
+
+    def __call__(self, targets: Any, answers: Any) -> Any:
+        """The mean over the batch: targets (batch, 2 * classes + numbers of all maps), answers the logits and each map."""
+        import tensorflow as tf
+
+        logits, *maps = answers
+        taught, *wanted = tf.split(targets, [2 * self.logits.classes, *(one.shape[1] for one in maps)], axis=1)
+        squares = [tf.reduce_sum(tf.square(one - other), axis=1) for one, other in zip(maps, wanted, strict=True)]
+        # The gradient of a root is not finite at zero.
+        distance = tf.add_n([tf.sqrt(tf.maximum(square, _LEAST)) for square in squares])
+        return self.logits(taught, logits) + self.beta / 2 * tf.reduce_mean(distance)
+
+
+def attention(features: Any, size: tuple[int, int]) -> Any:
+    """Where activations are large: the sum over the channels of their squares, as a vector of length 1.
+
+    Zagoruyko and Komodakis 2017, section 3.1: their F_sum with p = 2. It is averaged over equal parts before it is normalised.
+
+    Args:
+        features: float32 (n, height, width, channels).
+        size: into how many parts height and width are divided, at most as many as they have.
+
+    Returns:
+        float32 (n, product of `size`), at least 0; all zero where the features are.
+    """
+    import tensorflow as tf
+
+    rows, columns = (tf.constant(_parts(have, want)) for have, want in zip(features.shape[1:3], size, strict=True))
+    energy = tf.reduce_sum(tf.square(features), axis=-1)
+    pooled = tf.matmul(tf.matmul(rows, energy), columns, transpose_b=True)
+    return tf.math.l2_normalize(tf.reshape(pooled, (-1, size[0] * size[1])), axis=1, epsilon=_LEAST)
+
+
+def _parts(have: int, want: int) -> Array:
+    """float32 (want, have): the mean over each of `want` equal parts of `have` pixels, which may share a pixel."""
+    edges, pixels = np.linspace(0, have, want + 1)[:, None], np.arange(have)
+    shared = np.minimum(edges[1:], pixels + 1) - np.maximum(edges[:-1], pixels)
+    means: Array = np.maximum(shared, 0) * want / have
+    return means.astype(np.float32)
+
+
+Place = tuple[str, tuple[int, int]]
+"""A layer's name, and the height and width of its attention map."""
+
+
+def attention_maps(model: Any, places: list[Place]) -> list[Any]:
+    """The attention map of each place, (n, height * width), as tensors of the Keras model `model`."""
+    outputs = feature_maps(model)
+    return [attention(outputs[name], size) for name, size in places]
+
+
+def feature_maps(model: Any) -> dict[str, Any]:
+    """Layer name to output tensor of the layers that have (n, height, width, channels), larger than 1x1, in the model's order.
+
+    The image itself is left out.
+    """
+    import tf_keras as keras
+
+    found = {}
+    for layer in model.layers:
+        # What is called twice has two outputs; that of a network inside the network is in a graph of its own.
+        if isinstance(layer, (keras.layers.InputLayer, keras.Model)) or len(layer.inbound_nodes) != 1:
+            continue
+        shape = layer.output_shape
+        if isinstance(shape, tuple) and len(shape) == 4 and None not in shape[1:] and shape[1] * shape[2] > 1:
+            found[layer.name] = layer.output
+    return found
+
+
+class Pair(NamedTuple):
+    """A layer of the student, the layer of the teacher that it is compared with, and the height and width of their maps."""
+
+    student: str
+    teacher: str
+    size: tuple[int, int]
+
+
+def pairs(student: Any, teacher: Any, layers: Mapping[str, str] | None) -> list[Pair]:
+    """Which layers of two Keras models are compared.
+
+    Args:
+        student: the network in training.
+        teacher: its teacher.
+        layers: the student's layers to the teacher's, by name; None to pair, for each height and width that both networks
+            have, the last layer of each that has it, and where they have none in common, the last layers with a feature map.
+
+    Raises:
+        ConfigError: for a layer that is not there or has no feature map, or a network without one.
+    """
+    mine, theirs = feature_maps(student), feature_maps(teacher)
+    for role, found in (("student", mine), ("teacher", theirs)):
+        if not found:
+            expected = f"a {role} with layers of height x width x channels, larger than 1x1"
+            raise ConfigError("layers", expected, f"none in {student.name if role == 'student' else teacher.name}")
+    if layers is None:
+        last, other = ({tuple(output.shape[1:3]): name for name, output in found.items()} for found in (mine, theirs))
+        layers = {last[size]: other[size] for size in last if size in other} or {list(mine)[-1]: list(theirs)[-1]}
+    for role, found, names in (("student", mine, layers.keys()), ("teacher", theirs, layers.values())):
+        if wrong := [name for name in names if name not in found]:
+            raise ConfigError("layers", f"layers of the {role} with a feature map: {', '.join(found)}", wrong[0])
+    # In the network's order: the same mapping in another order names the same result.
+    return [Pair(one, layers[one], _map_size(mine[one], theirs[layers[one]])) for one in mine if one in layers]
+
+
+def _map_size(one: Any, other: Any) -> tuple[int, int]:
+    height, width = (min(_MAP_SIDE, *sides) for sides in zip(one.shape[1:3], other.shape[1:3], strict=True))
+    return height, width
 
 
 # Names that the records of a trial have for its other stages.
@@ -178,6 +406,9 @@ class Distillation(Protocol):
     def finetuning(self) -> Taught | None:
         """What the student's fine-tuning in later stages works towards; None for the labels alone."""
 
+    def require(self, student: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
+        """Refuse, with a ConfigError, a student that cannot learn so."""
+
 
 @dataclass(frozen=True)
 class NoDistillation:
@@ -197,6 +428,9 @@ class NoDistillation:
 
     def finetuning(self) -> None:
         """The labels."""
+
+    def require(self, student: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
+        """Any network will do."""
 
 
 @dataclass(frozen=True)
@@ -240,8 +474,45 @@ class KD:
         return (Lesson("teacher", Train(), self.teacher, self.teacher_epochs),)
 
     def finetuning(self) -> Taught | None:
-        """The same as in distilling, when asked for."""
-        return self.stage().goal if self.finetune else None
+        """The labels and the teacher's logits, when asked for."""
+        return Taught(self.temperature, self.alpha) if self.finetune else None
+
+    def require(self, student: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
+        """Any network will do."""
+
+
+@dataclass(frozen=True)
+class Features(KD):
+    """Distillation of a teacher's logits and of its attention (Zagoruyko and Komodakis 2017, arXiv 1612.03928).
+
+    The attention belongs to distilling alone: where a student is fine-tuned in later stages, wrapped for quantisation or with
+    filters being cut out, `finetune` brings the teacher's logits.
+
+    Args:
+        teacher: see `KD`.
+        temperature: see `Taught`.
+        alpha: see `Taught`.
+        epochs: see `Distill`.
+        finetune: see `KD`.
+        teacher_epochs: see `KD`.
+        beta: see `Attended`.
+        layers: see `Attended`.
+    """
+
+    beta: float
+    layers: Mapping[str, str] | None = field(default=None, kw_only=True)
+
+    def stage(self) -> Distill:
+        """Distillation with these numbers."""
+        return Distill(Attended(self.temperature, self.alpha, self.beta, self.layers), self.epochs)
+
+    def require(self, student: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
+        """Refuse layers that the networks do not have.
+
+        Raises:
+            ConfigError: as `pairs`.
+        """
+        pairs(student.build(input_shape, classes), self.teacher.build(input_shape, classes), self.layers)
 
 
 @dataclass(frozen=True)

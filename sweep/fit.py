@@ -266,7 +266,7 @@ def _shared(numbers: Array) -> Projection:
 
 
 Loss = Callable[[Any, Any], Any]
-"""(targets, logits (batch, classes)) to a scalar, in TensorFlow."""
+"""(targets, what the watched model answers) to a scalar, in TensorFlow."""
 
 
 @dataclass(frozen=True)
@@ -286,10 +286,13 @@ class CrossEntropy:
 class Goal(Protocol):
     """What a training works towards: a frozen dataclass, so that it can name a result."""
 
+    def watched(self, model: Any, context: Context) -> Any:
+        """The Keras model to run: `model`, or one on its layers and weights that answers with a list, logits first."""
+
     def loss(self, context: Context) -> Loss:
         """What is minimised."""
 
-    def targets(self, context: Context) -> Callable[[int], Array]:
+    def targets(self, model: Any, context: Context) -> Callable[[int], Array]:
         """Epoch to float32 (n, k), whose first `classes` columns are one-hot labels."""
 
 
@@ -297,11 +300,15 @@ class Goal(Protocol):
 class Labels:
     """The labels alone, with the recipe's label smoothing."""
 
+    def watched(self, model: Any, context: Context) -> Any:
+        """The logits alone."""
+        return model
+
     def loss(self, context: Context) -> Loss:
         """Cross-entropy."""
         return CrossEntropy(context.recipe.label_smoothing)
 
-    def targets(self, context: Context) -> Callable[[int], Array]:
+    def targets(self, model: Any, context: Context) -> Callable[[int], Array]:
         """The same for every epoch."""
         hot = context.one_hot()
         return lambda epoch: hot
@@ -365,8 +372,15 @@ def fit(
     optimizer = recipe.optimizer.build()
     optimizer.build(model.trainable_variables)
     answers = Answers(model)
-    targets = goal.targets(context)
-    run = _compiled_steps(model, optimizer, goal.loss(context), held.projections() if held else [], data.classes)
+    targets = goal.targets(model, context)
+    run = _compiled_steps(
+        goal.watched(model, context),
+        model.trainable_variables,
+        optimizer,
+        goal.loss(context),
+        projections=held.projections() if held else [],
+        classes=data.classes,
+    )
     curves: dict[str, list[float]] = {"loss": [], "accuracy": [], "val_accuracy": []}
     calls = max(1, min(_STEPS_A_CALL, epochs * steps // 50))
     view: tuple[Array, Any] | None = None
@@ -418,7 +432,7 @@ class Answers:
     """The Keras model's logits on images, not training; compiled once, and following the weights as they change.
 
     Args:
-        model: from float32 images in [0, 1] to logits.
+        model: from float32 images in [0, 1] to logits, or to other numbers (n, k).
     """
 
     def __init__(self, model: Any) -> None:
@@ -431,7 +445,7 @@ class Answers:
         self._answer = answer
 
     def __call__(self, images: Array) -> Array:
-        """uint8 images (n, height, width, channels) to float32 logits (n, classes)."""
+        """uint8 images (n, height, width, channels) to float32 logits (n, classes), or whatever the model gives."""
         starts = range(0, len(images), _EVALUATION_BATCH)
         return np.concatenate([self._answer(images[at : at + _EVALUATION_BATCH]).numpy() for at in starts])
 
@@ -450,11 +464,11 @@ def _calls(order: Array, size: int, steps: int) -> Iterator[tuple[int, Array]]:
         yield full, order[None, full * size :]
 
 
-def _compiled_steps(model: Any, optimizer: Any, loss: Loss, projections: list[tuple[Any, Projection]], classes: int) -> Any:
+def _compiled_steps(
+    watched: Any, variables: list[Any], optimizer: Any, loss: Loss, *, projections: list[tuple[Any, Projection]], classes: int
+) -> Any:
     """(images, targets, batches (k, size), rates (k,)) to the summed loss and the number of right answers, in one call."""
     import tensorflow as tf
-
-    variables = model.trainable_variables
 
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
     def run(images: Any, targets: Any, batches: Any, rates: Any) -> Any:
@@ -463,14 +477,15 @@ def _compiled_steps(model: Any, optimizer: Any, loss: Loss, projections: list[tu
             chosen = batches[step]
             wanted = tf.gather(targets, chosen)
             with tf.GradientTape() as tape:
-                answers = model(tf.cast(tf.gather(images, chosen), tf.float32) / 255.0, training=True)
+                answers = watched(tf.cast(tf.gather(images, chosen), tf.float32) / 255.0, training=True)
                 value = loss(wanted, answers)
             optimizer.learning_rate.assign(rates[step])
             optimizer.apply_gradients(zip(tape.gradient(value, variables), variables, strict=True))
             for kernel, project in projections:
                 kernel.assign(project(kernel))
             total += value * tf.cast(tf.size(chosen), tf.float32)
-            right += tf.math.count_nonzero(tf.argmax(answers, 1) == tf.argmax(wanted[:, :classes], 1))
+            logits = tf.nest.flatten(answers)[0]
+            right += tf.math.count_nonzero(tf.argmax(logits, 1) == tf.argmax(wanted[:, :classes], 1))
         return total, right
 
     return run

@@ -15,7 +15,7 @@ _STAGES = ("train", "distill", "prune", "cluster", "quant")
 _PARTS = {
     "dataset": ("load",),
     "model": ("check", "build"),
-    "distill": ("stage", "networks", "tutors", "finetuning"),
+    "distill": ("stage", "networks", "tutors", "finetuning", "require"),
     "prune": ("apply", "untrained", "share", "require", "sparsity", "layers"),
     "cluster": ("apply", "untrained", "levels"),
     "quant": ("apply", "untrained", "stage", "restore", "require", "storage"),

@@ -318,13 +318,13 @@ class _Run:
         """Refuse, before anything trains, what only the built network shows.
 
         Raises:
-            ConfigError: from the pruning or the quantisation, with its key.
+            ConfigError: from the distillation, the pruning or the quantisation, with its key.
         """
         plan = self._plan
         if self._checked or self._store.holds(self._key(node)):
             return
         fit.start(plan.threads)
-        for group, choice in (("prune", plan.prune), ("quant", plan.quant)):
+        for group, choice in (("distill", plan.distill), ("prune", plan.prune), ("quant", plan.quant)):
             if group == "prune" and plan.prune.sparsity == 0:
                 continue
             models.fresh(plan.seed)

@@ -100,7 +100,7 @@ def equal(one: Checkpoint, other: Checkpoint) -> bool:
 
 
 def test_every_choice_is_here():
-    assert len(STAGES) == 17
+    assert len(STAGES) == 18
 
 
 # What another value of a field is, where twice the value is none.

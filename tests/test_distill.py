@@ -1,4 +1,4 @@
-"""The distillation loss against a numpy closed form, its limits, and who teaches whom."""
+"""The distillation losses against a numpy closed form, their limits, which layers are compared, and who teaches whom."""
 
 from __future__ import annotations
 
@@ -146,6 +146,192 @@ def test_a_student_comes_to_agree_with_its_teacher(taught):
     assert agreement > 0.7
 
 
+def averaged(map_, size):
+    """The means over `size` parts of a map, each pixel first cut into so many that every part has whole ones."""
+    fine = np.kron(map_, np.ones(size))
+    height, width = map_.shape
+    return fine.reshape(size[0], height, size[1], width).mean((1, 3))
+
+
+def closed_attention(features, size):
+    maps = np.stack([averaged(one, size).ravel() for one in (features.astype(np.float64) ** 2).sum(-1)])
+    return maps / np.linalg.norm(maps, axis=1, keepdims=True)
+
+
+def features(seed, *shape):
+    return np.random.default_rng(seed).normal(size=(8, *shape)).astype(np.float32)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (4, 8), (3, 5), (1, 1)])
+def test_attention_is_the_mean_energy_of_each_part_at_length_one(size):
+    one = features(5, 8, 8, 3)
+    np.testing.assert_allclose(distill.attention(one, size), closed_attention(one, size), rtol=1e-5, atol=1e-6)
+
+
+def test_attention_does_not_feel_how_loud_the_activations_are():
+    one = features(6, 8, 8, 3)
+    np.testing.assert_allclose(distill.attention(0.1 * one, (4, 4)), distill.attention(one, (4, 4)), rtol=1e-5)
+    assert not distill.attention(0 * one, (4, 4)).numpy().any()
+
+
+SHAPES = ((8, 8, 3), (4, 4, 5))
+
+
+def attention_loss(alpha, beta, student, teacher, smoothing=0.0):
+    """The loss, and its gradient by the student's activations: of logits and maps as in `batch` and `features`."""
+    import tensorflow as tf
+
+    labels, soft, logits = batch(7)
+    sizes = [shape[:2] for shape in SHAPES]
+    maps = [distill.attention(one, size).numpy() for one, size in zip(teacher, sizes, strict=True)]
+    targets = np.concatenate([labels, soft, *maps], axis=1)
+    loss = distill.AttentionLoss(distill.DistillationLoss(CLASSES, 3.0, alpha, smoothing), beta)
+    activations = [tf.Variable(one) for one in student]
+    with tf.GradientTape() as tape:
+        value = loss(targets, [logits, *(distill.attention(one, size) for one, size in zip(activations, sizes, strict=True))])
+    return float(value), tape.gradient(value, activations)
+
+
+@settings(deadline=None, max_examples=15)
+@given(seed=st.integers(0, 1000), alpha=st.floats(0, 1), beta=st.floats(0, 100))
+def test_the_attention_loss_is_zagoruykos(seed, alpha, beta):
+    student, teacher = ([features(seed + more, *shape) for shape in SHAPES] for more in (0, 1))
+    apart = sum(
+        np.linalg.norm(closed_attention(one, shape[:2]) - closed_attention(other, shape[:2]), axis=1)
+        for one, other, shape in zip(student, teacher, SHAPES, strict=True)
+    )
+    wanted = closed_form(*batch(7), 3.0, alpha) + beta / 2 * apart.mean()
+    assert attention_loss(alpha, beta, student, teacher)[0] == pytest.approx(wanted, rel=2e-3, abs=1e-4)
+
+
+def test_without_beta_the_attention_loss_is_that_of_the_logits():
+    student, teacher = ([features(seed, *shape) for shape in SHAPES] for seed in (1, 2))
+    value, gradients = attention_loss(0.3, 0.0, student, teacher, smoothing=0.1)
+    assert value == loss(*batch(7), 3.0, 0.3, smoothing=0.1)
+    assert not any(gradient.numpy().any() for gradient in gradients)
+
+
+@pytest.mark.parametrize("louder", [1, 3])
+def test_a_student_that_attends_as_its_teacher_has_nothing_to_learn_from_it(louder):
+    teacher = [features(3, *shape) for shape in SHAPES]
+    value, gradients = attention_loss(1.0, 50.0, [louder * one for one in teacher], teacher)
+    assert value == pytest.approx(attention_loss(1.0, 0.0, teacher, teacher)[0], abs=1e-3)
+    assert all(np.isfinite(gradient.numpy()).all() for gradient in gradients)
+
+
+def test_a_student_without_a_single_activation_keeps_a_finite_gradient():
+    teacher = [features(4, *shape) for shape in SHAPES]
+    value, gradients = attention_loss(0.5, 10.0, [0 * one for one in teacher], teacher)
+    assert np.isfinite(value)
+    assert all(np.isfinite(gradient.numpy()).all() for gradient in gradients)
+
+
+def paired(student, teacher, side, layers=None):
+    models.fresh(0)
+    return distill.pairs(student.build((side, side, 1), 10), teacher.build((side, side, 1), 10), layers)
+
+
+def test_the_last_layers_of_every_height_and_width_in_common_are_paired():
+    assert paired(models.ResNet(blocks=1, width=0.5), models.ResNet(blocks=3), 32) == [
+        ("s1b1_relu", "s1b3_relu", (8, 8)), ("s2b1_relu", "s2b3_relu", (8, 8)), ("s3b1_relu", "s3b3_relu", (8, 8)),
+    ]  # fmt: skip
+    # 12x12, 6x6 and, in the student only, 3x3; a pooling belongs to the block before it.
+    assert paired(models.CNN(filters=(4, 4), units=()), models.CNN(filters=(4,), units=()), 12) == [
+        ("conv1_relu", "conv1_relu", (8, 8)), ("conv2_relu", "pool1", (6, 6)),
+    ]  # fmt: skip
+
+
+def test_without_a_height_and_width_in_common_the_last_layers_are_paired_at_the_smaller_size():
+    student, teacher = models.CNN(filters=(4,), units=()), models.Khan(filters=(4, 4), units=())
+    assert paired(student, teacher, 7) == [("pool1", "pool2", (2, 2))]  # of 7, 3 and of 4, 2
+
+
+def test_layers_by_name_are_paired_as_they_are():
+    student, teacher = models.CNN(filters=(4,), units=()), models.ResNet(blocks=1)
+    assert paired(student, teacher, 12, {"pool1": "stem", "conv1": "s3b1_add"}) == [
+        ("conv1", "s3b1_add", (3, 3)), ("pool1", "stem", (6, 6)),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("layers", "received"),
+    [({"conv2": "stem"}, "conv2"), ({"conv1": "conv1"}, "conv1"), ({"logits": "stem"}, "logits"), ({"pool": "stem"}, "pool"),
+     ({"image": "stem"}, "image"), ({"conv1": "pool"}, "pool")],
+)  # fmt: skip
+def test_layers_that_have_no_feature_map_are_refused(layers, received):
+    student, teacher = models.CNN(filters=(4,), units=()), models.ResNet(blocks=1)
+    words = {"teacher": teacher, "beta": 1.0, "layers": layers, **WORDS}
+    models.fresh(0)
+    with pytest.raises(ConfigError, match=r"layers: expected layers of the (student|teacher) with") as refused:
+        distill.Features(**words).require(student, (8, 8, 1), 10)
+    assert (refused.value.where, refused.value.received) == ("layers", received)
+
+
+def test_networks_without_feature_maps_are_refused():
+    flat, other = models.CNN(filters=(), units=(8,)), models.LeNet5()
+    for student, teacher, role in ((flat, other, "student"), (other, flat, "teacher")):
+        models.fresh(0)
+        with pytest.raises(ConfigError, match=f"layers: expected a {role} with layers of .*; received none in cnn"):
+            distill.Features(teacher=teacher, beta=1.0, **WORDS).require(student, (8, 8, 1), 10)
+
+
+def test_the_other_choices_ask_nothing_of_the_student():
+    for other in (distill.NoDistillation(), distill.KD(teacher=models.LeNet5(), **WORDS)):
+        other.require(models.CNN(filters=(), units=(8,)), (8, 8, 1), 10)
+
+
+def test_the_teachers_maps_are_computed_once_for_every_beta_and_are_true(taught):
+    make, computed, teacher = taught
+    made = make()
+    for beta in (0.5, 20.0):
+        distill.Distill(distill.Attended(4.0, 0.1, beta, None), epochs=1).apply(None, made)
+    distill.Distill(distill.Taught(4.0, 0.1), epochs=1).apply(None, made)
+    assert sorted(next(iter(key)) for key in computed) == ["attention maps of", "soft targets of"]
+    maps = distill.AttentionMaps("teacher-key", teacher, made, [("conv1_relu", (8, 8)), ("pool1", (4, 4))])(0)
+    assert len(computed) == 2
+    assert maps.dtype == np.float16
+    seen = distill.feature_maps(model := models.restore(teacher))
+    import tf_keras as keras
+
+    images = made.images(0) / np.float32(255)
+    first, second = keras.Model(model.input, [seen["conv1_relu"], seen["pool1"]])(images)
+    wanted = [closed_attention(first.numpy(), (8, 8)), closed_attention(second.numpy(), (4, 4))]
+    np.testing.assert_allclose(maps, np.concatenate(wanted, axis=1), atol=1e-3)
+
+
+def test_with_beta_zero_the_student_is_bit_for_bit_that_of_the_logits(taught):
+    make, _, _ = taught
+    networks = []
+    for goal in (distill.Taught(4.0, 0.1), distill.Attended(4.0, 0.1, 0.0, None), distill.Attended(4.0, 0.1, 5.0, None)):
+        models.fresh(2)
+        networks.append(distill.Distill(goal, epochs=0).apply(None, make()).network)
+    logits, nothing, attended = networks
+    assert logits.architecture == nothing.architecture == attended.architecture
+    assert all(np.array_equal(one, other) for one, other in zip(logits.weights, nothing.weights, strict=True))
+    assert not any(np.array_equal(one, other) for one, other in zip(logits.weights[:1], attended.weights[:1], strict=True))
+
+
+def test_a_student_comes_to_attend_as_its_teacher_and_its_statistics_move(taught):
+    make, _, teacher = taught
+    made = make(recipe=replace(RECIPE, epochs=8, learning_rate=0.01))
+    images = made.data.validation.images / np.float32(255)
+
+    def apart(beta):
+        models.fresh(1)
+        goal = distill.Attended(2.0, 0.0, beta, {"conv1_relu": "conv1_relu"})
+        student = models.restore(distill.Distill(goal, epochs=0).apply(None, made).network)
+        assert student.get_layer("conv1_bn").moving_mean.numpy().any()
+        import tf_keras as keras
+
+        mine, theirs = (
+            keras.Model(model.input, distill.attention_maps(model, [("conv1_relu", (8, 8))])[0])(images).numpy()
+            for model in (student, models.restore(teacher))
+        )
+        return np.linalg.norm(mine - theirs, axis=1).mean()
+
+    assert apart(20.0) < 0.6 * apart(0.0)
+
+
 WORDS = {"temperature": 4.0, "alpha": 0.1, "epochs": 1, "finetune": False}
 
 
@@ -206,6 +392,27 @@ def test_fine_tuning_is_towards_the_teacher_only_when_asked():
     assert distill.KD(**words, finetune=False).finetuning() is None
     assert distill.KD(**words, finetune=True).finetuning() == distill.Taught(2.0, 0.3)
     assert distill.NoDistillation().finetuning() is None
+
+
+def test_attention_is_a_matter_of_distilling_alone():
+    words = {"teacher": models.LeNet5(), "temperature": 2.0, "alpha": 0.3, "epochs": 1, "beta": 5.0}
+    assert distill.Features(**words, finetune=True).stage().goal == distill.Attended(2.0, 0.3, 5.0, None)
+    assert distill.Features(**words, finetune=True).finetuning() == distill.Taught(2.0, 0.3)
+    assert distill.Features(**words, finetune=False).finetuning() is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "where"),
+    [
+        ("beta", -1, "beta"), ("beta", "1", "beta"), ("beta", None, "beta"), ("beta", np.inf, "beta"), ("layers", {}, "layers"),
+        ("layers", "conv1", "layers"), ("layers", ("conv1",), "layers"), ("layers", {"conv1": 3}, "layers.conv1"),
+        ("alpha", 2, "alpha"), ("teacher", None, "teacher"),
+    ],
+)  # fmt: skip
+def test_bad_features_are_refused(field, value, where):
+    with pytest.raises(ConfigError) as refused:
+        distill.Features(**{"teacher": models.LeNet5(), **WORDS, "beta": 5.0, field: value})
+    assert refused.value.where == where
 
 
 @pytest.mark.parametrize(

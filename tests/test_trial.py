@@ -272,6 +272,36 @@ def test_a_pruned_network_can_be_distilled_and_keeps_its_zeros(store):
     assert len(result.curves["distill"]["loss"]) == KD.epochs
 
 
+ATTENTION = distill.Features(
+    teacher=KD.teacher, temperature=4.0, alpha=0.1, epochs=1, finetune=True, beta=2.0, layers={"pool1": "conv1_relu"}
+)
+
+
+def test_attention_is_learnt_in_distilling_and_the_logits_alone_after_it(store):
+    result, finished = ran(replace(PLAN, distill=ATTENTION), store)
+    assert [name for name, _ in finished] == ["teacher", "distill", "prune", "quant"]
+    assert set(result.curves) == {"teacher", "distill", "prune", "quant"}
+    assert result.metrics.sparsity >= 0.5
+    alone = replace(PLAN, distill=replace(ATTENTION, beta=0.0), prune=prune.NoPruning(), quant=quant.Float32())
+    logits, finished = ran(alone, store)
+    assert finished == [("teacher", True), ("distill", False)]
+    assert logits.curves["distill"] != result.curves["distill"]
+
+
+def test_a_network_whose_filters_were_cut_out_learns_attention(store):
+    order = Pipeline(("train", "prune", "distill", "quant"))
+    result, finished = ran(replace(PLAN, distill=ATTENTION, prune=CHANNELS, pipeline=order), store)
+    assert [name for name, _ in finished] == ["teacher", "train", "prune", "distill", "quant"]
+    assert result.metrics.sparsity >= 0.5
+
+
+def test_layers_that_are_not_there_are_refused_before_anything_trains(tmp_path):
+    plan = replace(PLAN, distill=replace(ATTENTION, layers={"conv2": "conv1"}))
+    with pytest.raises(ConfigError, match=r"distill.layers: expected layers of the student with .*; received conv2"):
+        ran(plan, tmp_path)
+    assert not list(Cache(tmp_path).entries())
+
+
 def test_augmentation_is_part_of_the_key_only_where_it_is_used(first, store):
     wider = replace(PLAN.dataset, augment=data.Augment(shift=2, flip=True))
     _, finished = ran(replace(PLAN, dataset=wider), store)
