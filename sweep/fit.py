@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -34,6 +35,7 @@ _log = logging.getLogger(__name__)
 _STEPS_A_CALL = 32
 _EVALUATION_BATCH = 500
 _SHUFFLE = 1 << 40
+_VECTOR = 8  # numbers that oneDNN's AVX2 kernels take at once
 
 
 class TrainingError(RuntimeError):
@@ -476,7 +478,7 @@ def _compiled_steps(
         for step in tf.range(tf.shape(batches)[0]):
             chosen = batches[step]
             wanted = tf.gather(targets, chosen)
-            with tf.GradientTape() as tape:
+            with tf.GradientTape() as tape, _unit_strides(watched):
                 answers = watched(tf.cast(tf.gather(images, chosen), tf.float32) / 255.0, training=True)
                 value = loss(wanted, answers)
             optimizer.learning_rate.assign(rates[step])
@@ -489,3 +491,34 @@ def _compiled_steps(
         return total, right
 
     return run
+
+
+@contextmanager
+def _unit_strides(model: Any) -> Iterator[None]:
+    """While a step is traced: 1x1 convolutions with a stride drop the pixels that they skip first, and compute the same.
+
+    With one thread and fewer input channels than a vector has, the gradient of such a kernel in TensorFlow 2.21 with oneDNN on
+    AVX2 writes past a buffer and takes the process down (malloc_consolidate(): invalid chunk size).
+    """
+    import tensorflow as tf
+    import tf_keras as keras
+
+    def dense(strides: tuple[int, int]) -> Callable[[Any, Any], Any]:
+        down, right = strides
+        return lambda inputs, kernel: tf.nn.conv2d(inputs[:, ::down, ::right], kernel, 1, "VALID")
+
+    strided = [
+        inner
+        for layer in model.layers
+        if type(inner := getattr(layer, "layer", layer)) is keras.layers.Conv2D
+        and (inner.kernel_size, inner.data_format, inner.groups) == ((1, 1), "channels_last", 1)
+        and inner.strides != (1, 1)
+        and inner.kernel.shape[-2] % _VECTOR
+    ]
+    for layer in strided:
+        layer.convolution_op = dense(layer.strides)
+    try:
+        yield
+    finally:
+        for layer in strided:
+            del layer.convolution_op

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -149,3 +152,41 @@ def test_another_thread_count_in_one_process_is_refused():
     fit.start(2)  # the same again is nothing
     with pytest.raises(fit.TrainingError, match="threads=3 needs a process of its own"):
         fit.start(3)
+
+
+def test_strided_1x1_convolutions_on_few_channels_train_on_one_thread():
+    """They took the process down, so in one of its own: widths that no vector divides, as pruning leaves them."""
+    program = """
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from conftest import RECIPE, Silent
+from sweep import data, distill, fit, models
+fit.start(1)
+digits = data.Digits(validation=0.2, limit=200, augment=data.Augment(shift=0, flip=False)).load()
+made = fit.Context(
+    data=digits, recipe=replace(RECIPE, epochs=3), augment=data.Augment(shift=0, flip=False), view=None, seed=0,
+    model=models.ResNet(blocks=1, width=0.3), teacher=None, goal=fit.Labels(), remember=None, weigh=None, progress=Silent(),
+)
+models.fresh(0)
+print(distill.Train().apply(None, made).curves["loss"])
+"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.strip("()\n").split(", ")) == 3
+
+
+@pytest.mark.parametrize(("padding", "side"), [("same", 8), ("valid", 8), ("same", 7), ("valid", 7)])
+def test_dropping_the_pixels_that_a_stride_skips_changes_nothing(tensorflow, padding, side):
+    import tf_keras as keras
+
+    image = keras.Input((side, side, 5), name="image")
+    model = keras.Model(image, keras.layers.Conv2D(6, 1, (2, 3), padding, name="strided")(image))
+    images = np.random.default_rng(0).random((4, side, side, 5), np.float32)
+    before = model(images).numpy()
+    with fit._unit_strides(model):
+        assert "convolution_op" in vars(model.layers[1])
+        np.testing.assert_allclose(model(images).numpy(), before, rtol=1e-6, atol=1e-6)
+    assert "convolution_op" not in vars(model.layers[1])
