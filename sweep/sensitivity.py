@@ -179,15 +179,14 @@ def _execute(job: Job, swept: bool) -> None:
             fit.start(job.plan.threads)
             models.fresh(job.plan.seed)
             points = measure(network, data.validation, getattr(job.plan.quant, "weight_range", quant.MinMax()), terminal)
+            trial.write_data(job, data)
             files.write(job.folder / "sensitivity.csv", table(points))
             files.write(job.folder / "sensitivity.png", picture(points, f"{job.name}: one layer changed, all others untouched"))
             terminal.finish("sensitivity", time.perf_counter() - began, reused=False)
             curves = {kind: _curves(points, kind) for kind in ("sparsity", "bits")}
-            return points, trial.Findings(
-                {"float_accuracy": points[0].val_accuracy}, curves, data, {"mlflow.source.name": "sweep.sensitivity"}
-            )
+            return points, trial.Findings({"float_accuracy": points[0].val_accuracy}, curves, data)
 
-        points, _ = trial.recorded(job, work)
+        points, _ = trial.recorded(job, work, source="sweep.sensitivity")
         for line in (*summary(points), *(f"{job.folder}/sensitivity.{kind}" for kind in ("csv", "png"))):
             terminal.say(line)
 

@@ -14,7 +14,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache, partial
 from importlib import metadata
 from itertools import repeat
@@ -171,7 +171,7 @@ def _modules(*values: object) -> list[ModuleType]:
         value = left.pop()
         if is_dataclass(value) and (module := inspect.getmodule(type(value))):
             found |= dict.fromkeys((module, *_USED.get(module.__name__, ())))
-            left += [getattr(value, one.name) for one in fields(value)]
+            left += [getattr(value, field.name) for field in fields(value)]
     return sorted(found, key=lambda module: module.__name__)
 
 
@@ -555,6 +555,7 @@ def execute(job: Job, progress: Progress) -> tuple[Metrics, str | None]:
     def work() -> tuple[Metrics, Findings]:
         result = run(job.plan, Cache(job.store), progress, job.rivals)
         files.write(job.folder / "model.tflite", result.content)
+        write_data(job, result.data)
         files.write_json(job.folder / "baselines.json", result.baselines)
         files.write_json(job.folder / "metrics.json", result.metrics.as_dict())
         return result.metrics, Findings(result.metrics.as_dict(), result.curves, result.data)
@@ -570,21 +571,20 @@ class Findings:
         metrics: metric name to value.
         curves: stage name to its curves, one value a step.
         data: the data it was done on.
-        tags: further facts.
     """
 
     metrics: Mapping[str, float | int]
     curves: Mapping[str, Curves]
     data: Data
-    tags: Mapping[str, str] = field(default_factory=dict)
 
 
-def recorded(job: Job, work: Callable[[], tuple[T, Findings]]) -> tuple[T, str | None]:
+def recorded(job: Job, work: Callable[[], tuple[T, Findings]], source: str = "sweep") -> tuple[T, str | None]:
     """Do work on the job with its folder and its log around it, and log it, whether it succeeds or fails.
 
     Args:
         job: whose folder is emptied of an earlier run's files.
         work: writes its own files, and returns its result and what to log.
+        source: what the tracker names as the run's origin.
 
     Returns:
         The work's result, and the id of the tracker's run, where there is one.
@@ -592,7 +592,7 @@ def recorded(job: Job, work: Callable[[], tuple[T, Findings]]) -> tuple[T, str |
     Raises:
         Exception: what the work raised, after `error.txt` (for `Hopeless`: `pruned.txt`) was written and that was logged.
     """
-    began = time.time()
+    began, tags = time.time(), _tags(job.plan) | {"mlflow.source.name": source}
     for path in (*(job.folder / name for name in _FILES), *job.folder.glob(".*.aside")):
         path.unlink(missing_ok=True)  # of an earlier run of the same name
     files.write(job.folder / "config.yaml", job.config)
@@ -604,7 +604,6 @@ def recorded(job: Job, work: Callable[[], tuple[T, Findings]]) -> tuple[T, str |
     root.setLevel(logging.INFO)
     try:
         result, found = work()
-        files.write_json(job.folder / "data.json", {"dataset": job.plan.dataset.name, **_hashes(found.data)})
     except Exception as error:
         pruned = isinstance(error, Hopeless)
         if pruned:
@@ -613,7 +612,6 @@ def recorded(job: Job, work: Callable[[], tuple[T, Findings]]) -> tuple[T, str |
             _log.exception("the trial failed")
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         files.write(job.folder / ("pruned.txt" if pruned else "error.txt"), reason + "\n")
-        tags = _tags(job.plan)
         _track(job, TrialRecord(job.name, job.folder, job.swept, job.params, {}, {}, tags, reason, began, time.time(), pruned))
         raise
     finally:
@@ -626,7 +624,7 @@ def recorded(job: Job, work: Callable[[], tuple[T, Findings]]) -> tuple[T, str |
         job.params,
         found.metrics,
         found.curves,
-        _tags(job.plan) | _hashes(found.data) | dict(found.tags),
+        tags | _hashes(found.data),
         None,
         began,
         time.time(),
@@ -641,6 +639,11 @@ def _track(job: Job, record: TrialRecord) -> str | None:
     except track.TrackingError as error:
         _log.warning("could not log to MLflow (%s); the results are in %s", " ".join(str(error).split()), job.folder)
         return None
+
+
+def write_data(job: Job, images: Data) -> None:
+    """Say in the job's folder what data it was done on."""
+    files.write_json(job.folder / "data.json", {"dataset": job.plan.dataset.name, **_hashes(images)})
 
 
 def _hashes(images: Data) -> dict[str, str]:
