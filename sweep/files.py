@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,3 +25,12 @@ def write(path: Path, content: str | bytes) -> Path:
 def write_json(path: Path, content: Mapping[str, Any]) -> Path:
     """`write` an object, indented."""
     return write(path, json.dumps(content, indent=2) + "\n")
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """CSV with floats as their shortest text that reads back the same, and empty cells for None."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return out.getvalue()

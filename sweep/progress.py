@@ -35,6 +35,7 @@ class Terminal(Progress):
             disable=not self._console.is_terminal,
         )
         self._task: Any = None
+        self._unit = ""
         self._label = f"  {label}" if label else ""
 
     def __enter__(self) -> Terminal:
@@ -44,15 +45,16 @@ class Terminal(Progress):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._bars.stop()
 
-    def stage(self, name: str) -> None:
-        """Show an empty bar for the stage."""
+    def stage(self, name: str, unit: str = "epoch") -> None:
+        """Show an empty bar for the stage, whose work is counted in `unit`."""
         self._clear()
+        self._unit = unit
         self._task = self._bars.add_task(name, total=None, note="", left="")
 
     def advance(self, done: float, total: float, note: str) -> None:
         """Move the bar."""
         if self._task is not None:
-            where = f"epoch {min(int(done) + 1, int(total))}/{int(total)}"
+            where = f"{self._unit} {min(int(done) + 1, int(total))}/{int(total)}"
             self._bars.update(self._task, completed=done, total=total, note=f"{where} {note}", left="left")
 
     def finish(self, name: str, seconds: float, reused: bool) -> None:

@@ -9,14 +9,12 @@ first (a candidate repeated under several seeds has its first trial's number, an
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import math
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -95,7 +93,7 @@ def write(folder: Path) -> Report:
 def _trials_csv(sweep: Sweep, ranking: Ranking) -> str:
     of = {trial.number: candidate for candidate in ranking.candidates for trial in candidate.trials}
     rows = ([*_cells(sweep, trial), *_spread(sweep, ranking, of.get(trial.number))] for trial in sweep.trials)
-    return _csv(_columns(sweep, ranking), rows)
+    return files.csv_text(_columns(sweep, ranking), rows)
 
 
 def _pareto_csv(sweep: Sweep, ranking: Ranking) -> str:
@@ -108,7 +106,7 @@ def _pareto_csv(sweep: Sweep, ranking: Ranking) -> str:
             cells |= {name: _mean(candidate, name) for name in METRICS}
             cells["seconds"] = sum(trial.seconds or 0.0 for trial in candidate.trials)
         rows.append([*cells.values(), *_spread(sweep, ranking, candidate)])
-    return _csv(_columns(sweep, ranking), rows)
+    return files.csv_text(_columns(sweep, ranking), rows)
 
 
 def _columns(sweep: Sweep, ranking: Ranking) -> list[str]:
@@ -137,15 +135,6 @@ def _mean(candidate: Candidate, name: str) -> float:
     """A metric's mean; an integer where every repeat has the same one."""
     first = candidate.trials[0].metrics[name]
     return first if candidate.mean[name] == first else candidate.mean[name]
-
-
-def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """CSV with floats as their shortest text that reads back the same, and empty cells for None."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return out.getvalue()
 
 
 # The text.

@@ -13,14 +13,14 @@ import os
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache, partial
 from importlib import metadata
 from itertools import repeat
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -61,6 +61,8 @@ from sweep.rivals import Rivals
 
 _log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 _FILES = (
     "baselines.json",
     "bits.json",
@@ -72,6 +74,8 @@ _FILES = (
     "model.tflite",
     "overrides",
     "pruned.txt",
+    "sensitivity.csv",
+    "sensitivity.png",
 )
 _COMPARED = 32  # images on which a packed file must answer as before
 _ACCURACIES = ("val_accuracy", "float_accuracy")
@@ -217,6 +221,21 @@ def run(plan: Plan, store: Cache, progress: Progress, rivals: Path | None = None
     return _Run(plan, store, progress, rivals).result()
 
 
+def network(plan: Plan, store: Cache, progress: Progress) -> tuple[Checkpoint, Data]:
+    """The network as the stages before quantisation leave it, and its data. No file is written, nothing is measured.
+
+    Args:
+        plan: what to do; its quantisation plays no part, so the network is that of every run that differs in it alone.
+        store: where finished stages are, and go.
+        progress: where to say how far it is.
+
+    Raises:
+        ConfigError: before anything trains, for what cannot work.
+        Exception: whatever a stage could not do.
+    """
+    return _Run(replace(plan, quant=quant.Float32()), store, progress, None).network()
+
+
 class _Run:
     def __init__(self, plan: Plan, store: Cache, progress: Progress, rivals: Path | None) -> None:
         self._plan, self._store, self._progress, self._rivals = plan, store, progress, rivals
@@ -232,11 +251,7 @@ class _Run:
     def result(self) -> Result:
         plan, nodes = self._plan, self._nodes
         spent, saved, reused = 0.0, 0.0, 0
-        for node, hit in self._hits():
-            self._networks[node] = Checkpoint.from_arrays(hit.arrays)
-            self._curves[node] = {name: tuple(values) for name, values in json.loads(str(hit.arrays["curves"])).items()}
-            self._progress.finish(node.name, hit.seconds, hit.reused)
-            _log.info("%s: %s, %.1f s", node.name, "reused" if hit.reused else "computed", hit.seconds)
+        for hit in self._taken():
             spent, saved = (spent, saved + hit.seconds) if hit.reused else (spent + hit.seconds, saved)
             reused += hit.reused
         network = self._networks[nodes[-1]]
@@ -276,6 +291,20 @@ class _Run:
         )
         curves = {node.name: self._curves[node] for node in nodes}
         return Result(content, metrics, curves, baselines, network.bits, self._data)
+
+    def network(self) -> tuple[Checkpoint, Data]:
+        for _ in self._taken():
+            pass
+        return self._networks[self._nodes[-1]], self._data
+
+    def _taken(self) -> Iterator[Hit]:
+        """The result of every node, once it was taken for those that need it, and told."""
+        for node, hit in self._hits():
+            self._networks[node] = Checkpoint.from_arrays(hit.arrays)
+            self._curves[node] = {name: tuple(values) for name, values in json.loads(str(hit.arrays["curves"])).items()}
+            self._progress.finish(node.name, hit.seconds, hit.reused)
+            _log.info("%s: %s, %.1f s", node.name, "reused" if hit.reused else "computed", hit.seconds)
+            yield hit
 
     def _hits(self) -> Iterator[tuple[_Node, Hit]]:
         """The result of every node, each once what it needs was taken.
@@ -524,7 +553,50 @@ def execute(job: Job, progress: Progress) -> tuple[Metrics, str | None]:
         Hopeless: as `run`, after `pruned.txt` was written and the trial was logged.
         Exception: what `run` raised, after `error.txt` was written and the failure was logged.
     """
-    began = time.time()
+
+    def work() -> tuple[Metrics, Findings]:
+        result = run(job.plan, Cache(job.store), progress, job.rivals)
+        files.write(job.folder / "model.tflite", result.content)
+        write_data(job, result.data)
+        files.write_json(job.folder / "baselines.json", result.baselines)
+        if result.bits:
+            files.write_json(job.folder / "bits.json", result.bits)
+        files.write_json(job.folder / "metrics.json", result.metrics.as_dict())
+        return result.metrics, Findings(result.metrics.as_dict(), result.curves, result.data)
+
+    return recorded(job, work)
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What is logged of work that succeeded, besides the files in its folder.
+
+    Attributes:
+        metrics: metric name to value.
+        curves: stage name to its curves, one value a step.
+        data: the data it was done on.
+    """
+
+    metrics: Mapping[str, float | int]
+    curves: Mapping[str, Curves]
+    data: Data
+
+
+def recorded(job: Job, work: Callable[[], tuple[T, Findings]], source: str = "sweep") -> tuple[T, str | None]:
+    """Do work on the job with its folder and its log around it, and log it, whether it succeeds or fails.
+
+    Args:
+        job: whose folder is emptied of an earlier run's files.
+        work: writes its own files, and returns its result and what to log.
+        source: what the tracker names as the run's origin.
+
+    Returns:
+        The work's result, and the id of the tracker's run, where there is one.
+
+    Raises:
+        Exception: what the work raised, after `error.txt` (for `Hopeless`: `pruned.txt`) was written and that was logged.
+    """
+    began, tags = time.time(), _tags(job.plan) | {"mlflow.source.name": source}
     for path in (*(job.folder / name for name in _FILES), *job.folder.glob(".*.aside")):
         path.unlink(missing_ok=True)  # of an earlier run of the same name
     files.write(job.folder / "config.yaml", job.config)
@@ -535,14 +607,7 @@ def execute(job: Job, progress: Progress) -> tuple[Metrics, str | None]:
     root.addHandler(handler)
     root.setLevel(logging.INFO)
     try:
-        result = run(job.plan, Cache(job.store), progress, job.rivals)
-        files.write(job.folder / "model.tflite", result.content)
-        facts = {"dataset": job.plan.dataset.name, **_hashes(result.data)}
-        files.write_json(job.folder / "data.json", facts)
-        files.write_json(job.folder / "baselines.json", result.baselines)
-        if result.bits:
-            files.write_json(job.folder / "bits.json", result.bits)
-        files.write_json(job.folder / "metrics.json", result.metrics.as_dict())
+        result, found = work()
     except Exception as error:
         pruned = isinstance(error, Hopeless)
         if pruned:
@@ -551,7 +616,6 @@ def execute(job: Job, progress: Progress) -> tuple[Metrics, str | None]:
             _log.exception("the trial failed")
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         files.write(job.folder / ("pruned.txt" if pruned else "error.txt"), reason + "\n")
-        tags = _tags(job.plan)
         _track(job, TrialRecord(job.name, job.folder, job.swept, job.params, {}, {}, tags, reason, began, time.time(), pruned))
         raise
     finally:
@@ -562,14 +626,14 @@ def execute(job: Job, progress: Progress) -> tuple[Metrics, str | None]:
         job.folder,
         job.swept,
         job.params,
-        result.metrics.as_dict(),
-        result.curves,
-        _tags(job.plan) | _hashes(result.data),
+        found.metrics,
+        found.curves,
+        tags | _hashes(found.data),
         None,
         began,
         time.time(),
     )
-    return result.metrics, _track(job, record)
+    return result, _track(job, record)
 
 
 def _track(job: Job, record: TrialRecord) -> str | None:
@@ -579,6 +643,11 @@ def _track(job: Job, record: TrialRecord) -> str | None:
     except track.TrackingError as error:
         _log.warning("could not log to MLflow (%s); the results are in %s", " ".join(str(error).split()), job.folder)
         return None
+
+
+def write_data(job: Job, images: Data) -> None:
+    """Say in the job's folder what data it was done on."""
+    files.write_json(job.folder / "data.json", {"dataset": job.plan.dataset.name, **_hashes(images)})
 
 
 def _hashes(images: Data) -> dict[str, str]:

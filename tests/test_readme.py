@@ -14,7 +14,7 @@ from conftest import real_file
 ROOT = Path(__file__).resolve().parents[1]
 BLOCKS = re.findall(r"(?:^    .*\n)+", (ROOT / "README.md").read_text(), re.MULTILINE)
 LINES = [line.split("#")[0].strip() for block in BLOCKS for line in re.sub(r"\\\n\s*", "", block).splitlines()]
-COMMANDS = [line for line in LINES if line.startswith("python -m sweep.main")]
+COMMANDS = [line for line in LINES if line.startswith(("python -m sweep.main", "python -m sweep.sensitivity"))]
 OTHERS = [line for line in LINES if line.startswith(("python -m sweep.", "python tests/")) and line not in COMMANDS]
 TARGETS = {line.split()[1] for line in LINES if line.startswith("make ")}
 
@@ -24,6 +24,7 @@ IN_SMALL = ["train.epochs=1", "prune.finetune=1", "tracking=none"]
 def test_there_are_commands_to_run():
     assert len(COMMANDS) >= 5
     assert len([command for command in COMMANDS if "sweep.name=first" in command]) == 1
+    assert {command.split()[2] for command in COMMANDS} == {"sweep.main", "sweep.sensitivity"}
     assert {command.split()[2] for command in OTHERS} == {"sweep.report", "sweep.best", "sweep.cache"}
     assert {"demo", "test", "check", "ui"} <= TARGETS
 
@@ -40,7 +41,8 @@ def test_a_command_of_the_readme_runs(command, tmp_path):
     trials = 1
     if "-m" in words[3:]:
         trials = next((int(word.partition("=")[2]) for word in words if "n_trials" in word), 4)
-    assert len([*tmp_path.rglob("model.tflite"), *tmp_path.rglob("pruned.txt")]) == trials
+    left = "sensitivity.csv" if "sweep.sensitivity" in words else "model.tflite"
+    assert len([*tmp_path.rglob(left), *tmp_path.rglob("pruned.txt")]) == trials
     if "sweep.name=first" in words:
         for other in OTHERS:
             place = ["--store", str(tmp_path / "cache")] if "sweep.cache" in other else ["--output", str(tmp_path)]
