@@ -73,7 +73,7 @@ HEAD = """# The study of arXiv 2305.08075, on MNIST
 
 Its student of 20,490 parameters, alone and with distillation, pruning (80 % of all weights go) and quantisation: with each,
 with each two of them, and with all three in both orders. Every student learns for ten epochs in all, however they are divided
-(`conf/experiment/khan` says how; the table has the epochs stage by stage); the teacher of 1,551,858 parameters for six, once
+(`conf/experiment/khan` says how; the table has the epochs stage by stage); the teacher of 1,551,958 parameters for six, once
 a seed. Of MNIST's 60,000 training images {trained:,} are trained on; the 10,000 test images are for the finished files only.
 Seeds {seeds}. Int8 weights are dynamic-range quantisation, QAT makes full-integer files on 8 bits, all others are float32.
 It is a grid: nothing is chosen on a result.

@@ -7,6 +7,7 @@ layer has its ReLU inside, since the toolkit leaves the weights of one with a Re
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -282,6 +283,12 @@ def architecture(checkpoint: Checkpoint) -> Any:
     import tf_keras as keras
 
     return keras.models.model_from_json(checkpoint.architecture)
+
+
+def kernel_names(checkpoint: Checkpoint) -> list[str]:
+    """The names that `every_kernel` gives, in its order, without building the model."""
+    layers = json.loads(checkpoint.architecture)["config"]["layers"]
+    return [layer["config"]["name"] for layer in layers if layer["class_name"] in ("Conv2D", "Dense", "DepthwiseConv2D")]
 
 
 def kernels(model: Any, layers: str = "all") -> dict[str, Any]:

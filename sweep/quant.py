@@ -276,10 +276,10 @@ class _Integer(_File):
 
     def _with_bits(self, network: Checkpoint, context: fit.Context) -> Checkpoint:
         """The network with the bits of each layer: those asked for, or found."""
+        if not self._auto:
+            return replace(network, bits=self.layer_bits(models.kernel_names(network)))
         model = models.restore(network)
         kernels = models.every_kernel(model)
-        if not self._auto:
-            return replace(network, bits=self.layer_bits(list(kernels)))
         sizes = {name: math.prod(kernel.shape) for name, kernel in kernels.items()}
         losses = self._losses(model, network, context)
         if self.mean_bits is not None:
@@ -392,16 +392,13 @@ class PTQ(_Integer):
         super().require(model, input_shape, classes)
         if self.activations == 16:
             kernels = models.every_kernel(model.build(input_shape, classes))
-            bits = (
-                {name: min(widths) for name, widths in self._widths(kernels).items()}
-                if self._auto
-                else self.layer_bits(list(kernels))
-            )
+            bits = self.layer_bits(list(kernels))
+            if self._auto:
+                bits = {name: min(widths) for name, widths in self._widths(kernels).items()}
             for name, kernel in kernels.items():
                 if _is_depthwise(kernel) and bits[name] <= 4:
-                    raise ConfigError(
-                        "activations", "8 where a depthwise layer has 2 to 4 bits", f"16, {name} {bits[name]} bits"
-                    )
+                    received = f"16, {name} with {bits[name]} bits"
+                    raise ConfigError("activations", "8 where a depthwise layer has 2 to 4 bits", received)
 
 
 @dataclass(frozen=True)

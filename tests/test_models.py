@@ -112,3 +112,9 @@ def test_a_checkpoint_brings_the_network_back_exactly(digits):
     back = type(kept).from_arrays(kept.to_arrays())
     assert back.masks.keys() == {"stem"}
     np.testing.assert_array_equal(models.restore(back)(images), model(images))
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_names_of_kernels_are_known_without_building(choice):
+    model = spec(choice).build((32, 32, 3), 10)
+    assert models.kernel_names(models.snapshot(model)) == list(models.every_kernel(model))
