@@ -8,7 +8,7 @@ What the converter (TensorFlow 2.21) was seen to do, and what follows for the co
   Dense is always a FULLY_CONNECTED, on four-dimensional inputs and with one unit too; a DepthwiseConv2D a DEPTHWISE_CONV_2D,
   with one channel too. So operators tell what pruning targets. (Conv1D and the pointwise half of SeparableConv2D are CONV_2D.)
 - A layer used twice shares its kernel tensor, so a kernel counts once, with one bias. (Fake-quantised, each use stores a copy
-  of its own, in INT8 even at 4 bits.)
+  of its own, in INT8 even at 4 bits; quantised by the converter, its name does not tell the layer.)
 - Equal constants are merged. A bias still counts with each kernel, or float and int8 files would disagree about biases of
   zeros; a kernel of nothing but zeros counts at each use, since layers that pruning has emptied come to share one.
 - A convolution without bias gets a bias of zeros.
@@ -338,7 +338,7 @@ class _File:
         )
 
     def stored_by_layer(self) -> dict[str, Array]:
-        """Keras layer to the stored values of its fake-quantised kernel."""
+        """Keras layer to the stored values of its kernel."""
         found = {}
         for operator, inputs, _ in self.operators:
             index = self._stored(inputs[_OPERANDS[operator][0]]) if operator in _OPERANDS else None

@@ -54,14 +54,17 @@ def convert(
             pixels = calibration.images / np.float32(255)
             converter.representative_dataset = lambda: ([image[None]] for image in pixels)
     with native.caught() as last_line, warnings.catch_warnings():
-        # The ranges of a full-integer file are in the network's own fake quantisation.
+        # The ranges of a full-integer file are in the network's own fake quantisation, or come with the calibration.
         warnings.filterwarnings("ignore", "Statistics for quantized inputs were expected")
         try:
             content = bytes(converter.convert())
         except Exception as error:
             raise ExportError(f"the converter refused the network: {_first_line(error)} {last_line()}".strip()) from error
     if calibration is not None:
-        return grids.place(content, calibration.integers, bits or {})
+        try:
+            return grids.place(content, calibration.integers, bits or {})
+        except ValueError as error:
+            raise ExportError(f"the converted network: {error}") from error
     return grids.mend(content, bits or {})
 
 

@@ -497,8 +497,8 @@ def _compiled_steps(
 def _unit_strides(model: Any) -> Iterator[None]:
     """While a step is traced: 1x1 convolutions with a stride drop the pixels that they skip first, and compute the same.
 
-    With one thread and fewer input channels than a vector has, the gradient of such a kernel in TensorFlow 2.21 with oneDNN on
-    AVX2 writes past a buffer and takes the process down (malloc_consolidate(): invalid chunk size).
+    With one thread and input channels that do not fill a vector, the gradient of such a kernel, in TensorFlow 2.21 with oneDNN
+    on AVX2, writes past a buffer and takes the process down (malloc_consolidate(): invalid chunk size).
     """
     import tensorflow as tf
     import tf_keras as keras
@@ -508,12 +508,12 @@ def _unit_strides(model: Any) -> Iterator[None]:
         return lambda inputs, kernel: tf.nn.conv2d(inputs[:, ::down, ::right], kernel, 1, "VALID")
 
     strided = [
-        inner
-        for layer in model.layers
-        if type(inner := getattr(layer, "layer", layer)) is keras.layers.Conv2D
-        and (inner.kernel_size, inner.data_format, inner.groups) == ((1, 1), "channels_last", 1)
-        and inner.strides != (1, 1)
-        and inner.kernel.shape[-2] % _VECTOR
+        layer
+        for layer in model.submodules
+        if type(layer) is keras.layers.Conv2D
+        and (layer.kernel_size, layer.data_format, layer.groups) == ((1, 1), "channels_last", 1)
+        and layer.strides != (1, 1)
+        and layer.kernel.shape[-2] % _VECTOR
     ]
     for layer in strided:
         layer.convolution_op = dense(layer.strides)

@@ -96,7 +96,8 @@ def place(content: bytes, integers: Mapping[str, Array], bits: Mapping[str, int]
         bits: layer name to the bits of its kernel's grid, 2 to 8: up to 4 are stored as INT4.
 
     Raises:
-        ValueError: naming a layer whose kernel is not in the file.
+        ValueError: naming a layer whose kernel is not in the file, or is not, channel by channel, a multiple of these integers:
+            batch normalisation before a dense layer scales its inputs.
     """
     from ai_edge_litert.schema_py_generated import TensorType
 
@@ -112,9 +113,12 @@ def place(content: bytes, integers: Mapping[str, Array], bits: Mapping[str, int]
         values = integers[layer].T.astype(np.int32).reshape(old.shape) * (_LARGEST[container] // largest(bits[layer]))
         rest = tuple(range(1, old.ndim))
         turned = np.where((values * old).sum(axis=rest, keepdims=True) < 0, -1, 1)
+        largest_stored = np.abs(values).max(axis=rest, keepdims=True)
+        if (np.abs(old * largest_stored - _LARGEST["INT8"] * values * turned) > 0.51 * largest_stored).any():
+            raise ValueError(f"expected the kernel of {layer} scaled for each channel at most, found it scaled otherwise")
         store(model, kernel, _packed(np.moveaxis(values * turned, 0, axis).ravel(), container))
         kernel.type = getattr(TensorType, container)
-        most = np.abs(values).max(axis=rest)
+        most = largest_stored.ravel()
         _stretch(model, types, operator, np.where(most > 0, _LARGEST["INT8"] / np.maximum(most, 1), np.nan))
     if missing:
         raise ValueError(f"expected a kernel of {', '.join(sorted(missing))} in the file, found none")

@@ -88,6 +88,10 @@ class Quantisation(Stage, Protocol):
     def activations(self) -> int:
         """The bits of the activations."""
 
+    @property
+    def budget_kib(self) -> float | None:
+        """What the file may weigh; None for whatever it does."""
+
     def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
         """Refuse, with a ConfigError, a network that it cannot quantise."""
 

@@ -69,6 +69,7 @@ class _Untouched(_File):
     """A choice that leaves the network as it is and speaks to the converter only."""
 
     activations = 32
+    budget_kib = None
 
     def apply(self, network: Checkpoint | None, context: fit.Context) -> fit.Outcome:
         """Hand the network on."""
@@ -198,6 +199,7 @@ class _Integer(_File):
     budget_kib: float | None = field(default=None, kw_only=True)
 
     storage = Storage.INTEGER
+    _one_depthwise_grid = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -216,6 +218,8 @@ class _Integer(_File):
             require_number("mean_bits", self.mean_bits, _FEWEST, _MOST)
         if self.budget_kib is not None:
             require_number("budget_kib", self.budget_kib, 0, open_low=True)
+            if self.sparse:  # what that comes to is known after training only, and INT4 is never stored so
+                raise ConfigError("budget_kib", "sparse=false beside it", self.budget_kib)
         if self.first_last_bits is not None:
             require_integer("first_last_bits", self.first_last_bits, _FEWEST, _MOST)
         require_part("weight_range", self.weight_range, "ends")
@@ -248,10 +252,14 @@ class _Integer(_File):
         Raises:
             ConfigError: naming it.
         """
+        import tf_keras as keras
+
         built = model.build(input_shape, classes)
         for layer in built.layers:
             if type(layer).__name__.startswith("Separable"):
                 raise ConfigError("", "separable convolutions as a depthwise and a 1x1 one", f"{layer.name} in one")
+            if isinstance(layer, keras.Model):
+                raise ConfigError("", "layers, no network inside the network", layer.name)
         names = list(models.every_kernel(built))
         for pattern in self._asked:
             if not any(fnmatchcase(name, pattern) for name in names):
@@ -303,11 +311,12 @@ class _Integer(_File):
         answers = fit.Answers(model)
         whole = answers(images)
         losses: dict[str, dict[int, float]] = {}
-        for number, (name, widths) in enumerate(self._widths(kernels).items(), start=1):
+        for number, (name, widths) in enumerate(self._widths(kernels).items()):
             kernel, losses[name] = kernels[name], {}
             before = kernel.numpy()
             for width in widths:
-                integers, steps = rounded(kernel, width, self.weight_range, one=name in network.clusters)
+                one = name in network.clusters or (self._one_depthwise_grid and _is_depthwise(kernel))
+                integers, steps = rounded(kernel, width, self.weight_range, one=one)
                 kernel.assign((integers * steps).reshape(before.shape))
                 losses[name][width] = mixed.divergence(whole, answers(images))
                 kernel.assign(before)
@@ -358,7 +367,7 @@ class PTQ(_Integer):
     Args:
         bits: see `_Integer`, for this and all other keys but the one here.
         calibration_samples: see `_Integer`.
-        activations: their bits: 8, or 16 with 8-bit weights.
+        activations: their bits: 8, or 16, for which a depthwise layer has at least 5.
     """
 
     activations: int = field(default=8, kw_only=True)
@@ -416,6 +425,7 @@ class QAT(_Integer):
     learning_rate: float
 
     activations = 8
+    _one_depthwise_grid = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -496,6 +506,7 @@ def _fake_quantised(model: Any, bits: Mapping[str, int], *, shared: Collection[s
         shared: layers whose kernel has one grid for all of its channels, so that weights that are equal stay equal as integers.
     """
     import tensorflow as tf
+    import tf_keras as keras
     from tensorflow_model_optimization.python.core.quantization.keras import quantize
     from tensorflow_model_optimization.python.core.quantization.keras.experimental.default_n_bit import (
         default_n_bit_quantize_registry as registries,
@@ -506,6 +517,9 @@ def _fake_quantised(model: Any, bits: Mapping[str, int], *, shared: Collection[s
     from tensorflow_model_optimization.python.core.quantization.keras.experimental.default_n_bit import (
         default_n_bit_quantizers as quantizers,
     )
+
+    if isinstance(model, keras.Sequential):  # the toolkit gives the input a layer of its own in a functional model only
+        model = keras.Model(model.inputs, model.outputs, name=model.name)
 
     class OneGrid(quantizers.DefaultNBitConvWeightsQuantizer):  # type: ignore[misc]
         """A convolution's range, the same for each channel: the converter folds batch normalisation into no other kind."""

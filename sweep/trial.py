@@ -77,10 +77,14 @@ _FILES = (
     "sensitivity.csv",
     "sensitivity.png",
 )
+_TRIED = 4  # images with which an untrained network is calibrated
 _COMPARED = 32  # images on which a packed file must answer as before
 _ACCURACIES = ("val_accuracy", "float_accuracy")
 # Rooms below that only some stages use.
-_USED: Mapping[str, tuple[ModuleType, ...]] = {filters.__name__: (channels,), quant.__name__: (grids, mixed, export, pack)}
+_USED: Mapping[str, tuple[ModuleType, ...]] = {
+    filters.__name__: (channels,),
+    quant.__name__: (grids, mixed, export, pack, served),
+}
 _LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "numpy")
 
 
@@ -271,6 +275,8 @@ class _Run:
             filters=self._uncut_filters() - network.removed if network.filters else None,
             activations=plan.quant.activations,
         )
+        if plan.quant.budget_kib is not None and len(content) > plan.quant.budget_kib * 1024:
+            raise audit.AuditError(f"the file: expected at most {plan.quant.budget_kib} KiB, found {len(content) / 1024:.1f}")
         if plan.quant.storage is Storage.INTEGER:
             audit.expect_weights(before, network.masks, network.clusters)
         val_accuracy, test_accuracy = self._accuracies(content)
@@ -361,7 +367,41 @@ class _Run:
                 choice.require(plan.model, self._data.input_shape, self._data.classes)
             except ConfigError as error:
                 raise error.under(group) from error
+        if isinstance(plan.quant, quant.PTQ) and (refusal := self._refusal(plan.quant)):
+            raise ConfigError("quant", "a network whose kernels become integers", refusal)
         self._checked = True
+
+    def _refusal(self, form: quant.PTQ) -> str:
+        """Why the network cannot become a file of this form, found with random weights; empty where it can."""
+        plan, data = self._plan, self._data
+
+        def attempt() -> Arrays:
+            models.fresh(plan.seed)
+            model = plan.model.build(data.input_shape, data.classes)
+            # Weights as no training leaves them, so that nothing is hidden by a factor of 1 or a bias of 0.
+            draws = np.random.default_rng(0)
+            model.set_weights([draws.uniform(0.5, 1.5, weights.shape) for weights in model.get_weights()])
+            network = models.snapshot(model)
+            network = replace(network, bits=dict.fromkeys(models.kernel_names(network), 8))
+            model, calibration = form.restore(network, data.train)
+            try:
+                content = export.convert(
+                    model, form.storage, network.bits, replace(calibration, images=calibration.images[:_TRIED])
+                )
+                audit.expect(audit.read(content), storage=form.storage, bits=network.bits, activations=form.activations)
+            except (export.ExportError, audit.AuditError) as error:
+                return {"refusal": np.array(str(error))}
+            return {"refusal": np.array("")}
+
+        key = {
+            "refusal of": plan.model,
+            "activations": form.activations,
+            "input_shape": data.input_shape,
+            "classes": data.classes,
+            "versions": _versions(),
+            "code": _code(*_modules(plan.model, form), audit),
+        }
+        return str(self._store.fetch(key, attempt).arrays["refusal"])
 
     def _require_hope(self, node: _Node) -> None:
         """Stop before a stage that trains when a rival is ahead, by the margin, of all that is to be expected.

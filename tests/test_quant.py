@@ -279,6 +279,69 @@ def test_wide_activations_with_int4(context, bits):
     replace(stage, per_layer_bits={"depthwise*": 8}).require(FAMILIES["mobilenet"], (8, 8, 1), 10)
 
 
+class Given(models.CNN):
+    """A user's network: what a function makes of the image."""
+
+    def build(self, input_shape, classes):
+        return NETWORKS[self.units[0]](input_shape, classes)
+
+
+def normalised_dense(input_shape, classes):
+    import tf_keras as keras
+
+    image = keras.Input(input_shape, name="image")
+    x = keras.layers.Dense(6, "relu", name="first")(keras.layers.Flatten(name="flatten")(image))
+    return keras.Model(image, keras.layers.Dense(classes, name="logits")(keras.layers.BatchNormalization(name="norm")(x)))
+
+
+def inside(input_shape, classes):
+    import tf_keras as keras
+
+    image = keras.Input(input_shape, name="image")
+    inner = keras.Sequential([keras.layers.Conv2D(4, 3, name="conv")], name="inner")
+    return keras.Model(image, keras.layers.Dense(classes, name="logits")(keras.layers.Flatten(name="flatten")(inner(image))))
+
+
+def sequential(input_shape, classes):
+    import tf_keras as keras
+
+    return keras.Sequential([
+        keras.Input(input_shape, name="image"), keras.layers.Conv2D(4, 3, use_bias=False, name="conv"),
+        keras.layers.BatchNormalization(name="norm"), keras.layers.ReLU(name="relu"),
+        keras.layers.Flatten(name="flatten"), keras.layers.Dense(classes, name="logits"),
+    ])  # fmt: skip
+
+
+NETWORKS = {1: normalised_dense, 2: inside, 3: sequential}
+
+
+def test_a_kernel_that_is_scaled_by_its_inputs_is_never_replaced(context):
+    """Batch normalisation before a dense layer is folded into it input by input: no grid of ours is left then."""
+    made = context(model=Given(filters=(), units=(1,)))
+    models.fresh(0)
+    model = made.model.build(made.data.input_shape, 10)
+    model.layers[3].gamma.assign(np.linspace(0.5, 2, 6))
+    stage = quant.PTQ(8, 64)
+    with pytest.raises(export.ExportError, match="expected the kernel of logits scaled for each channel at most"):
+        written(stage, stage.apply(models.snapshot(model), made).network, made)
+
+
+def test_a_network_inside_the_network_is_refused_by_name():
+    with pytest.raises(ConfigError, match="expected layers, no network inside the network; received inner"):
+        quant.PTQ(8, 64).require(Given(filters=(), units=(2,)), (8, 8, 1), 10)
+
+
+@pytest.mark.parametrize("stage", [quant.PTQ(8, 64), quant.QAT(8, 64, 1, 0.001)], ids=["ptq", "qat"])
+def test_a_sequential_network_becomes_a_file(context, stage):
+    made = context(model=Given(filters=(), units=(3,)))
+    models.fresh(0)
+    network = distill.Train().apply(None, made).network
+    after = stage.apply(network, made).network
+    model, content = written(stage, after, made)
+    audit.expect(audit.read(content), storage=Storage.INTEGER, bits=after.bits)
+    require_agreement(model, content, calibrated_on(made, 64))
+
+
 def test_a_name_that_no_layer_has_is_refused():
     stage = quant.PTQ(bits=4, calibration_samples=32, per_layer_bits={"conv1": 8, "stam": 3})
     with pytest.raises(ConfigError, match="per_layer_bits: expected names or patterns of conv1, logits; received stam"):
@@ -414,6 +477,7 @@ def test_a_network_that_the_converter_refuses_is_told_in_one_line():
         (quant.PTQ, {"per_layer_bits": "auto", "mean_bits": 4, "budget_kib": 9}, "per_layer_bits"),
         (quant.PTQ, {"per_layer_bits": "auto", "mean_bits": 1.5}, "mean_bits"),
         (quant.PTQ, {"per_layer_bits": "auto", "budget_kib": 0}, "budget_kib"),
+        (quant.PTQ, {"per_layer_bits": "auto", "budget_kib": 9, "sparse": True}, "budget_kib"),
         (quant.PTQ, {"mean_bits": 4}, "mean_bits"),
         (quant.PTQ, {"budget_kib": 9}, "budget_kib"),
         (quant.PTQ, {"activations": 8.0}, "activations"),

@@ -384,6 +384,26 @@ def test_a_file_that_does_not_show_what_was_asked_for_fails_the_trial(store, mon
         ran(replace(PLAN, quant=quant.PTQ(bits=8, calibration_samples=63)), store)
 
 
+class NormalisedDense(models.CNN):
+    """Batch normalisation before a dense layer, whose kernel it scales input by input."""
+
+    def build(self, input_shape, classes):
+        import tf_keras as keras
+
+        image = keras.Input(input_shape, name="image")
+        x = keras.layers.Dense(6, "relu", name="first")(keras.layers.Flatten(name="flatten")(image))
+        return keras.Model(image, keras.layers.Dense(classes, name="logits")(keras.layers.BatchNormalization(name="norm")(x)))
+
+
+def test_a_network_that_no_integer_file_can_hold_is_refused_before_it_trains(tmp_path):
+    plan = replace(PLAN, model=NormalisedDense(filters=(), units=()), prune=prune.NoPruning())
+    progress = Silent()
+    with pytest.raises(ConfigError, match="quant: expected a network whose kernels become integers; received the converted"):
+        trial.run(plan, Cache(tmp_path), progress)
+    assert progress.finished == []
+    assert trial.run(replace(plan, quant=quant.Float32()), Cache(tmp_path), progress).metrics.parameters > 0
+
+
 def test_the_three_splits_share_no_image(digits):
     parts = [{image.tobytes() for image in split.images} for split in (digits.train, digits.validation, digits.test)]
     assert not parts[0] & parts[1]
