@@ -311,6 +311,7 @@ class _Integer(_File):
         answers = fit.Answers(model)
         whole = answers(images)
         losses: dict[str, dict[int, float]] = {}
+        context.progress.stage("sensitivity", "layer")
         for number, (name, widths) in enumerate(self._widths(kernels).items()):
             kernel, losses[name] = kernels[name], {}
             before = kernel.numpy()
@@ -320,7 +321,8 @@ class _Integer(_File):
                 kernel.assign((integers * steps).reshape(before.shape))
                 losses[name][width] = mixed.divergence(whole, answers(images))
                 kernel.assign(before)
-            context.progress.advance(number, len(kernels), f"sensitivity of {name}")
+            context.progress.advance(number, len(kernels), name)
+        context.progress.stage("quant")
         return losses
 
     def _within_mean(self, losses: Mapping[str, Mapping[int, float]], sizes: Mapping[str, int]) -> dict[str, int]:

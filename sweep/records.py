@@ -313,11 +313,11 @@ class TrialRecord:
 class Progress(Protocol):
     """Where long work says how far it is."""
 
-    def stage(self, name: str) -> None:
-        """A stage begins to be computed."""
+    def stage(self, name: str, unit: str = "epoch") -> None:
+        """A stage begins to be computed; its work is counted in `unit`."""
 
     def advance(self, done: float, total: float, note: str) -> None:
-        """`done` of `total` epochs are through; `note` is a word on how it goes."""
+        """`done` of `total` units are through; `note` is a word on how it goes."""
 
     def finish(self, name: str, seconds: float, reused: bool) -> None:
         """A stage ended: computed in `seconds`, or reused and `seconds` were saved."""

@@ -196,6 +196,7 @@ class Result:
         curves: stage name to its learning curves.
         baselines: the float32 files of the uncompressed networks: `start`, what one started from (the teacher where there is
             one), and `student`; each with its stage's `name`, `size_bytes`, `val_accuracy` and `test_accuracy`.
+        bits: layer name to the bits of its kernel's grid; empty where the file is not of integers.
         data: the data it was trained and measured on.
     """
 

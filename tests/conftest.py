@@ -27,7 +27,7 @@ class Silent:
         self.finished: list[tuple[str, bool]] = []
         self.advanced: list[float] = []
 
-    def stage(self, name: str) -> None:
+    def stage(self, name: str, unit: str = "epoch") -> None:
         self.begun.append(name)
 
     def advance(self, done: float, total: float, note: str) -> None:
