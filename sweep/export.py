@@ -1,14 +1,16 @@
-"""A Keras model becomes the bytes of a `.tflite` file. Nothing else touches the converter, and nothing is measured here."""
+"""A Keras model becomes the bytes of a `.tflite` file, and a float32 file those of a full-integer one.
+
+Nothing else touches the converter, and nothing is measured here.
+"""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
-from sweep import grids, native
+from sweep import calibrate, grids, native
 from sweep.records import Storage
 
 
@@ -16,19 +18,15 @@ class ExportError(RuntimeError):
     """The converter refused the network."""
 
 
-def convert(
-    model: Any, storage: Storage, bits: Mapping[str, int] | None = None, calibration: grids.Calibration | None = None
-) -> bytes:
+def convert(model: Any, storage: Storage, bits: Mapping[str, int] | None = None) -> bytes:
     """The file's bytes: one image in, logits out.
 
     The graph is frozen first, which makes the conversion 5 to 10 times faster and changes nothing in what comes out.
 
     Args:
-        model: a Keras model from float32 images (n, height, width, channels) to logits; for INTEGER fake-quantised, or to be
-            calibrated.
-        storage: the kind of file. INTEGER takes and gives integers of as many bits as its activations have.
+        model: a Keras model from float32 images (n, height, width, channels) to logits; for INTEGER fake-quantised.
+        storage: the kind of file. INTEGER takes and gives int8.
         bits: layer name to the bits of its kernel's grid, which the converter does not always keep; for INTEGER.
-        calibration: what a float network needs for INTEGER.
 
     Raises:
         ExportError: when the converter cannot do it.
@@ -44,28 +42,60 @@ def convert(
     if storage is Storage.FLOAT16:
         converter.target_spec.supported_types = [tf.float16]
     if storage is Storage.INTEGER:
-        wide = calibration is not None and calibration.activation_bits == 16
-        converter.inference_input_type = converter.inference_output_type = tf.int16 if wide else tf.int8
-        if calibration is not None:
-            sets = tf.lite.OpsSet
-            converter.target_spec.supported_ops = [
-                sets.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8 if wide else sets.TFLITE_BUILTINS_INT8
-            ]
-            pixels = calibration.images / np.float32(255)
-            converter.representative_dataset = lambda: ([image[None]] for image in pixels)
-    with native.caught() as last_line, warnings.catch_warnings():
-        # The ranges of a full-integer file are in the network's own fake quantisation, or come with the calibration.
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+    with _refusals("the network"), warnings.catch_warnings():
+        # The ranges of a full-integer file are in the network's own fake quantisation.
         warnings.filterwarnings("ignore", "Statistics for quantized inputs were expected")
-        try:
-            content = bytes(converter.convert())
-        except Exception as error:
-            raise ExportError(f"the converter refused the network: {_first_line(error)} {last_line()}".strip()) from error
-    if calibration is not None:
-        try:
-            return grids.place(content, calibration.integers, bits or {})
-        except ValueError as error:
-            raise ExportError(f"the converted network: {error}") from error
+        content = bytes(converter.convert())
     return grids.mend(content, bits or {})
+
+
+def quantise(content: bytes, calibration: grids.Calibration, bits: Mapping[str, int]) -> bytes:
+    """The full-integer file of a float32 one: kernels on their grids, activations in the ranges that images give them then.
+
+    The quantiser is the one that the converter calls itself. The ranges are our own (see `calibrate`), so it is called by the
+    two names that it has inside TensorFlow: the newer one knows no 16-bit activations.
+
+    Args:
+        content: the bytes of the network's float32 `.tflite`.
+        calibration: images, and the kernels' integers.
+        bits: layer name to the bits of its kernel's grid.
+
+    Returns:
+        The bytes of a `.tflite` that takes and gives integers of as many bits as its activations have.
+
+    Raises:
+        ExportError: when the toolkit cannot do it, or a kernel is not in the file as in the network.
+    """
+    import tensorflow as tf
+    from tensorflow.lite.python.convert import mlir_quantize
+    from tensorflow.lite.python.optimize.calibrator import Calibrator
+
+    try:
+        ranged = calibrate.with_ranges(grids.snap(content, calibration.kernels), calibration.images)
+    except (ValueError, RuntimeError) as error:
+        raise ExportError(f"the float32 file: {_first_line(error)}") from error
+    with _refusals("the float32 file"):
+        if calibration.activation_bits == 16:
+            quantised = Calibrator(ranged).calibrate_and_quantize(
+                lambda: iter(()), tf.int16, tf.int16, False, activations_type=tf.int16, bias_type=tf.int64
+            )
+        else:
+            quantised = mlir_quantize(ranged, input_data_type=tf.int8, output_data_type=tf.int8)
+    try:
+        return grids.place(bytes(quantised), calibration.kernels, bits)
+    except ValueError as error:
+        raise ExportError(f"the quantised file: {error}") from error
+
+
+@contextmanager
+def _refusals(what: str) -> Iterator[None]:
+    """Make an ExportError of whatever the converter raises, with what it wrote to stderr last."""
+    with native.caught() as last_line:
+        try:
+            yield
+        except Exception as error:
+            raise ExportError(f"the converter refused {what}: {_first_line(error)} {last_line()}".strip()) from error
 
 
 def _first_line(error: BaseException) -> str:

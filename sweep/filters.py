@@ -108,6 +108,8 @@ class _ChannelPruning:
     finetune: int
     learning_rate: float
 
+    removes_filters = True
+
     def __post_init__(self) -> None:
         require_number("sparsity", self.sparsity, 0, 1, open_high=True)
         require_choice("layers", self.layers, ("conv", "dense", "all"))

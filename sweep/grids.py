@@ -3,7 +3,8 @@
 A file holds weights as INT4 or INT8; a grid of 3, 5, 6 or 7 bits lies in the next larger of the two. Of a network with fake
 quantisation the converter stretches such a grid over the whole range of its type and rounds: of 3 bits in INT4, -3…3 become 0,
 ±2, ±5, ±7, no longer evenly spaced, so the file computes something else than was trained; `mend` makes the steps even again.
-Where the converter quantises by itself it knows INT8 only; `place` puts the integers of any grid where it has its own.
+Where the toolkit quantises by itself it knows INT8 only: `snap` rounds the kernels of a float file to any grid, and `place`
+puts their integers where the toolkit has its own.
 """
 
 from __future__ import annotations
@@ -39,17 +40,38 @@ def largest(bits: int) -> int:
 
 
 @dataclass(frozen=True, eq=False)
+class Rounded:
+    """A kernel, and what it is rounded to.
+
+    Attributes:
+        kernel: float32 (weights of a channel, channels), in Keras's order.
+        integers: int8 of that shape, of magnitudes up to `largest(bits)`.
+        steps: float32 (channels,), or (1,) where all have the same: what an integer of 1 stands for.
+    """
+
+    kernel: Array
+    integers: Array
+    steps: Array
+
+    @property
+    def values(self) -> Array:
+        """What the integers stand for, float32 of the kernel's shape."""
+        values: Array = self.integers * self.steps
+        return values
+
+
+@dataclass(frozen=True, eq=False)
 class Calibration:
-    """What the converter needs to make a full-integer file of a float network.
+    """What makes a full-integer file of a float32 file.
 
     Attributes:
         images: uint8 (n, height, width, channels): what they give sets the activations' ranges.
-        integers: layer name to the integers of its kernel, see `place`; those that the network's own weights stand for.
+        kernels: layer name to its kernel, rounded.
         activation_bits: 8 or 16.
     """
 
     images: Array
-    integers: Mapping[str, Array]
+    kernels: Mapping[str, Rounded]
     activation_bits: int = 8
 
 
@@ -81,48 +103,84 @@ def mend(content: bytes, bits: Mapping[str, int]) -> bytes:
     return written(model)
 
 
-def place(content: bytes, integers: Mapping[str, Array], bits: Mapping[str, int]) -> bytes:
-    """The file with kernels on other grids than the converter's own.
+def snap(content: bytes, kernels: Mapping[str, Rounded]) -> bytes:
+    """The file with kernels rounded to their grids, as real numbers.
 
-    The converter's scale of a channel is its largest magnitude over 127, and the channel's largest integer M stands for the
-    same magnitude: with container maximum C, grid maximum B and k = C // B, integers are stored times k, and the scale becomes
-    127 / (M k) of what it was. (k is there for the biases, which are the finer the larger the weights.) A dense layer whose
-    units come to the same scale keeps one of it. Where batch normalisation turned a channel's signs around, the converter's
-    own integers tell.
+    The converter folds batch normalisation into a kernel, so the file's differs from the network's by a gain for each channel,
+    which stays.
 
     Args:
-        content: the bytes of a full-integer `.tflite` that the converter quantised by itself, every kernel as INT8.
-        integers: layer name to int8 (weights of a channel, channels), in Keras's order, of magnitudes up to `largest(bits)`.
+        content: the bytes of a float32 `.tflite`.
+        kernels: layer name to its kernel, rounded.
+
+    Raises:
+        ValueError: naming a layer whose kernel is not in the file, or is not, channel by channel, a multiple of the network's:
+            batch normalisation before a dense layer scales its inputs.
+    """
+    model, codes, _ = parsed(content)
+    for _, tensor, layer, axis in _found(model, codes, kernels):
+        rounded = kernels[layer]
+        channels = rounded.kernel.shape[1]
+        old = np.moveaxis(np.frombuffer(model.buffers[tensor.buffer].data, np.float32).reshape(tensor.shape), axis, 0)
+        rows, before = old.reshape(channels, -1), rounded.kernel.T
+        at = np.arange(channels), np.abs(before).argmax(axis=1)
+        gains = (rows[at] / np.where(before[at] == 0, 1, before[at]))[:, None]
+        if (np.abs(rows - gains * before) > 1e-5 * np.abs(rows).max(axis=1, keepdims=True)).any():
+            raise ValueError(f"expected the kernel of {layer} scaled for each channel at most, found it scaled otherwise")
+        new = (gains * rounded.values.T).astype(np.float32).reshape(old.shape)
+        store(model, tensor, np.ascontiguousarray(np.moveaxis(new, 0, axis)).ravel().view(np.uint8))
+    return written(model)
+
+
+def place(content: bytes, kernels: Mapping[str, Rounded], bits: Mapping[str, int]) -> bytes:
+    """The file with kernels on other grids than the toolkit's own.
+
+    The toolkit's scale of a channel is its largest magnitude over 127, and the channel's largest integer M stands for the
+    same magnitude: with container maximum C, grid maximum B and k = C // B, integers are stored times k, and the scale becomes
+    127 / (M k) of what it was. (k is there for the biases, which are the finer the larger the weights.) A dense layer whose
+    units come to the same scale keeps one of it. Where batch normalisation turned a channel's signs around or took it away,
+    the toolkit's own integers tell.
+
+    Args:
+        content: the bytes of a full-integer `.tflite` that the toolkit made of what `snap` returned: every kernel is INT8.
+        kernels: layer name to its kernel, rounded.
         bits: layer name to the bits of its kernel's grid, 2 to 8: up to 4 are stored as INT4.
 
     Raises:
-        ValueError: naming a layer whose kernel is not in the file, or is not, channel by channel, a multiple of these integers:
-            batch normalisation before a dense layer scales its inputs.
+        ValueError: naming a layer whose kernel is not in the file, or has other values.
     """
     from ai_edge_litert.schema_py_generated import TensorType
 
     model, codes, types = parsed(content)
-    missing = {name for name, values in integers.items() if values.any()}  # of nothing but zeros, equal kernels become one
-    for operator, kernel, layer in _kernels(model, codes):
-        if layer not in integers:
-            continue
-        missing.discard(layer)
-        axis = 3 if codes[operator.opcodeIndex] == "DEPTHWISE_CONV_2D" else 0
-        old = np.moveaxis(np.frombuffer(model.buffers[kernel.buffer].data, np.int8).reshape(kernel.shape), axis, 0)
-        container = "INT4" if bits[layer] <= 4 else "INT8"
-        values = integers[layer].T.astype(np.int32).reshape(old.shape) * (_LARGEST[container] // largest(bits[layer]))
+    for operator, tensor, layer, axis in _found(model, codes, kernels):
+        old = np.moveaxis(np.frombuffer(model.buffers[tensor.buffer].data, np.int8).reshape(tensor.shape), axis, 0)
         rest = tuple(range(1, old.ndim))
-        turned = np.where((values * old).sum(axis=rest, keepdims=True) < 0, -1, 1)
-        largest_stored = np.abs(values).max(axis=rest, keepdims=True)
-        if (np.abs(old * largest_stored - _LARGEST["INT8"] * values * turned) > 0.51 * largest_stored).any():
-            raise ValueError(f"expected the kernel of {layer} scaled for each channel at most, found it scaled otherwise")
-        store(model, kernel, _packed(np.moveaxis(values * turned, 0, axis).ravel(), container))
-        kernel.type = getattr(TensorType, container)
-        most = largest_stored.ravel()
+        container = "INT4" if bits[layer] <= 4 else "INT8"
+        values = kernels[layer].integers.T.astype(np.int32).reshape(old.shape) * (_LARGEST[container] // largest(bits[layer]))
+        values *= np.sign((values * old).sum(axis=rest, keepdims=True))
+        most = np.abs(values).max(axis=rest, keepdims=True)
+        if (np.abs(old - _LARGEST["INT8"] * values / np.maximum(most, 1)) > 0.51).any():
+            raise ValueError(f"expected the kernel of {layer} as it was rounded, found other values")
+        store(model, tensor, _packed(np.moveaxis(values, 0, axis).ravel(), container))
+        tensor.type = getattr(TensorType, container)
+        most = most.ravel()
         _stretch(model, types, operator, np.where(most > 0, _LARGEST["INT8"] / np.maximum(most, 1), np.nan))
+    return written(model)
+
+
+def _found(model: Any, codes: list[str], kernels: Mapping[str, Rounded]) -> Iterator[tuple[Any, Any, str, int]]:
+    """(operator, its kernel's tensor, the layer that it came from, the axis of its channels) of each of these kernels.
+
+    Raises:
+        ValueError: in the end, where one was not there.
+    """
+    missing = {name for name, one in kernels.items() if one.integers.any()}  # of nothing but zeros, equal kernels become one
+    for operator, tensor, layer in _kernels(model, codes):
+        if layer in kernels:
+            missing.discard(layer)
+            yield operator, tensor, layer, 3 if codes[operator.opcodeIndex] == "DEPTHWISE_CONV_2D" else 0
     if missing:
         raise ValueError(f"expected a kernel of {', '.join(sorted(missing))} in the file, found none")
-    return written(model)
 
 
 def _kernels(model: Any, codes: list[str]) -> Iterator[tuple[Any, Any, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -43,6 +43,10 @@ class Pruning(Stage, Protocol):
     def layers(self) -> str:
         """The targeted kind of layer: conv, dense or all."""
 
+    @property
+    def removes_filters(self) -> bool:
+        """Whether the network that it hands on has fewer filters."""
+
     def share(self, fraction: float) -> Stage:
         """The pruning to a fraction, in (0, 1], of the sparsity: what one of several prunings in an order does."""
 
@@ -76,8 +80,11 @@ class Quantisation(Stage, Protocol):
     def strip(self) -> bool:
         """Whether the file goes without names."""
 
+    def ready(self, network: Checkpoint, train: Split) -> Checkpoint:
+        """A network that has bits as `restore` takes it, without training."""
+
     def restore(self, network: Checkpoint, train: Split) -> tuple[Any, grids.Calibration | None]:
-        """The Keras model to convert, and what the converter needs besides.
+        """The Keras model to convert, or what makes the same of its network's float32 file.
 
         Args:
             network: what the last stage handed on.
@@ -94,6 +101,9 @@ class Quantisation(Stage, Protocol):
 
     def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
         """Refuse, with a ConfigError, a network that it cannot quantise."""
+
+    def require_budget(self, network: Checkpoint, train: Split, weigh: Callable[[Checkpoint], int]) -> None:
+        """Refuse, with a ConfigError, a budget that no file of a network of this shape can keep."""
 
 
 @dataclass(frozen=True)

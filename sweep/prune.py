@@ -63,6 +63,7 @@ class NoPruning:
 
     sparsity = 0.0
     layers = "all"
+    removes_filters = False
 
     def apply(self, network: Checkpoint | None, context: fit.Context) -> fit.Outcome:
         """Hand the network on."""
@@ -95,6 +96,8 @@ class _WeightPruning:
     schedule: SparsitySchedule
     finetune: int
     learning_rate: float
+
+    removes_filters = False
 
     def __post_init__(self) -> None:
         require_part("schedule", self.schedule, "fraction")

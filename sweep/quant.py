@@ -1,7 +1,7 @@
 """Quantisation: what the file's weights become, after training (PTQ) or with training (QAT).
 
 Weights live on a symmetric grid of 2 to 8 bits, on which zero is exact: what pruning dropped stays zero in the file. PTQ rounds
-a float network's kernels to it, and leaves the activations' ranges to the converter's own calibration on training images. QAT
+the kernels of the network's float32 file to it, and the activations take the ranges that training images then give them. QAT
 wraps the network with the toolkit's n-bit scheme, calibrates that, and trains under the fake quantisation. Each channel of a
 convolution has a grid; a dense kernel has one, and so has one whose weights are clustered. Of a depthwise kernel PTQ gives each
 channel its own, QAT all the same.
@@ -12,7 +12,8 @@ from __future__ import annotations
 import logging
 import math
 import operator
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -79,12 +80,19 @@ class _Untouched(_File):
         """Itself."""
         return self
 
+    def ready(self, network: Checkpoint, train: Split) -> Checkpoint:
+        """The network itself."""
+        return network
+
     def restore(self, network: Checkpoint, train: Split) -> tuple[Any, None]:
         """The Keras model to convert; nothing else is needed."""
         return models.restore(network), None
 
     def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
         """Any network will do."""
+
+    def require_budget(self, network: Checkpoint, train: Split, weigh: Callable[[Checkpoint], int]) -> None:
+        """There is none."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +114,10 @@ class Dynamic(_Untouched):
     """Weights of the larger tensors stored as int8, activations float (quantised on the fly)."""
 
     storage = Storage.DYNAMIC
+
+
+class WrappingError(RuntimeError):
+    """The toolkit cannot train the network under fake quantisation."""
 
 
 class Range(Protocol):
@@ -269,7 +281,7 @@ class _Integer(_File):
         """As `_File`, but for a budget that the packed file has to keep."""
         return self if self.budget_kib is not None else super().stage()
 
-    def _ready(self, network: Checkpoint, train: Split) -> Checkpoint:
+    def ready(self, network: Checkpoint, train: Split) -> Checkpoint:
         """A network that has bits as `restore` takes it, without training."""
         return network
 
@@ -290,10 +302,7 @@ class _Integer(_File):
         kernels = models.every_kernel(model)
         sizes = {name: math.prod(kernel.shape) for name, kernel in kernels.items()}
         losses = self._losses(model, network, context)
-        if self.mean_bits is not None:
-            bits = self._within_mean(losses, sizes)
-        else:
-            bits = self._within_file(losses, sizes, network, context)
+        bits = self._within(losses, sizes, network, context.data.train, context.weigh)
         _log.info("bits found: %s", ", ".join(f"{name} {width}" for name, width in bits.items()))
         return replace(network, bits=bits)
 
@@ -317,13 +326,46 @@ class _Integer(_File):
             before = kernel.numpy()
             for width in widths:
                 one = name in network.clusters or (self._one_depthwise_grid and _is_depthwise(kernel))
-                integers, steps = rounded(kernel, width, self.weight_range, one=one)
-                kernel.assign((integers * steps).reshape(before.shape))
+                kernel.assign(rounded(kernel, width, self.weight_range, one=one).values.reshape(before.shape))
                 losses[name][width] = mixed.divergence(whole, answers(images))
                 kernel.assign(before)
             context.progress.advance(number, len(kernels), name)
         context.progress.stage("quant")
         return losses
+
+    def require_budget(self, network: Checkpoint, train: Split, weigh: Callable[[Checkpoint], int]) -> None:
+        """Refuse a budget that the fewest bits of each layer exceed.
+
+        Args:
+            network: a float network of the shape that will be quantised.
+            train: for calibration.
+            weigh: says how many bytes the file of a network has that is as `restore` takes it.
+
+        Raises:
+            ConfigError: naming the key, and what would do.
+        """
+        if self._auto:
+            kernels = models.every_kernel(models.restore(network))
+            sizes = {name: math.prod(kernel.shape) for name, kernel in kernels.items()}
+            lossless = {name: dict.fromkeys(widths, 0.0) for name, widths in self._widths(kernels).items()}
+            self._within(lossless, sizes, network, train, weigh)
+
+    def _within(
+        self,
+        losses: Mapping[str, Mapping[int, float]],
+        sizes: Mapping[str, int],
+        network: Checkpoint,
+        train: Split,
+        weigh: Callable[[Checkpoint], int],
+    ) -> dict[str, int]:
+        """The best bits within the budget.
+
+        Raises:
+            ConfigError: when the fewest exceed it.
+        """
+        if self.mean_bits is not None:
+            return self._within_mean(losses, sizes)
+        return self._within_file(losses, sizes, lambda bits: weigh(self.ready(replace(network, bits=bits), train)))
 
     def _within_mean(self, losses: Mapping[str, Mapping[int, float]], sizes: Mapping[str, int]) -> dict[str, int]:
         """The best bits of this mean over all weights.
@@ -339,7 +381,10 @@ class _Integer(_File):
             raise ConfigError("quant.mean_bits", f"at least {least}, with such first_last_bits", self.mean_bits) from error
 
     def _within_file(
-        self, losses: Mapping[str, Mapping[int, float]], sizes: Mapping[str, int], network: Checkpoint, context: fit.Context
+        self,
+        losses: Mapping[str, Mapping[int, float]],
+        sizes: Mapping[str, int],
+        weighed: Callable[[Mapping[str, int]], int],
     ) -> dict[str, int]:
         """The best bits with which the file, written and weighed, is within the budget.
 
@@ -349,7 +394,7 @@ class _Integer(_File):
         budget = math.floor((self.budget_kib or 0) * 1024)
         bits = {name: max(options) for name, options in losses.items()}
         while True:
-            over = context.weigh(self._ready(replace(network, bits=bits), context.data.train)) - budget
+            over = weighed(bits) - budget
             if over <= 0:
                 return bits
             # What the file weighs besides its kernels is known now; kernels are padded, so it may take a second step.
@@ -387,12 +432,13 @@ class PTQ(_Integer):
         return self
 
     def restore(self, network: Checkpoint, train: Split) -> tuple[Any, grids.Calibration]:
-        """The float Keras model to convert, its kernels rounded to their grids, and the integers that they stand for."""
-        model, integers = models.restore(network), {}
+        """The float Keras model with its kernels rounded, and what makes that of the network's float32 file."""
+        model, kernels = models.restore(network), {}
         for name, kernel in models.every_kernel(model).items():
-            integers[name], steps = rounded(kernel, network.bits[name], self.weight_range, one=name in network.clusters)
-            kernel.assign((integers[name] * steps).reshape(kernel.shape))
-        return model, grids.Calibration(self._images(train), integers, self.activations)
+            one = name in network.clusters
+            kernels[name] = grid = rounded(kernel, network.bits[name], self.weight_range, one=one)
+            kernel.assign(grid.values.reshape(kernel.shape))
+        return model, grids.Calibration(self._images(train), kernels, self.activations)
 
     def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
         """As `_Integer`, and refuse what LiteRT computes wrongly: a depthwise INT4 kernel under 16-bit activations.
@@ -453,7 +499,8 @@ class QAT(_Integer):
         model.set_weights(list(network.weights))
         return model, None
 
-    def _ready(self, network: Checkpoint, train: Split) -> Checkpoint:
+    def ready(self, network: Checkpoint, train: Split) -> Checkpoint:
+        """Wrapped and calibrated."""
         return replace(network, weights=tuple(self._calibrated(network, train).get_weights()))
 
     def _calibrated(self, network: Checkpoint, train: Split) -> Any:
@@ -470,24 +517,21 @@ class QAT(_Integer):
         return model
 
 
-def rounded(kernel: Any, bits: int, weight_range: Range, *, one: bool) -> tuple[Array, Array]:
-    """The integers that a kernel is rounded to, and their steps.
+def rounded(kernel: Any, bits: int, weight_range: Range, *, one: bool) -> grids.Rounded:
+    """A kernel on its grid.
 
     Args:
         kernel: a kernel variable of Keras; its channels are those of the output, of a depthwise one too.
         bits: of the grid.
         weight_range: where it ends.
         one: whether all channels share one grid; those of a dense kernel always do.
-
-    Returns:
-        int8 (weights of a channel, channels), of magnitudes up to `grids.largest(bits)`, and float32 (channels,) or (1,).
     """
     values: Array = kernel.numpy()
     columns = values.reshape(-1, math.prod(values.shape[-2:]) if _is_depthwise(kernel) else values.shape[-1])
     ends = weight_range.ends(columns.reshape(-1, 1) if one or values.ndim == 2 else columns, bits)
     grid = grids.largest(bits)
     steps = (np.where(ends > 0, ends, 1.0) / grid).astype(np.float32)
-    return np.clip(np.round(columns / steps), -grid, grid).astype(np.int8), steps
+    return grids.Rounded(columns, np.clip(np.round(columns / steps), -grid, grid).astype(np.int8), steps)
 
 
 def _is_depthwise(kernel: Any) -> bool:
@@ -550,7 +594,11 @@ def _fake_quantised(model: Any, bits: Mapping[str, int], *, shared: Collection[s
             return Registry(num_bits_weight=_MOST, num_bits_activation=_ACTIVATION_BITS)
 
     scheme = Scheme(num_bits_weight=_MOST, num_bits_activation=_ACTIVATION_BITS)
-    return quantize.quantize_apply(quantize.quantize_annotate_model(model), scheme)
+    try:
+        return quantize.quantize_apply(quantize.quantize_annotate_model(model), scheme)
+    except (RuntimeError, ValueError) as error:
+        reason = re.sub(r":<class '[\w.]*?(\w+)'>", r" (\1)", str(error)).partition(". ")[0]
+        raise WrappingError(f"one that the toolkit cannot train so: {reason}") from error
 
 
 def _calibrate(model: Any, images: Any) -> None:

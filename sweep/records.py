@@ -5,6 +5,7 @@ Nothing here computes, reads a file or imports TensorFlow; every other module ma
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -182,6 +183,14 @@ class Checkpoint:
     def removed(self) -> int:
         """How many filters pruning has removed."""
         return sum(before - left for before, left in self.filters.values())
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 (hex) of the architecture and the weights."""
+        found = hashlib.sha256(self.architecture.encode())
+        for weight in self.weights:
+            found.update(weight.tobytes())
+        return found.hexdigest()
 
     def to_arrays(self) -> dict[str, Array]:
         """The checkpoint as named arrays, none of dtype object."""

@@ -101,8 +101,7 @@ def _pruned(name: str, kernel: Array, network: Checkpoint) -> Iterator[tuple[str
 def _rounded(name: str, kernel: Any, network: Checkpoint, weight_range: quant.Range) -> Iterator[tuple[str, int, Array]]:
     """(kind, bits, the kernel on its grid), as `quant=ptq` rounds it. Zero is on every grid."""
     for bits in BITS:
-        integers, steps = quant.rounded(kernel, bits, weight_range, one=name in network.clusters)
-        yield "bits", bits, (integers * steps).reshape(kernel.shape)
+        yield "bits", bits, quant.rounded(kernel, bits, weight_range, one=name in network.clusters).values.reshape(kernel.shape)
 
 
 def table(points: Sequence[Point]) -> str:

@@ -29,10 +29,7 @@ class Network:
     """
 
     def __init__(self, content: bytes) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
-        self._interpreter: Any = Interpreter(model_content=content, num_threads=1)
-        self._interpreter.allocate_tensors()
+        self._interpreter = _interpreter(content)
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1:
             raise ValueError(f"expected one input and one output, found {len(inputs)} and {len(outputs)}")
@@ -91,6 +88,40 @@ class Network:
                 row[:] = self.answer()[0]
         scale, zero_point = self._output["quantization"]
         return logits if np.issubdtype(self._output["dtype"], np.floating) else (logits - zero_point) * np.float32(scale)
+
+
+def extremes(content: bytes, data: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """The smallest and the largest value of each output of a file over all images, each run by itself.
+
+    Args:
+        content: the bytes of a file with one input of one image, and any number of float32 outputs.
+        data: float32 (n, height, width, channels), at least one.
+
+    Returns:
+        Two of float32 (outputs,).
+
+    Raises:
+        RuntimeError, ValueError: for a file that LiteRT cannot run on these images.
+    """
+    interpreter = _interpreter(content)
+    at = [details["index"] for details in interpreter.get_output_details()]
+    lows, highs = np.full(len(at), np.inf, np.float32), np.full(len(at), -np.inf, np.float32)
+    for image in data:
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image[np.newaxis])
+        interpreter.invoke()
+        values = [interpreter.get_tensor(index) for index in at]
+        np.minimum(lows, [value.min() for value in values], out=lows)
+        np.maximum(highs, [value.max() for value in values], out=highs)
+    return lows, highs
+
+
+def _interpreter(content: bytes) -> Any:
+    """Of one thread, ready to run."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=content, num_threads=1)
+    interpreter.allocate_tensors()
+    return interpreter
 
 
 def _load_pyfunc(path: str) -> Network:

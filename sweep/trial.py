@@ -26,6 +26,7 @@ import numpy as np
 
 from sweep import (
     audit,
+    calibrate,
     channels,
     data,
     distill,
@@ -54,6 +55,7 @@ from sweep.records import (
     Metrics,
     Progress,
     Spec,
+    Split,
     Storage,
     TrialRecord,
 )
@@ -83,7 +85,7 @@ _ACCURACIES = ("val_accuracy", "float_accuracy")
 # Rooms below that only some stages use.
 _USED: Mapping[str, tuple[ModuleType, ...]] = {
     filters.__name__: (channels,),
-    quant.__name__: (grids, mixed, export, pack, served),
+    quant.__name__: (grids, mixed, export, calibrate, pack, served),
 }
 _LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "numpy")
 
@@ -368,34 +370,30 @@ class _Run:
                 choice.require(plan.model, self._data.input_shape, self._data.classes)
             except ConfigError as error:
                 raise error.under(group) from error
-        if isinstance(plan.quant, quant.PTQ) and (refusal := self._refusal(plan.quant)):
+        if plan.quant.storage is Storage.INTEGER and (refusal := self._refusal(plan.quant)):
             raise ConfigError("quant", "a network whose kernels become integers", refusal)
+        if not plan.prune.removes_filters:
+            plan.quant.require_budget(self._untrained(), self._data.train, lambda network: len(self._written(network)))
         self._checked = True
 
-    def _refusal(self, form: quant.PTQ) -> str:
+    def _refusal(self, form: Quantisation) -> str:
         """Why the network cannot become a file of this form, found with random weights; empty where it can."""
         plan, data = self._plan, self._data
 
         def attempt() -> Arrays:
-            models.fresh(plan.seed)
-            model = plan.model.build(data.input_shape, data.classes)
-            # Weights as no training leaves them, so that nothing is hidden by a factor of 1 or a bias of 0.
-            draws = np.random.default_rng(0)
-            model.set_weights([draws.uniform(0.5, 1.5, weights.shape) for weights in model.get_weights()])
-            network = models.snapshot(model)
+            network = self._untrained()
             network = replace(network, bits=dict.fromkeys(models.kernel_names(network), 8))
-            model, calibration = form.restore(network, data.train)
+            few = Split(data.train.images[:_TRIED], data.train.labels[:_TRIED])
             try:
-                content = export.convert(
-                    model, form.storage, network.bits, replace(calibration, images=calibration.images[:_TRIED])
-                )
+                content, _ = self._converted(form.ready(network, few), form, few)
                 audit.expect(audit.read(content), storage=form.storage, bits=network.bits, activations=form.activations)
-            except (export.ExportError, audit.AuditError) as error:
+            except (export.ExportError, audit.AuditError, quant.WrappingError) as error:
                 return {"refusal": np.array(str(error))}
             return {"refusal": np.array("")}
 
         key = {
             "refusal of": plan.model,
+            "by": type(form).__qualname__,
             "activations": form.activations,
             "input_shape": data.input_shape,
             "classes": data.classes,
@@ -403,6 +401,14 @@ class _Run:
             "code": _code(*_modules(plan.model, form), audit),
         }
         return str(self._store.fetch(key, attempt).arrays["refusal"])
+
+    def _untrained(self) -> Checkpoint:
+        """The student with random weights, so that nothing is hidden by a factor of 1 or a bias of 0, as fresh ones would."""
+        models.fresh(self._plan.seed)
+        model = self._plan.model.build(self._data.input_shape, self._data.classes)
+        draws = np.random.default_rng(0)
+        model.set_weights([draws.uniform(0.5, 1.5, weights.shape) for weights in model.get_weights()])
+        return models.snapshot(model)
 
     def _require_hope(self, node: _Node) -> None:
         """Stop before a stage that trains when a rival is ahead, by the margin, of all that is to be expected.
@@ -452,9 +458,31 @@ class _Run:
     def _written(self, network: Checkpoint) -> bytes:
         """What the network's file would be."""
         models.fresh(self._plan.seed)
-        form = self._plan.quant
-        model, calibration = form.restore(network, self._data.train)
-        return self._packed(export.convert(model, form.storage, network.bits, calibration), form)
+        content, _ = self._converted(network, self._plan.quant, self._data.train)
+        return self._packed(content, self._plan.quant)
+
+    def _converted(self, network: Checkpoint, form: Quantisation, train: Split) -> tuple[bytes, Any]:
+        """The network's file before it is packed, and the Keras model that answers as it should."""
+        model, calibration = form.restore(network, train)
+        if calibration is not None:
+            return export.quantise(self._float_file(network), calibration, network.bits), model
+        if form.storage is Storage.FLOAT32:
+            return self._float_file(network), model
+        return export.convert(model, form.storage, network.bits), model
+
+    def _float_file(self, network: Checkpoint) -> bytes:
+        """The float32 file of a float network: the same for each way to quantise it after training."""
+
+        def make() -> Arrays:
+            return {"tflite": np.frombuffer(export.convert(models.restore(network), Storage.FLOAT32), np.uint8)}
+
+        key = {
+            "float file of": network.fingerprint,
+            "threads": self._plan.threads,
+            "versions": _versions(),
+            "code": _code(records, models, export),
+        }
+        return self._store.fetch(key, make).arrays["tflite"].tobytes()
 
     def _uncut_filters(self) -> int:
         """How many filters the student has before pruning, in its float32 file."""
@@ -537,20 +565,17 @@ class _Run:
             self._progress.stage("convert")
             fit.start(self._plan.threads)
             models.fresh(self._plan.seed)
-            network = self._networks[node]
-            model, calibration = form.restore(network, self._data.train)
-            accuracy = fit.Answers(model).accuracy(self._data.validation)
-            named = export.convert(model, form.storage, network.bits, calibration)
+            named, model = self._converted(self._networks[node], form, self._data.train)
             return {
                 "tflite": np.frombuffer(self._packed(named, form), np.uint8),
                 "named": np.frombuffer(named, np.uint8),
-                "float_accuracy": np.array(accuracy),
+                "float_accuracy": np.array(fit.Answers(model).accuracy(self._data.validation)),
             }
 
         key = {
             "file of": self._digest(node),
             "form": form,
-            "code": _code(records, models, fit, quant, export, grids, pack, served),
+            "code": _code(records, models, fit, quant, export, calibrate, grids, pack, served),
             "interpreter": metadata.version("ai-edge-litert"),
         }
         return self._store.fetch(key, make).arrays

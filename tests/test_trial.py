@@ -14,7 +14,7 @@ from filelock import FileLock
 from sweep import audit, cluster, data, distill, filters, fit, measure, models, pack, prune, quant, track, trial
 from sweep.cache import Cache
 from sweep.plan import Job, Pipeline, Plan
-from sweep.records import ConfigError, Storage
+from sweep.records import ConfigError
 from sweep.rivals import Rivals
 
 pytestmark = [pytest.mark.usefixtures("tensorflow"), pytest.mark.slow]
@@ -378,8 +378,7 @@ def test_a_tracker_that_fails_costs_the_log_only(first, store, tmp_path, monkeyp
 def test_a_file_that_does_not_show_what_was_asked_for_fails_the_trial(store, monkeypatch):
     from sweep import export
 
-    convert = export.convert
-    monkeypatch.setattr(export, "convert", lambda model, *others: convert(model, Storage.DYNAMIC))
+    monkeypatch.setattr(export, "quantise", lambda content, *others: content)
     with pytest.raises(audit.AuditError):
         ran(replace(PLAN, quant=quant.PTQ(bits=8, calibration_samples=63)), store)
 
@@ -395,13 +394,67 @@ class NormalisedDense(models.CNN):
         return keras.Model(image, keras.layers.Dense(classes, name="logits")(keras.layers.BatchNormalization(name="norm")(x)))
 
 
-def test_a_network_that_no_integer_file_can_hold_is_refused_before_it_trains(tmp_path):
-    plan = replace(PLAN, model=NormalisedDense(filters=(), units=()), prune=prune.NoPruning())
+class Twice(models.CNN):
+    """A convolution that is used twice."""
+
+    def build(self, input_shape, classes):
+        import tf_keras as keras
+
+        image = keras.Input(input_shape, name="image")
+        conv = keras.layers.Conv2D(input_shape[-1], 3, padding="same", name="twice")
+        features = keras.layers.Flatten(name="flatten")(conv(conv(image)))
+        return keras.Model(image, keras.layers.Dense(classes, name="logits")(features))
+
+
+QAT = quant.QAT(bits=8, calibration_samples=64, finetune=1, learning_rate=0.001)
+
+
+@pytest.mark.parametrize(
+    ("model", "form", "reason"),
+    [
+        (NormalisedDense, PLAN.quant, "the float32 file: expected the kernel of logits scaled for each channel"),
+        (NormalisedDense, QAT, r"the toolkit cannot train so: Layer norm \(BatchNormalization\) is not supported$"),
+        (Twice, PLAN.quant, "the float32 file: expected a kernel of twice in the file, found none"),
+        (Twice, QAT, "expected a layer out of twice, logits"),
+    ],
+)
+def test_a_network_that_no_integer_file_can_hold_is_refused_before_it_trains(model, form, reason, tmp_path):
+    plan = replace(PLAN, model=model(filters=(), units=()), prune=prune.NoPruning(), quant=form)
     progress = Silent()
-    with pytest.raises(ConfigError, match="quant: expected a network whose kernels become integers; received the converted"):
+    with pytest.raises(ConfigError, match=f"quant: expected a network whose kernels become integers; received .*{reason}"):
         trial.run(plan, Cache(tmp_path), progress)
     assert progress.finished == []
     assert trial.run(replace(plan, quant=quant.Float32()), Cache(tmp_path), progress).metrics.parameters > 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "budget", "expected"),
+    [
+        (
+            quant.PTQ,
+            {"mean_bits": 2.5, "first_last_bits": 8},
+            r"quant\.mean_bits: expected at least 8\.0, with such first_last_bits",
+        ),
+        (quant.PTQ, {"budget_kib": 2.0}, r"quant\.budget_kib: expected at least about"),
+        (quant.QAT, {"budget_kib": 2.0}, r"quant\.budget_kib: expected at least about"),
+    ],
+)
+def test_a_budget_that_no_file_can_keep_is_refused_before_anything_trains(kind, budget, expected, tmp_path):
+    more = {"finetune": 1, "learning_rate": 0.001} if kind is quant.QAT else {}
+    form = kind(bits=8, calibration_samples=64, per_layer_bits="auto", **more, **budget)
+    plan = replace(PLAN, model=models.CNN(filters=(), units=(8,)), quant=form)
+    progress = Silent()
+    with pytest.raises(ConfigError, match=expected):
+        trial.run(plan, Cache(tmp_path), progress)
+    assert progress.finished == []
+
+
+def test_what_a_network_with_fewer_filters_takes_is_known_after_pruning(tmp_path):
+    form = quant.PTQ(bits=8, calibration_samples=64, per_layer_bits="auto", budget_kib=2.0)
+    progress = Silent()
+    with pytest.raises(ConfigError, match=r"quant\.budget_kib: expected at least about"):
+        trial.run(replace(PLAN, prune=CHANNELS, quant=form), Cache(tmp_path), progress)
+    assert progress.finished == [("distill", False), ("prune", False)]
 
 
 def test_the_three_splits_share_no_image(digits):

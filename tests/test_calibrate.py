@@ -1,0 +1,64 @@
+"""The ranges of activations against those that Keras computes, layer by layer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sweep import calibrate, export, grids, measure, models
+from sweep.records import Storage
+
+pytestmark = pytest.mark.usefixtures("tensorflow")
+
+
+@pytest.fixture(scope="module")
+def residual():
+    """A residual network as none is trained, its float32 file, and images."""
+    models.fresh(0)
+    model = models.ResNet(blocks=1, width=0.5).build((8, 8, 3), 10)
+    draws = np.random.default_rng(0)
+    model.set_weights([weights * draws.uniform(0.5, 1.5, weights.shape) for weights in model.get_weights()])
+    return model, export.convert(model, Storage.FLOAT32), draws.integers(0, 256, (40, 8, 8, 3), np.uint8)
+
+
+def noted(content):
+    """Tensor name to its (minimum, maximum), where the file has them."""
+    tensors = grids.parsed(content)[0].subgraphs[0].tensors
+    return {
+        one.name.decode(): (float(one.quantization.min[0]), float(one.quantization.max[0]))
+        for one in tensors
+        if one.quantization is not None and one.quantization.min is not None
+    }
+
+
+def test_ranges_are_those_of_keras_and_the_input_has_that_of_pixels(residual):
+    import tf_keras as keras
+
+    model, content, images = residual
+    ranges = noted(calibrate.with_ranges(content, images // 2))
+    assert ranges.pop("image") == (0.0, 1.0)
+    assert len(ranges) == 14  # nine convolutions, three additions, the pooling, the logits
+    layers = {layer.name: layer for layer in model.layers}
+    for tensor, (low, high) in ranges.items():
+        # Named after the last layer that was fused into it, but for batch normalisation, and for the output.
+        name = tensor.split("/")[1] if "/" in tensor else "logits"
+        layer = layers.get(f"{name}_bn", layers[name])
+        values = keras.Model(model.input, layer.output)(images // 2 / np.float32(255), training=False).numpy()
+        np.testing.assert_allclose((low, high), (values.min(), values.max()), rtol=1e-5, atol=1e-5, err_msg=tensor)
+
+
+def test_nothing_else_of_the_file_changes(residual):
+    _, content, images = residual
+    ranged = calibrate.with_ranges(content, images)
+    np.testing.assert_array_equal(measure.predict(ranged, images), measure.predict(content, images))
+    before, after = (grids.parsed(one)[0] for one in (content, ranged))
+    assert list(after.subgraphs[0].outputs) == list(before.subgraphs[0].outputs)
+
+
+def test_each_image_counts(residual):
+    _, content, images = residual
+    every = noted(calibrate.with_ranges(content, images))
+    one_by_one = [noted(calibrate.with_ranges(content, image[None])) for image in images]
+    for tensor, (low, high) in every.items():
+        assert low == min(one[tensor][0] for one in one_by_one)
+        assert high == max(one[tensor][1] for one in one_by_one)
