@@ -153,10 +153,12 @@ class MSE:
         """See `Range`."""
         most, grid = np.abs(weights).max(axis=0), grids.largest(bits)
         best, least = most.copy(), np.full(most.shape, np.inf)
+        off = np.empty_like(weights)  # one array for all of them: making a hundred takes longer than filling them
         for fraction in np.linspace(1.0, 0.01, 100):
             end = most * fraction
-            step = np.where(end > 0, end, 1.0) / grid
-            error = np.square(np.clip(np.round(weights / step), -grid, grid) * step - weights).sum(axis=0)
+            step = (np.where(end > 0, end, 1.0) / grid).astype(weights.dtype)
+            np.clip(np.rint(np.divide(weights, step, out=off), out=off), -grid, grid, out=off)
+            error = np.square(np.subtract(np.multiply(off, step, out=off), weights, out=off), out=off).sum(axis=0)
             best, least = np.where(error < least, end, best), np.minimum(error, least)
         return np.asarray(best)
 
