@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import real_file
 
@@ -29,13 +30,22 @@ def test_there_are_commands_to_run():
     assert {"demo", "test", "check", "ui"} <= TARGETS
 
 
+@pytest.fixture(scope="module")
+def few_mnist(tmp_path_factory):
+    """A file of the first few thousand real images: measuring all 70,000 would be most of a test's time."""
+    path = tmp_path_factory.mktemp("data") / "mnist.npz"
+    with np.load(real_file("mnist.npz")) as arrays:
+        np.savez(path, **{name: array[: 3000 if name.endswith("train") else 500] for name, array in arrays.items()})
+    return path
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_of_the_readme_runs(command, tmp_path):
+def test_a_command_of_the_readme_runs(command, tmp_path, request):
     """Those that read what a sweep left follow it in the same test."""
     words = [sys.executable, *shlex.split(command)[1:], *IN_SMALL, f"output={tmp_path}"]
     if "dataset=mnist" in words:
-        words += [f"dataset.path={real_file('mnist.npz')}", "dataset.limit=300"]
+        words += [f"dataset.path={request.getfixturevalue('few_mnist')}", "dataset.limit=300"]
     process = subprocess.run(words, capture_output=True, text=True, timeout=400, cwd=ROOT, check=False)
     assert process.returncode == 0, process.stderr
     trials = 1
