@@ -16,6 +16,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from hydra_plugins.pareto_sweeper import _impl
 from hydra_plugins.pareto_sweeper._space import Space
@@ -148,6 +149,28 @@ def test_an_axis_has_the_values_that_hydras_own_parser_lists(loader, master, ove
     assert [f"{text}" for point in Space.parse(loader, config, {}, [override]).points() for text in point or (override,)] == [
         text for point in batch for text in point
     ]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [
+            "pipeline.order=[distill,prune,quant],[train,prune,quant]",
+            '+dataset.more="a b.npz","c,d.npz"',
+            "dataset.limit=null,200",
+        ],
+        ["quant=none,ptq,qat", "quant.bits=4,8", "prune.sparsity=0.5", "+quant.per_layer_bits.logits=3,8"],
+        ["distill=none,kd", "model@distill.teacher=lenet5,cnn", "distill.temperature=2,4", "++distill.alpha=0.5,1"],
+        ["model=lenet5,cnn", "model.width=0.5,1", "model.filters=[3],[4,5]", "seed=range(2)", "train/optimizer=adam,sgd"],
+    ],
+)
+def test_a_point_is_checked_as_what_hydra_composes_of_it(loader, master, overrides):
+    config, _ = master()
+    space = Space.parse(loader, config, {}, overrides)
+    for point in space.points():
+        composed = OmegaConf.to_container(space.compose(point))
+        assert composed.pop("hydra")
+        assert OmegaConf.to_container(space._composed(point)) == composed
 
 
 def test_steps_of_a_range_are_written_as_people_write_them(loader, master):

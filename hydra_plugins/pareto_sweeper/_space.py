@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.errors import ConfigCompositionException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sweep import build
@@ -239,12 +240,34 @@ class Space:
         """The configuration of a point."""
         return self.loader.load_sweep_config(self.config, [*overrides, *self.constants(overrides)])
 
+    def _choices_of(self, overrides: Sequence[str]) -> Point:
+        """Those of the overrides that choose something for a group."""
+        groups = {axis.key for level in self._levels[:2] for axis in level}
+        return tuple(text for text in overrides if text.partition("=")[0] in groups)
+
+    def _composed(self, point: Point) -> DictConfig:
+        """As `compose`, without Hydra's own part: values are set in what the choices compose to, in a tenth of the time."""
+        choices = self._choices_of(point)
+        if choices not in self._bases:
+            self._bases[choices] = OmegaConf.masked_copy(
+                base := self.compose(choices), [str(key) for key in base if key != "hydra"]
+            )
+        composed = copy.deepcopy(self._bases[choices])
+        for override in OverridesParser.create().parse_overrides([text for text in point if text not in choices]):
+            added = override.is_add() or override.is_force_add()
+            OmegaConf.update(composed, override.key_or_group, override.value(), force_add=added)
+        return composed
+
+    @cached_property
+    def _bases(self) -> dict[Point, DictConfig]:
+        """What these choices of the groups compose to."""
+        return {}
+
     def constants(self, overrides: Sequence[str]) -> Point:
         """The override texts that a point has in common with all others to which they apply."""
         if not self.where_known:
             return self.fixed
-        groups = {axis.key for level in self._levels[:2] for axis in level}
-        choices = tuple(text for text in overrides if text.partition("=")[0] in groups)
+        choices = self._choices_of(overrides)
         if choices not in self._constants:
             holding = [*self.fixed]
             for text in self.where_known:
@@ -265,7 +288,7 @@ class Space:
             ConfigError: as `build.plan` and `Plan.check`; for a key that exists for no choice of the groups.
         """
         for point in self._samples():
-            build.plan(self.compose(point)).check()
+            build.plan(self._composed(point)).check()
 
     def _samples(self) -> Iterator[Point]:
         if self.finite and self.size <= _CHECKED_WHOLE:
