@@ -40,7 +40,6 @@ SWEEP = [
     "train.epochs=20",
     "train.batch_size=64",
     "prune.finetune=4",
-    "quant.finetune=3",
 ]
 EPOCH = ("lenet5", "resnet8")
 

@@ -37,6 +37,7 @@ def with_ranges(content: bytes, images: Array) -> bytes:
     with native.caught():
         lows, highs = served.extremes(grids.written(model), images / np.float32(255))
     graph.outputs = outputs
+    highs[(lows == 0) & (highs == 0)] = 1  # of a layer that answers nothing: any range will do, but for none at all
     ranges = {int(graph.inputs[0]): (0.0, 1.0), **dict(zip(activations, zip(lows, highs, strict=True), strict=True))}
     for index, (low, high) in ranges.items():
         noted = graph.tensors[index].quantization = QuantizationParametersT()

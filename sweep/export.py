@@ -53,8 +53,8 @@ def convert(model: Any, storage: Storage, bits: Mapping[str, int] | None = None)
 def quantise(content: bytes, calibration: grids.Calibration, bits: Mapping[str, int]) -> bytes:
     """The full-integer file of a float32 one: kernels on their grids, activations in the ranges that images give them then.
 
-    The quantiser is the one that the converter calls itself. The ranges are our own (see `calibrate`), so it is called by the
-    two names that it has inside TensorFlow: the newer one knows no 16-bit activations.
+    The quantisers are those that the converter calls, by the names that they have inside TensorFlow, since the ranges are our
+    own (see `calibrate`): the newer one for 8-bit activations, and for 16 bits, which that does not know, the older one.
 
     Args:
         content: the bytes of the network's float32 `.tflite`.

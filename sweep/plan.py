@@ -102,7 +102,7 @@ class Quantisation(Stage, Protocol):
     def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
         """Refuse, with a ConfigError, a network that it cannot quantise."""
 
-    def require_budget(self, network: Checkpoint, train: Split, weigh: Callable[[Checkpoint], int]) -> None:
+    def require_budget(self, untrained: Callable[[], Checkpoint], train: Split, weigh: Callable[[Checkpoint], int]) -> None:
         """Refuse, with a ConfigError, a budget that no file of a network of this shape can keep."""
 
 

@@ -91,7 +91,7 @@ class _Untouched(_File):
     def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
         """Any network will do."""
 
-    def require_budget(self, network: Checkpoint, train: Split, weigh: Callable[[Checkpoint], int]) -> None:
+    def require_budget(self, untrained: Callable[[], Checkpoint], train: Split, weigh: Callable[[Checkpoint], int]) -> None:
         """There is none."""
 
 
@@ -335,11 +335,11 @@ class _Integer(_File):
         context.progress.stage("quant")
         return losses
 
-    def require_budget(self, network: Checkpoint, train: Split, weigh: Callable[[Checkpoint], int]) -> None:
+    def require_budget(self, untrained: Callable[[], Checkpoint], train: Split, weigh: Callable[[Checkpoint], int]) -> None:
         """Refuse a budget that the fewest bits of each layer exceed.
 
         Args:
-            network: a float network of the shape that will be quantised.
+            untrained: makes a float network of the shape that will be quantised.
             train: for calibration.
             weigh: says how many bytes the file of a network has that is as `restore` takes it.
 
@@ -347,7 +347,7 @@ class _Integer(_File):
             ConfigError: naming the key, and what would do.
         """
         if self._auto:
-            kernels = models.every_kernel(models.restore(network))
+            kernels = models.every_kernel(models.restore(network := untrained()))
             sizes = {name: math.prod(kernel.shape) for name, kernel in kernels.items()}
             lossless = {name: dict.fromkeys(widths, 0.0) for name, widths in self._widths(kernels).items()}
             self._within(lossless, sizes, network, train, weigh)

@@ -104,10 +104,10 @@ def extremes(content: bytes, data: npt.NDArray[Any]) -> tuple[npt.NDArray[np.flo
         RuntimeError, ValueError: for a file that LiteRT cannot run on these images.
     """
     interpreter = _interpreter(content)
-    at = [details["index"] for details in interpreter.get_output_details()]
+    taken, at = interpreter.get_input_details()[0]["index"], [one["index"] for one in interpreter.get_output_details()]
     lows, highs = np.full(len(at), np.inf, np.float32), np.full(len(at), -np.inf, np.float32)
     for image in data:
-        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image[np.newaxis])
+        interpreter.set_tensor(taken, image[np.newaxis])
         interpreter.invoke()
         values = [interpreter.get_tensor(index) for index in at]
         np.minimum(lows, [value.min() for value in values], out=lows)

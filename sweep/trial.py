@@ -373,7 +373,7 @@ class _Run:
         if plan.quant.storage is Storage.INTEGER and (refusal := self._refusal(plan.quant)):
             raise ConfigError("quant", "a network whose kernels become integers", refusal)
         if not plan.prune.removes_filters:
-            plan.quant.require_budget(self._untrained(), self._data.train, lambda network: len(self._written(network)))
+            plan.quant.require_budget(self._untrained, self._data.train, lambda network: len(self._written(network)))
         self._checked = True
 
     def _refusal(self, form: Quantisation) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sweep import calibrate, export, grids, measure, models
+from sweep import calibrate, export, grids, measure, models, quant, served
 from sweep.records import Storage
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
@@ -62,3 +62,19 @@ def test_each_image_counts(residual):
     for tensor, (low, high) in every.items():
         assert low == min(one[tensor][0] for one in one_by_one)
         assert high == max(one[tensor][1] for one in one_by_one)
+
+
+@pytest.mark.parametrize("activations", [8, 16])
+def test_layers_that_answer_nothing_have_a_range_too(activations):
+    models.fresh(0)
+    model = models.ResNet(blocks=1, width=0.25).build((8, 8, 1), 10)
+    for name in ("s1b1a_bn", "s2b1b_bn"):
+        layer = model.get_layer(name)
+        layer.gamma.assign(layer.gamma * 0)
+    images = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), np.uint8)
+    kernels = {name: quant.rounded(kernel, 8, quant.MinMax(), one=False) for name, kernel in models.every_kernel(model).items()}
+    calibration = grids.Calibration(images, kernels, activations)
+    content = export.quantise(export.convert(model, Storage.FLOAT32), calibration, dict.fromkeys(kernels, 8))
+    expected = model(images / np.float32(255), training=False).numpy()
+    found = served.Network(content).predict(images / np.float32(255))
+    assert np.abs(found - expected).max() < 0.05 * np.ptp(expected)
