@@ -202,6 +202,7 @@ def _stretch(model: Any, types: dict[int, str], operator: Any, factor: Any) -> N
     graph = model.subgraphs[0]
     kernel = graph.tensors[operator.inputs[KERNEL]].quantization
     old = np.asarray(kernel.scale, np.float64)
+    old = np.where(old > 0, old, 1.0)  # what the older quantiser gives a channel without weights and without a bias is 0
     new = old * factor
     common = np.nanmax(new, initial=0.0)
     dense = len(graph.tensors[operator.inputs[KERNEL]].shape) == 2
@@ -217,7 +218,7 @@ def _stretch(model: Any, types: dict[int, str], operator: Any, factor: Any) -> N
         bias = graph.tensors[operator.inputs[BIAS]]
         stored = np.frombuffer(model.buffers[bias.buffer].data, _BIASES[types[bias.type]])
         store(model, bias, np.round(stored * old / new).astype(stored.dtype).view(np.uint8))
-        bias.quantization.scale = scales(np.asarray(bias.quantization.scale, np.float64) * new / old)
+        bias.quantization.scale = scales(graph.tensors[operator.inputs[0]].quantization.scale[0] * new)
         bias.quantization.zeroPoint = bias.quantization.zeroPoint[: len(bias.quantization.scale)]
 
 
