@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test check demo ui sweep-mnist sweep-cifar lock clean
+.PHONY: help setup test check demo ui sweep-mnist sweep-cifar bench lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -54,6 +54,10 @@ sweep-cifar: setup ## the CIFAR-10 search
 ui: setup ## MLflow's pages of all runs, on http://127.0.0.1:5000
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(PY) -m mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --artifacts-destination mlruns/artifacts \
 		--host 127.0.0.1 --port 5000 --workers 1 $(ARGS)
+
+bench: setup ## the speed targets, each as a ratio in one run: about half an hour, nothing else may run
+	$(PY) bench/speed.py $(ARGS)
+	$(PY) bench/ptq.py
 
 lock: setup ## write requirements.lock again from pyproject.toml; make lock ARGS=--upgrade takes newer versions
 	$(PY) -m uv pip compile --quiet --extra dev --python-version 3.11 --universal --fork-strategy fewest --generate-hashes \

@@ -16,7 +16,7 @@ import sys
 import tarfile
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -171,11 +171,7 @@ class _Published(Dataset):
 
     def _official(self) -> tuple[Arrays, int]:
         place = _downloaded(self.name, self.base, self.files) if self.path is None else Path(self.path)
-        with _parsing(place, self.accepts):
-            place = place.expanduser()
-            if not place.exists():
-                raise ConfigError("path", self.accepts, f"{place}, which does not exist")
-            arrays = _read_npz(place) if place.is_file() and place.suffix == ".npz" else self._read(place)
+        arrays = _from(place, self.accepts, self._read)
         return _checked(arrays, place, self.shape, 10), 10
 
     @abstractmethod
@@ -251,6 +247,40 @@ class Cifar10(_Published):
         train, test = np.concatenate([batches[name] for name in wanted[:-1]]), batches[wanted[-1]]
         images = [part[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1) for part in (train, test)]
         return dict(zip(_KEYS, (images[0], train[:, 0], images[1], test[:, 0]), strict=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnArrays(Dataset):
+    """Images of the user's own, of any size and number of channels, in any number of classes.
+
+    Args:
+        path: an .npz with uint8 images x_train, x_test (n, height, width) or (n, height, width, channels), and integer labels
+            y_train, y_test that number the classes from 0.
+    """
+
+    name: ClassVar[str] = "arrays"
+    accepts: ClassVar[str] = f"an .npz with the arrays {', '.join(_KEYS)}"
+
+    path: str | None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if type(self.path) not in (str, type(None)) or self.path == "":
+            raise ConfigError("path", self.accepts, self.path)
+
+    def _official(self) -> tuple[Arrays, int]:
+        if self.path is None:
+            raise ConfigError("path", self.accepts, "null")
+        place = Path(self.path)
+        arrays = _from(place, self.accepts, _read_npz)
+        images, classes = arrays["x_train"], len(np.unique(arrays["y_train"]))
+        if images.ndim not in (3, 4):
+            expected = "x_train to be uint8 of shape (n, height, width) or (n, height, width, channels)"
+            raise ConfigError("path", expected, f"{place}, where it is {images.dtype} {images.shape}")
+        if classes < 2:
+            raise ConfigError("path", "labels y_train of at least two classes", f"{place}, with {classes}")
+        height, width, channels = (*images.shape[1:], 1)[:3]
+        return _checked(arrays, place, (height, width, channels), classes), classes
 
 
 def fair_order(labels: Array) -> Array:
@@ -350,6 +380,19 @@ def _parsing(file: Path, form: str) -> Iterator[None]:
         raise
     except Exception as error:  # zipfile, gzip, tarfile and numpy raise nearly anything on broken bytes
         raise ConfigError("path", f"{form}, whole and readable", f"{file} ({type(error).__name__}: {error})") from error
+
+
+def _from(place: Path, accepts: str, otherwise: Callable[[Path], Arrays]) -> Arrays:
+    """The arrays of an .npz, or what `otherwise` reads out of another place.
+
+    Raises:
+        ConfigError: at `path`, for a place that does not exist or cannot be read.
+    """
+    with _parsing(place, accepts):
+        place = place.expanduser()
+        if not place.exists():
+            raise ConfigError("path", accepts, f"{place}, which does not exist")
+        return _read_npz(place) if place.is_file() and place.suffix == ".npz" else otherwise(place)
 
 
 def _read_npz(file: Path) -> Arrays:

@@ -28,7 +28,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweep import data
-from sweep.data import Augment, Cifar10, Dataset, Digits, FashionMnist, Mnist, fair_order
+from sweep.data import Augment, Cifar10, Dataset, Digits, FashionMnist, Mnist, OwnArrays, fair_order
 from sweep.records import Array, ConfigError, Data
 
 STILL = Augment(shift=0, flip=False)
@@ -112,6 +112,10 @@ def mnist(path: Path | str | None, **changes: Any) -> Mnist:
 
 def cifar(path: Path | str | None, **changes: Any) -> SmallCifar10:
     return SmallCifar10(**({"path": path and str(path), "validation": 0.25, "limit": None, "augment": STILL} | changes))
+
+
+def own(path: Path | str) -> OwnArrays:
+    return OwnArrays(path=str(path), validation=0.25, limit=None, augment=STILL)
 
 
 def refusal(action: Callable[[], object]) -> ConfigError:
@@ -741,11 +745,70 @@ def test_digits_are_scikit_learns() -> None:
     assert (np.abs(np.bincount(loaded.validation.labels) - quotas) < 1).all()
 
 
+@pytest.mark.parametrize("shape", [(6, 9), (6, 9, 1), (5, 4, 2)])
+def test_arrays_of_ones_own_have_any_shape_and_any_number_of_classes(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    random = np.random.default_rng(0)
+    arrays = {
+        "x_train": random.integers(0, 256, (60, *shape), np.uint8),
+        "y_train": np.arange(60, dtype=np.int32) % 3,
+        "x_test": random.integers(0, 256, (7, *shape), np.uint8),
+        "y_test": np.array([2, 1, 0, 0, 1, 2, 2], np.int32)[:, None],
+    }
+    loaded = own(save(tmp_path / "mine.npz", arrays)).load()
+    assert (loaded.name, loaded.classes, loaded.input_shape) == ("arrays", 3, (*shape, 1)[:3])
+    assert [len(split) for split in (loaded.train, loaded.validation, loaded.test)] == [45, 15, 7]
+    assert np.bincount(loaded.validation.labels).tolist() == [5, 5, 5]
+    np.testing.assert_array_equal(loaded.test.images.reshape(arrays["x_test"].shape), arrays["x_test"])
+    assert loaded.test.labels.tolist() == [2, 1, 0, 0, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected", "received"),
+    [
+        ({"x_train": np.zeros((9, 4), np.uint8)}, "(n, height, width, channels)", "uint8 (9, 4)"),
+        ({"x_train": np.zeros((9, 4, 4), np.float32)}, "x_train to be uint8", "float32 (9, 4, 4)"),
+        ({"x_test": np.zeros((3, 4, 5), np.uint8)}, "x_test to be uint8 of shape (n, 4, 4)", "uint8 (3, 4, 5)"),
+        ({"y_train": np.zeros(9, int)}, "at least two classes", "with 1"),
+        ({"y_train": np.array([0, 1, 3] * 3)}, "y_train to be in [0, 3)", "from 0 to 3"),
+        ({"y_train": np.array([1, 2, 3] * 3)}, "y_train to be in [0, 3)", "from 1 to 3"),
+        ({"y_test": np.array([0, 1, 3])}, "y_test to be in [0, 3)", "from 0 to 3"),
+        ({"y_train": np.array([0.0, 1.0, 2.0] * 3)}, "9 integers", "float64"),
+        ({"y_train": np.array([0, 1, 2])}, "9 integers", "int64 (3,)"),
+        ({"y_train": None}, "the arrays x_train, y_train", "with x_train, x_test, y_test"),
+    ],
+)
+def test_arrays_of_ones_own_that_cannot_be_used_are_refused(
+    tmp_path: Path, change: Mapping[str, Array | None], expected: str, received: str
+) -> None:
+    arrays = {
+        "x_train": np.zeros((9, 4, 4), np.uint8),
+        "y_train": np.arange(9) % 3,
+        "x_test": np.zeros((3, 4, 4), np.uint8),
+        "y_test": np.arange(3),
+    } | change
+    path = save(tmp_path / "mine.npz", {name: array for name, array in arrays.items() if array is not None})
+    error = refusal(own(path).load)
+    assert error.where == "path"
+    assert expected in error.expected
+    assert received in str(error.received)
+    assert str(path) in str(error.received)
+
+
+@pytest.mark.parametrize("path", ["", None, 3, "nowhere.npz"])
+def test_arrays_of_ones_own_need_a_place(path: Any) -> None:
+    error = refusal(lambda: OwnArrays(path=path, validation=0.25, limit=None, augment=STILL).load())
+    assert error.where == "path"
+    assert "an .npz with the arrays x_train, y_train, x_test, y_test" in error.expected
+
+
 def test_every_file_of_the_group_names_a_class_and_all_of_its_keys() -> None:
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
-    kinds: dict[str, Any] = {"digits": Digits, "mnist": Mnist, "fashion_mnist": FashionMnist, "cifar10": Cifar10}
+    kinds: dict[str, Any] = {
+        "arrays": OwnArrays, "digits": Digits, "mnist": Mnist, "fashion_mnist": FashionMnist, "cifar10": Cifar10,
+    }  # fmt: skip
+    assert {path.stem for path in CONF.glob("*.yaml")} == kinds.keys()
     for name, kind in kinds.items():
         config = OmegaConf.load(CONF / f"{name}.yaml")
         dataset = instantiate(config)
@@ -756,7 +819,7 @@ def test_every_file_of_the_group_names_a_class_and_all_of_its_keys() -> None:
         assert set(config.augment) == {"_target_", "shift", "flip"}
         assert dataset.limit is None
         assert getattr(dataset, "path", None) is None
-        assert not (dataset.augment.flip and name in ("digits", "mnist")), "a mirrored number is another sign"
+        assert not (dataset.augment.flip and name in ("digits", "mnist", "arrays")), "a mirrored number is another sign"
 
 
 def real(name: str) -> Path:

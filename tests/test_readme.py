@@ -46,6 +46,11 @@ def test_a_command_of_the_readme_runs(command, tmp_path, request):
     words = [sys.executable, *shlex.split(command)[1:], *IN_SMALL, f"output={tmp_path}"]
     if "dataset=mnist" in words:
         words += [f"dataset.path={request.getfixturevalue('few_mnist')}", "dataset.limit=300"]
+    if "dataset=arrays" in words:
+        draws = np.random.default_rng(0)
+        images = {f"x_{part}": draws.integers(0, 256, (60, 20, 12, 3), np.uint8) for part in ("train", "test")}
+        np.savez(tmp_path / "mine.npz", **images, y_train=np.arange(60) % 4, y_test=np.arange(60) % 4)
+        words[words.index("dataset.path=mine.npz")] = f"dataset.path={tmp_path / 'mine.npz'}"
     process = subprocess.run(words, capture_output=True, text=True, timeout=400, cwd=ROOT, check=False)
     assert process.returncode == 0, process.stderr
     trials = 1
