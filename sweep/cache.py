@@ -169,7 +169,8 @@ def _describe(path: Path) -> str:
         with np.load(io.BytesIO(file.read()), allow_pickle=False) as archive:
             key, seconds = json.loads(str(archive["key"])), float(archive["seconds"])
     stage = key.get("stage")
-    what = stage["class"].rpartition(".")[2] if isinstance(stage, dict) else next(iter(key))
+    named = (name.removesuffix(" of") for name in key if name.endswith(" of"))
+    what = stage["class"].rpartition(".")[2] if isinstance(stage, dict) else next(named, "?")
     hours = (time.time() - path.stat().st_mtime) / 3600
     return f"{path.stem[:12]}  {path.stat().st_size / 2**20:9.2f} MiB  {seconds:9.1f} s  {hours:7.1f} h ago  {what}"
 
@@ -186,9 +187,10 @@ def main(arguments: list[str] | None = None) -> int:
     if options.action == "ls":
         for path in entries:
             try:
-                print(_describe(path))
+                line = _describe(path)
             except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-                print(f"{path.stem[:12]}  damaged")
+                line = f"{path.stem[:12]}  damaged"
+            print(line)
     else:
         for ending in ("aside", "lock") if options.action == "clear" else ("aside",):
             for leftover in options.store.glob(f"??/*.{ending}"):

@@ -472,7 +472,15 @@ def _compiled_steps(
     """(images, targets, batches (k, size), rates (k,)) to the summed loss and the number of right answers, in one call."""
     import tensorflow as tf
 
-    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+    # Of any size, since each shape would be traced on its own, which takes seconds for a deep network.
+    signature = [
+        tf.TensorSpec((None, *watched.input_shape[1:]), tf.uint8),
+        tf.TensorSpec((None, None), tf.float32),
+        tf.TensorSpec((None, None), tf.int32),
+        tf.TensorSpec((None,), tf.float32),
+    ]
+
+    @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]
     def run(images: Any, targets: Any, batches: Any, rates: Any) -> Any:
         total, right = tf.constant(0.0), tf.constant(0, tf.int64)
         for step in tf.range(tf.shape(batches)[0]):
