@@ -10,6 +10,21 @@ shared stages. The same epochs, batches, rates and measurements on both sides. `
 `model.fit` of the same network on the same images. `overhead` is what a further trial costs whose stages are all in the cache.
 `workers` is a sweep of eight trainings with two workers of one thread against one of two threads. `start` is the command
 line's help, and the two commands of `make demo` in an empty folder. Prints a Markdown table; a target that is missed says so.
+
+Measured on two cores:
+
+    12 points, each from scratch by hand        5.94x  (at least 12x)    399 s against 67 s
+    the same, cache full                        28.7x  (at least 100x)   399 s against 14 s
+    12 points, shared stages by hand            0.971  (at most 0.7)     67 s against 69 s
+    an epoch of lenet5 against model.fit        0.995  (at most 1)
+    an epoch of resnet8 against model.fit       0.996  (at most 1)
+    a further trial, cache full                 408 ms (at most 150 ms)
+    trials an hour, two workers against one     1.63x  (at least 1.3x)
+    --help                                      1.55 s (at most 1.2 s)
+    the two commands of make demo               38.4 s (at most 90 s)
+
+On the digits a training takes seconds, so that what a sweep saves is small beside what every sweep costs: starting Python and
+TensorFlow, tracing, converting.
 """
 
 from __future__ import annotations
