@@ -56,7 +56,7 @@ def seconds(work: Callable[[], object]) -> float:
 def quantised(content: bytes, kernels: dict[str, Any], images: Array, bits: int, weight_range: quant.Range) -> bytes:
     """The file with every kernel at so many bits."""
     rounded = {name: quant.rounded(kernel, bits, weight_range, one=False) for name, kernel in kernels.items()}
-    return export.quantise(content, grids.Calibration(images, rounded), dict.fromkeys(kernels, bits))
+    return export.quantise(content, grids.Calibration(images, rounded))
 
 
 def converted(model: Any, images: Array) -> bytes:

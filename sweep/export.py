@@ -50,7 +50,7 @@ def convert(model: Any, storage: Storage, bits: Mapping[str, int] | None = None)
     return grids.mend(content, bits or {})
 
 
-def quantise(content: bytes, calibration: grids.Calibration, bits: Mapping[str, int]) -> bytes:
+def quantise(content: bytes, calibration: grids.Calibration) -> bytes:
     """The full-integer file of a float32 one: kernels on their grids, activations in the ranges that images give them then.
 
     The quantisers are those that the converter calls, by the names that they have inside TensorFlow, since the ranges are our
@@ -59,7 +59,6 @@ def quantise(content: bytes, calibration: grids.Calibration, bits: Mapping[str, 
     Args:
         content: the bytes of the network's float32 `.tflite`.
         calibration: images, and the kernels' integers.
-        bits: layer name to the bits of its kernel's grid.
 
     Returns:
         The bytes of a `.tflite` that takes and gives integers of as many bits as its activations have.
@@ -83,7 +82,7 @@ def quantise(content: bytes, calibration: grids.Calibration, bits: Mapping[str, 
         else:
             quantised = mlir_quantize(ranged, input_data_type=tf.int8, output_data_type=tf.int8)
     try:
-        return grids.place(bytes(quantised), calibration.kernels, bits)
+        return grids.place(bytes(quantised), calibration.kernels)
     except ValueError as error:
         raise ExportError(f"the quantised file: {error}") from error
 

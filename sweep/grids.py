@@ -45,11 +45,13 @@ class Rounded:
 
     Attributes:
         kernel: float32 (weights of a channel, channels), in Keras's order.
-        integers: int8 of that shape, of magnitudes up to `largest(bits)`.
+        bits: of the grid, 2 to 8: up to 4 are stored as INT4.
+        integers: int8 of the kernel's shape, of magnitudes up to `largest(bits)`.
         steps: float32 (channels,), or (1,) where all have the same: what an integer of 1 stands for.
     """
 
     kernel: Array
+    bits: int
     integers: Array
     steps: Array
 
@@ -132,7 +134,7 @@ def snap(content: bytes, kernels: Mapping[str, Rounded]) -> bytes:
     return written(model)
 
 
-def place(content: bytes, kernels: Mapping[str, Rounded], bits: Mapping[str, int]) -> bytes:
+def place(content: bytes, kernels: Mapping[str, Rounded]) -> bytes:
     """The file with kernels on other grids than the toolkit's own.
 
     The toolkit's scale of a channel is its largest magnitude over 127, and the channel's largest integer M stands for the
@@ -144,7 +146,6 @@ def place(content: bytes, kernels: Mapping[str, Rounded], bits: Mapping[str, int
     Args:
         content: the bytes of a full-integer `.tflite` that the toolkit made of what `snap` returned: every kernel is INT8.
         kernels: layer name to its kernel, rounded.
-        bits: layer name to the bits of its kernel's grid, 2 to 8: up to 4 are stored as INT4.
 
     Raises:
         ValueError: naming a layer whose kernel is not in the file, or has other values.
@@ -155,8 +156,9 @@ def place(content: bytes, kernels: Mapping[str, Rounded], bits: Mapping[str, int
     for operator, tensor, layer, axis in _found(model, codes, kernels):
         old = np.moveaxis(np.frombuffer(model.buffers[tensor.buffer].data, np.int8).reshape(tensor.shape), axis, 0)
         rest = tuple(range(1, old.ndim))
-        container = "INT4" if bits[layer] <= 4 else "INT8"
-        values = kernels[layer].integers.T.astype(np.int32).reshape(old.shape) * (_LARGEST[container] // largest(bits[layer]))
+        rounded = kernels[layer]
+        container = "INT4" if rounded.bits <= 4 else "INT8"
+        values = rounded.integers.T.astype(np.int32).reshape(old.shape) * (_LARGEST[container] // largest(rounded.bits))
         values *= np.sign((values * old).sum(axis=rest, keepdims=True))
         most = np.abs(values).max(axis=rest, keepdims=True)
         if (np.abs(old - _LARGEST["INT8"] * values / np.maximum(most, 1)) > 0.51).any():

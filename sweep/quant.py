@@ -533,7 +533,7 @@ def rounded(kernel: Any, bits: int, weight_range: Range, *, one: bool) -> grids.
     ends = weight_range.ends(columns.reshape(-1, 1) if one or values.ndim == 2 else columns, bits)
     grid = grids.largest(bits)
     steps = (np.where(ends > 0, ends, 1.0) / grid).astype(np.float32)
-    return grids.Rounded(columns, np.clip(np.round(columns / steps), -grid, grid).astype(np.int8), steps)
+    return grids.Rounded(columns, bits, np.clip(np.round(columns / steps), -grid, grid).astype(np.int8), steps)
 
 
 def _is_depthwise(kernel: Any) -> bool:

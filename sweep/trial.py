@@ -465,7 +465,7 @@ class _Run:
         """The network's file before it is packed, and the Keras model that answers as it should."""
         model, calibration = form.restore(network, train)
         if calibration is not None:
-            return export.quantise(self._float_file(network), calibration, network.bits), model
+            return export.quantise(self._float_file(network), calibration), model
         if form.storage is Storage.FLOAT32:
             return self._float_file(network), model
         return export.convert(model, form.storage, network.bits), model

@@ -157,6 +157,9 @@ def test_the_command_lists_shrinks_and_empties(tmp_path, capsys):
     assert listed[0].startswith(oldest.stem[:12])
     assert listed[0].endswith("Stage")
     assert listed[-1].startswith("3 entries")
+    Cache(tmp_path / "other").fetch({"code": 1, "float file of": 2}, lambda: ARRAYS)
+    assert cache.main(["ls", "--store", str(tmp_path / "other")]) == 0
+    assert capsys.readouterr().out.splitlines()[0].endswith("float file")
     left = sum(path.stat().st_size for path in store.entries()) - 1
     cache.main(["gc", "--store", str(tmp_path), "--max-gib", str(left / 2**30)])
     assert not oldest.exists()

@@ -74,7 +74,7 @@ def test_layers_that_answer_nothing_have_a_range_too(activations):
     images = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), np.uint8)
     kernels = {name: quant.rounded(kernel, 8, quant.MinMax(), one=False) for name, kernel in models.every_kernel(model).items()}
     calibration = grids.Calibration(images, kernels, activations)
-    content = export.quantise(export.convert(model, Storage.FLOAT32), calibration, dict.fromkeys(kernels, 8))
+    content = export.quantise(export.convert(model, Storage.FLOAT32), calibration)
     expected = model(images / np.float32(255), training=False).numpy()
     found = served.Network(content).predict(images / np.float32(255))
     assert np.abs(found - expected).max() < 0.05 * np.ptp(expected)

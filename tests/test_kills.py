@@ -16,7 +16,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
-KILLS = int(os.environ.get("SWEEP_TEST_KILLS", "2"))
+KILLS = int(os.environ.get("SWEEP_TEST_KILLS", "3"))
 TRIALS = max(8, 3 * KILLS)  # so many that most kills find something under way
 COSTS = {"seconds", "train_seconds", "stages_reused", "seconds_saved", "latency_ms", "latency_p10_ms", "latency_p90_ms"}
 

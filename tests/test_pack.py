@@ -13,6 +13,7 @@ from ai_edge_litert import schema_py_generated as schema
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from test_quant import written
 
 from sweep import audit, distill, export, models, pack, prune, quant
 from sweep.records import Storage
@@ -88,11 +89,7 @@ def test_a_sparse_file_is_smaller_and_answers_the_same(pruned, name):
     network, made = pruned
     form = FORMS[name]
     network = form.apply(network, made).network
-    model, calibration = form.restore(network, made.data.train)
-    if calibration is None:
-        content = export.convert(model, form.storage)
-    else:
-        content = export.quantise(export.convert(models.restore(network), Storage.FLOAT32), calibration, network.bits)
+    _, content = written(form, network, made)
     packed = pack.sparse(content)
     if packed == content:
         assert (network_name(made), name) not in PAYS

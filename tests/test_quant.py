@@ -40,7 +40,7 @@ def written(stage, network, made):
     model, calibration = stage.restore(network, made.data.train)
     if calibration is None:
         return model, export.convert(model, stage.storage, network.bits)
-    return model, export.quantise(export.convert(models.restore(network), Storage.FLOAT32), calibration, network.bits)
+    return model, export.quantise(export.convert(models.restore(network), Storage.FLOAT32), calibration)
 
 
 def variables(model, ending):
