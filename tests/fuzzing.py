@@ -56,7 +56,8 @@ def fuzz(strategy: st.SearchStrategy[Any], check: Callable[[Any], None]) -> None
         check: raises for an input that is answered wrongly. Hypothesis shrinks that input and shows it.
     """
 
-    @settings(max_examples=_ROUND, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    # On CI Hypothesis would draw the same examples in every round.
+    @settings(max_examples=_ROUND, deadline=None, database=None, derandomize=False, suppress_health_check=list(HealthCheck))
     @given(strategy)
     def examples(example: Any) -> None:
         check(example)
