@@ -30,7 +30,11 @@ T = TypeVar("T")
 _TRACEBACK = "HYDRA_FULL_ERROR" in os.environ
 _MULTIRUN = ("-m", "--multirun")
 
-composed = hydra.main(version_base="1.3", config_path=str(Path(__file__).resolve().parents[1] / "conf"), config_name="config")
+# Beside the package in a checkout, inside it where a wheel was installed.
+_PACKAGE = Path(__file__).resolve().parent
+_CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if (folder / "config.yaml").is_file())
+
+composed = hydra.main(version_base="1.3", config_path=str(_CONF), config_name="config")
 """Makes of a function of the composed configuration one that reads the command line."""
 
 
