@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import inspect
-import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -14,16 +12,14 @@ from typing import Any
 
 from hydra.errors import (
     ConfigCompositionException,
-    HydraException,
     InstantiationException,
     MissingConfigException,
     OverrideParseException,
 )
-from hydra.utils import get_class
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from sweep import track
+from sweep import targets, track
 from sweep.plan import Job, Plan
 from sweep.records import ConfigError, require_text
 
@@ -150,44 +146,55 @@ def flat(config: DictConfig) -> dict[str, str]:
     return leaves
 
 
-def instantiate(node: Any, path: str) -> Any:
-    """The object that a `_target_` node describes, built from the leaves up so that an error can name its key.
+def instantiate(node: Any, group: str) -> Any:
+    """The object that a group's node describes; the parts of an object are built before it, so that an error names its key.
 
     Args:
-        node: a configuration node, or a plain value, which is returned as it is (a list as a tuple).
+        node: the group's part of the configuration.
+        group: its name.
+
+    Raises:
+        ConfigError: as `plan`.
+    """
+    return _built(node, group, targets.of_group(group))
+
+
+def _built(node: Any, path: str, place: targets.Annotations) -> Any:
+    """The object of a node with a `_target_`; a list as a tuple, a mapping as a dict, a plain value as it is.
+
+    Args:
+        node: a configuration node, or a plain value.
         path: its dotted key.
+        place: what is taken there.
 
     Raises:
         ConfigError: as `plan`.
     """
     try:
         if isinstance(node, ListConfig):
-            return tuple(instantiate(item, f"{path}[{position}]") for position, item in enumerate(node))
+            items = enumerate(node)
+            return tuple(_built(item, f"{path}[{number}]", targets.of_item(place, number)) for number, item in items)
         if not isinstance(node, DictConfig):
             return node
-        values = {name: instantiate(node[name], f"{path}.{name}") for name in map(str, node) if name != "_target_"}
+        if "_target_" not in node:
+            return {name: _built(node[name], f"{path}.{name}", targets.of_value(place)) for name in map(str, node)}
+        target = targets.located(node["_target_"], place, path)
+        takes = targets.parameters(target, path)
+        given = [str(name) for name in node if name != "_target_"]
+        if wrong := [name for name in given if name not in takes]:
+            raise ConfigError(path, f"no keys but {', '.join(takes) or 'none at all'}", wrong[0])
+        if absent := [name for name, parameter in takes.items() if name not in given and parameter.required]:
+            raise ConfigError(path, f"the keys {', '.join(takes)}", f"no {absent[0]}")
+        values = {name: _built(node[name], f"{path}.{name}", takes[name].place) for name in given}
     except OmegaConfBaseException as error:
         raise ConfigError(path, "a value for every key", str(error).splitlines()[0]) from error
-    if "_target_" not in node:
-        return values
-    named = node["_target_"]
-    try:
-        logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # it would add a line of its own
-        target = get_class(named)
-    except (HydraException, ValueError, ImportError, AttributeError, TypeError) as error:
-        raise ConfigError(f"{path}._target_", "the dotted name of a class", repr(named)) from error
-    try:
-        takes = inspect.signature(target).parameters
-    except ValueError:  # a builtin
-        raise ConfigError(f"{path}._target_", "a class of a library of networks or stages", repr(named)) from None
-    if wrong := [name for name in values if name not in takes]:
-        raise ConfigError(path, f"no keys but {', '.join(takes) or 'none at all'}", wrong[0])
-    if absent := [name for name, one in takes.items() if name not in values and one.default is inspect.Parameter.empty]:
-        raise ConfigError(path, f"the keys {', '.join(takes)}", f"no {absent[0]}")
     try:
         return target(**values)
     except ConfigError as error:
         raise error.under(path) from error
+    except Exception as error:
+        received = f"{type(error).__name__}: {error}"
+        raise ConfigError(path, f"what {target.__module__}.{target.__qualname__} can be made of", received) from error
 
 
 def check_places(arguments: Sequence[str]) -> None:

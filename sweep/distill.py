@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from sweep import fit, models
+from sweep.parts import require_part
 from sweep.records import (
     Array,
     Arrays,
@@ -24,7 +25,6 @@ from sweep.records import (
     Spec,
     require_integer,
     require_number,
-    require_part,
     require_text,
 )
 
@@ -454,7 +454,7 @@ class KD:
     teacher_epochs: int | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        require_part("teacher", self.teacher, "check", "build")
+        require_part("teacher", self.teacher, Spec)
         if self.teacher_epochs is not None:
             require_integer("teacher_epochs", self.teacher_epochs, 1)
         self.stage()
@@ -543,7 +543,7 @@ class Assistants(KD):
         for name, model in self.assistants.items():
             if _ROLES.fullmatch(name):
                 raise ConfigError("assistants", "names that no stage has", name)
-            require_part(f"assistants.{name}", model, "check", "build")
+            require_part(f"assistants.{name}", model, Spec)
 
     def networks(self) -> Mapping[str, Spec]:
         """The teacher, and the assistants that have a name."""

@@ -13,7 +13,8 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from sweep import channels, fit, models
-from sweep.records import Array, Checkpoint, ConfigError, Spec, require_choice, require_integer, require_number, require_part
+from sweep.parts import require_part
+from sweep.records import Array, Checkpoint, ConfigError, Spec, require_choice, require_integer, require_number
 
 
 class Score(Protocol):
@@ -113,7 +114,7 @@ class _ChannelPruning:
     def __post_init__(self) -> None:
         require_number("sparsity", self.sparsity, 0, 1, open_high=True)
         require_choice("layers", self.layers, ("conv", "dense", "all"))
-        require_part("score", self.score, "of")
+        require_part("score", self.score, Score)
         require_integer("minimum", self.minimum, 1)
         require_integer("steps", self.steps, 1)
         require_integer("finetune", self.finetune, 0)

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from sweep import native
+from sweep.parts import require_part
 from sweep.records import (
     Array,
     Checkpoint,
@@ -27,7 +28,6 @@ from sweep.records import (
     Split,
     require_integer,
     require_number,
-    require_part,
 )
 
 _log = logging.getLogger(__name__)
@@ -151,8 +151,8 @@ class Recipe:
     augment: bool = False
 
     def __post_init__(self) -> None:
-        require_part("optimizer", self.optimizer, "build")
-        require_part("schedule", self.schedule, "factors")
+        require_part("optimizer", self.optimizer, Optimizer)
+        require_part("schedule", self.schedule, Schedule)
         require_integer("epochs", self.epochs, 1)
         require_integer("batch_size", self.batch_size, 1)
         require_number("learning_rate", self.learning_rate, 0, open_low=True)

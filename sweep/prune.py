@@ -15,7 +15,8 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from sweep import fit, models
-from sweep.records import Array, Checkpoint, Spec, require_choice, require_integer, require_number, require_part
+from sweep.parts import require_part
+from sweep.records import Array, Checkpoint, Spec, require_choice, require_integer, require_number
 
 _KINDS = ("conv", "dense", "all")
 
@@ -100,7 +101,7 @@ class _WeightPruning:
     removes_filters = False
 
     def __post_init__(self) -> None:
-        require_part("schedule", self.schedule, "fraction")
+        require_part("schedule", self.schedule, SparsitySchedule)
         require_choice("layers", self.layers, _KINDS)
         require_integer("finetune", self.finetune, 0)
         require_number("learning_rate", self.learning_rate, 0, open_low=True)

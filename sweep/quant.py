@@ -23,6 +23,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from sweep import data, fit, grids, mixed, models
+from sweep.parts import require_part
 from sweep.records import (
     Array,
     Checkpoint,
@@ -33,7 +34,6 @@ from sweep.records import (
     require_choice,
     require_integer,
     require_number,
-    require_part,
 )
 
 _log = logging.getLogger(__name__)
@@ -236,7 +236,7 @@ class _Integer(_File):
                 raise ConfigError("budget_kib", "sparse=false beside it", self.budget_kib)
         if self.first_last_bits is not None:
             require_integer("first_last_bits", self.first_last_bits, _FEWEST, _MOST)
-        require_part("weight_range", self.weight_range, "ends")
+        require_part("weight_range", self.weight_range, Range)
 
     @property
     def _auto(self) -> bool:

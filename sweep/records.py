@@ -91,16 +91,6 @@ def require_text(where: str, value: object) -> None:
         raise ConfigError(where, "a text", repr(value))
 
 
-def require_part(where: str, value: object, *members: str) -> None:
-    """Refuse what is not a part of the kind that has these methods and attributes.
-
-    Raises:
-        ConfigError: for anything without them: null, a text, another group's choice.
-    """
-    if not all(hasattr(value, member) for member in members):
-        raise ConfigError(where, f"a choice of its group or a _target_ with {' and '.join(members)}", repr(value))
-
-
 @dataclass(frozen=True, eq=False)
 class Split:
     """Images uint8 (n, height, width, channels) in [0, 255] and labels int64 (n,) in [0, classes)."""
