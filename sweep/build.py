@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from errno import EROFS
 from pathlib import Path
 from typing import Any
 
 from hydra.errors import (
     ConfigCompositionException,
+    HydraException,
     InstantiationException,
     MissingConfigException,
     OverrideParseException,
@@ -21,7 +22,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from sweep import targets, track
 from sweep.plan import Job, Plan
-from sweep.records import ConfigError, require_text
+from sweep.records import ConfigError, require_text, shortened
 
 # What a sweep tells its trials, as against what its user asks for.
 _INTERNAL = ("tracking.parent_run_id=", "sweep.name=", "sweep.axes=", "sweep.rivals=")
@@ -113,6 +114,8 @@ def output(config: DictConfig) -> Path:
         ConfigError: when it is a file, or read-only.
     """
     require_text("output", config.output)
+    if not config.output.isprintable():
+        raise ConfigError("output", "a folder's name, on one line", config.output)
     folder = Path(config.output)
     track.require_writable("output", folder.absolute())
     return folder
@@ -125,8 +128,12 @@ def sweep_name(config: DictConfig) -> str:
         ConfigError: for anything but letters, digits, dots, dashes and underscores.
     """
     name = config.sweep.name
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name):
-        raise ConfigError("sweep.name", "letters, digits, dots, dashes and underscores", repr(name))
+    if type(name) is int:  # 2024, say, in a YAML
+        name = str(name)
+    if not isinstance(name, str):
+        raise ConfigError("sweep.name", "a text, which a YAML has in quotes where it looks like something else", repr(name))
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{,199}", name):
+        raise ConfigError("sweep.name", "at most 200 letters, digits, dots, dashes and underscores", repr(name))
     return name
 
 
@@ -197,24 +204,6 @@ def _built(node: Any, path: str, place: targets.Annotations) -> Any:
         raise ConfigError(path, f"what {target.__module__}.{target.__qualname__} can be made of", received) from error
 
 
-def check_places(arguments: Sequence[str]) -> None:
-    """Refuse a place that cannot be written to before Hydra makes a folder in it.
-
-    Args:
-        arguments: the command line's words; only `output=` and `sweep.name=` with a plain value count.
-
-    Raises:
-        ConfigError: as `output` and `sweep_name`.
-    """
-    given = dict(word.split("=", 1) for word in arguments if word.startswith(("output=", "sweep.name=")))
-    plain = {key: text.strip("'\"") for key, text in given.items() if not re.search(r"[$,(\[]", text)}
-    values: dict[str, Any] = {key: None if text in ("", "null") else text for key, text in plain.items()}
-    if "output" in values or "output" not in given:
-        output(OmegaConf.create({"output": values.get("output", "mlruns")}))
-    if "sweep.name" in values:
-        sweep_name(OmegaConf.create({"sweep": {"name": values["sweep.name"]}}))
-
-
 def _masked(text: str) -> str:
     """The text without the password of any address in it."""
     return re.sub(r"(?<=://)[^/@\s]+(?=@)", "***", text)
@@ -225,7 +214,7 @@ def explain(error: BaseException) -> tuple[int, str]:
     refusal = _refusal(error)
     if refusal is not None:
         return 2, str(refusal)
-    return 1, f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return 1, f"{type(error).__name__}: {shortened(str(error))}"
 
 
 def _refusal(error: BaseException) -> ConfigError | None:
@@ -240,7 +229,7 @@ def _refusal(error: BaseException) -> ConfigError | None:
         expected = f"one of {', '.join(options)}" if options else "a known choice"
         if group == "hydra/launcher" and (extra := _EXTRAS.get(choice.partition("_")[0])):
             expected += f", or first pip install -e '.[{extra}]'"
-        return ConfigError(group or "config", expected, choice)
+        return ConfigError(group or "config", expected, choice or first)
     if isinstance(error, OverrideParseException):
         return ConfigError("command line", "KEY=VALUE in Hydra's grammar", f"{error.override} ({first})")
     if isinstance(error, ConfigCompositionException):
@@ -248,7 +237,7 @@ def _refusal(error: BaseException) -> ConfigError | None:
     if isinstance(error, ValueError) and first.startswith("Config group override must be"):
         return ConfigError("command line", "GROUP=CHOICE, with the name of a choice", first.rpartition("Got ")[2])
     if isinstance(error, InstantiationException):
-        return ConfigError("hydra", "keys of Hydra, its sweeper and its launcher", first)
+        return _instantiation_refusal(error, first)
     if isinstance(error, OmegaConfBaseException):
         return ConfigError(str(error.full_key or "config"), "a value that can be resolved", first)
     if isinstance(error, (PermissionError, FileExistsError, NotADirectoryError)) or getattr(error, "errno", None) == EROFS:
@@ -257,7 +246,17 @@ def _refusal(error: BaseException) -> ConfigError | None:
             "a folder that can be written to",
             f"{getattr(error, 'filename', None)} ({getattr(error, 'strerror', error)})",
         )
+    if isinstance(error, HydraException):
+        return ConfigError("configuration", "what Hydra can compose", first)
     return None
+
+
+def _instantiation_refusal(error: InstantiationException, first: str) -> ConfigError:
+    """What a plugin of Hydra's could not be made of: where it says so itself, in its words."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ConfigError):
+        cause = cause.__cause__
+    return cause or ConfigError("hydra", "keys of Hydra, its sweeper and its launcher", first)
 
 
 def _composition_refusal(error: ConfigCompositionException, first: str) -> ConfigError:
@@ -275,9 +274,17 @@ def _composition_refusal(error: ConfigCompositionException, first: str) -> Confi
     if refused := re.match(r"Error merging override (\S+?)=(.*)", first):
         kind = re.search(r"could not be converted to (\w+)", str(cause))
         return ConfigError(refused[1], _KINDS.get(kind[1] if kind else "", "a value of its kind"), refused[2])
+    if there := re.match(r"Could not append to config\. An item is already at '(.+?)'", first):
+        return ConfigError("command line", f"{there[1]} without a +, since there is one", f"+{there[1]}")
+    if unfit := re.match(r"In '(.+?)': \w+ raised while composing config:", first):
+        return ConfigError(f"{unfit[1]}.yaml", "keys and values that fit the configuration", _second_line(error))
     absent = re.match(r"Could not override '(.+?)'", first)
     expected = "a key or group of the configuration (a teacher's group is there with distill=kd)"
     return ConfigError("command line", expected, absent[1] if absent else first.rstrip("."))
+
+
+def _second_line(error: Exception) -> str:
+    return (*str(error).splitlines(), "")[1]
 
 
 def _parent(key: str | None) -> str:

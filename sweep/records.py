@@ -20,6 +20,15 @@ Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
 
 
+def shortened(text: str, limit: int = 300) -> str:
+    """The text on one line, what cannot be printed escaped, the middle of a long one left out for a …."""
+    line = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in " ".join(text.split()))
+    if len(line) <= limit:
+        return line
+    end = (limit - 1) // 2
+    return f"{line[: limit - 1 - end]}…{line[-end:]}"
+
+
 class ConfigError(ValueError):
     """A value that the user gave and that cannot be used: what was expected, what was received, and where.
 
@@ -39,7 +48,7 @@ class ConfigError(ValueError):
 
     def __str__(self) -> str:
         received = self.received if isinstance(self.received, str) else repr(self.received)
-        return " ".join(f"{self.where}: expected {self.expected}; received {received}".split())
+        return f"{shortened(self.where)}: expected {shortened(self.expected, 1000)}; received {shortened(received)}".rstrip()
 
 
 def require_number(

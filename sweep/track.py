@@ -46,6 +46,7 @@ _DIGEST = 12  # characters of the content hash in the UI's data set column; the 
 _COMPARABLE = 100  # runs in one link: the description that holds it is a tag
 _MODEL = "model"  # an MLflow model's name within its run: runs:/ID/model
 _NEEDED = ("ai-edge-litert", "numpy")  # by `served`
+_PATH_LIMIT, _NAME_LIMIT = 3500, 255  # bytes that a file system takes, with room below the folder
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -467,10 +468,19 @@ def require_writable(where: str, folder: Path) -> None:
     Raises:
         ConfigError: with the nearest existing folder, or the file in its place.
     """
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if len(os.fsencode(folder)) > _PATH_LIMIT or any(len(os.fsencode(part)) > _NAME_LIMIT for part in folder.parts):
+        raise ConfigError(where, "a folder with a name that the system takes", str(folder))
+    existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     if not existing.is_dir() or not _writable(existing):
-        received = f"{folder}, where {existing} is {'read-only' if existing.is_dir() else 'a file'}"
+        received = f"{folder}, where {existing} is {_kind(existing)}"
         raise ConfigError(where, "a folder that can be written to", received)
+
+
+def _kind(path: Path) -> str:
+    """What is there, in words."""
+    if path.is_dir():
+        return "read-only"
+    return "a file" if path.exists() else "a link that leads nowhere"
 
 
 def _writable(path: Path) -> bool:
