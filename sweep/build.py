@@ -276,6 +276,8 @@ def _composition_refusal(error: ConfigCompositionException, first: str) -> Confi
         return ConfigError(refused[1], _KINDS.get(kind[1] if kind else "", "a value of its kind"), refused[2])
     if there := re.match(r"Could not append to config\. An item is already at '(.+?)'", first):
         return ConfigError("command line", f"{there[1]} without a +, since there is one", f"+{there[1]}")
+    if first.startswith("Could not delete from config."):
+        return ConfigError("command line", "after ~ a key that there is, with no value or its own", first)
     if unfit := re.match(r"In '(.+?)': \w+ raised while composing config:", first):
         return ConfigError(f"{unfit[1]}.yaml", "keys and values that fit the configuration", _second_line(error))
     absent = re.match(r"Could not override '(.+?)'", first)

@@ -82,6 +82,9 @@ def _check_launcher(own: DictConfig) -> None:
     if target not in kinds:
         _refuse("hydra.launcher._target_", "the launcher that hydra/launcher=CHOICE names", target)
     _refuse_orders("hydra.launcher", launcher)
+    jobs = launcher.get("n_jobs", 1)
+    if not isinstance(jobs, int) or isinstance(jobs, bool) or jobs == 0:
+        _refuse("hydra.launcher.n_jobs", "an integer, not 0", jobs)
     typed = {str(text).lstrip("+~").partition("=")[0] for text in own.overrides.hydra}
     for key, value in launcher.items():
         commands = key in _COMMANDS or key.endswith("_commands")

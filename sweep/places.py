@@ -36,6 +36,9 @@ def check(config: DictConfig) -> None:
         raise ConfigError("hydra.sweep.dir", expected, str(own.sweep.dir))
     if (subdir := OmegaConf.to_container(own.sweep)["subdir"]) != _SUBDIR:  # type: ignore[call-overload, index]
         raise ConfigError("hydra.sweep.subdir", _SUBDIR, str(subdir))
+    for key, unset in (("sweep.axes", 0), ("sweep.rivals", None), ("tracking.parent_run_id", None)):
+        if (given := OmegaConf.select(config, key)) != unset or type(given) is not type(unset):
+            raise ConfigError(key, "no value: a sweep sets it for its trials", str(given))
     for key, value in (("hydra.output_subdir", own.output_subdir), ("hydra.job.name", own.job.name)):
         if value is not None and not re.fullmatch(r"(?!\.\.?$)[\w.\-]{1,100}", str(value)):
             raise ConfigError(key, "letters, digits, dots, dashes and underscores", str(value))
