@@ -171,9 +171,12 @@ class Loader(ConfigLoaderImpl):
             except OSError as error:
                 raise _refusal("configuration", "names of files that the system takes", str(error)) from error
             except ValueError as error:
-                if "No config source registered" not in str(error):
+                if str(error).startswith("Config group override"):
                     raise
-                raise _refusal("hydra.searchpath", "file:// and pkg:// alone", str(error)) from error
+                where, expected = "configuration", "plain values"
+                if "No config source registered" in str(error):
+                    where, expected = "hydra.searchpath", "file:// and pkg:// alone"
+                raise _refusal(where, expected, str(error)) from error
             except RecursionError as error:
                 raise _refusal("configuration", "values that are not nested so deeply, or in themselves", str(error)) from None
         guard.check(config)

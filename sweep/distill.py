@@ -23,6 +23,7 @@ from sweep.records import (
     Checkpoint,
     ConfigError,
     Spec,
+    require_epochs,
     require_integer,
     require_number,
     require_text,
@@ -57,7 +58,7 @@ class Taught:
     alpha: float
 
     def __post_init__(self) -> None:
-        require_number("temperature", self.temperature, 0, open_low=True)
+        require_number("temperature", self.temperature, 1e-3, 1e3)
         require_number("alpha", self.alpha, 0, 1)
 
     def watched(self, model: Any, context: fit.Context) -> Any:
@@ -90,7 +91,7 @@ class Attended(Taught):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_number("beta", self.beta, 0)
+        require_number("beta", self.beta, 0, 1e6)
         layers: object = self.layers
         if layers is not None and (not isinstance(layers, Mapping) or not layers):
             raise ConfigError("layers", "null, or the student's layers with the teacher's, by name", repr(layers))
@@ -138,7 +139,7 @@ class Distill:
     epochs: int
 
     def __post_init__(self) -> None:
-        require_integer("epochs", self.epochs, 0)
+        require_epochs("epochs", self.epochs, 0)
 
     def apply(self, network: Checkpoint | None, context: fit.Context) -> fit.Outcome:
         """Distil; masks that the network brings are held."""
@@ -456,7 +457,7 @@ class KD:
     def __post_init__(self) -> None:
         require_part("teacher", self.teacher, Spec)
         if self.teacher_epochs is not None:
-            require_integer("teacher_epochs", self.teacher_epochs, 1)
+            require_epochs("teacher_epochs", self.teacher_epochs, 1)
         self.stage()
         if not isinstance(self.finetune, bool):
             raise ConfigError("finetune", "true or false", repr(self.finetune))

@@ -51,6 +51,30 @@ class ConfigError(ValueError):
         return f"{shortened(self.where)}: expected {shortened(self.expected, 1000)}; received {shortened(received)}".rstrip()
 
 
+# What float32 arithmetic takes, its products with a weight and a gradient included.
+LEARNING_RATES = (1e-30, 1e30)
+MOST_EPOCHS = 100_000
+MOST_CHANNELS = 65_536
+
+
+def require_learning_rate(where: str, value: object) -> None:
+    """Refuse what is not a learning rate above 0 that float32 arithmetic takes.
+
+    Raises:
+        ConfigError: as `require_number`.
+    """
+    require_number(where, value, *LEARNING_RATES)
+
+
+def require_epochs(where: str, value: object, least: int) -> None:
+    """Refuse what is not a number of epochs, of at least `least`.
+
+    Raises:
+        ConfigError: as `require_integer`.
+    """
+    require_integer(where, value, least, MOST_EPOCHS)
+
+
 def require_number(
     where: str, value: object, low: float, high: float = math.inf, *, open_low: bool = False, open_high: bool = False
 ) -> None:
@@ -63,8 +87,10 @@ def require_number(
         bounds = f"above {low:g}" if open_low else f"of at least {low:g}"
     else:
         bounds = f"in {'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or not low <= value <= high or (open_low and value == low) or (open_high and value == high):  # type: ignore[operator]
+    number = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+    if not number or isinstance(value, bool) or not low <= value <= high:  # type: ignore[operator]
+        raise ConfigError(where, f"a number {bounds}", repr(value))
+    if (open_low and value == low) or (open_high and value == high):
         raise ConfigError(where, f"a number {bounds}", repr(value))
 
 
