@@ -20,7 +20,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -203,6 +203,9 @@ class MLflow:
         require_text("experiment", self.experiment)
         if self.artifacts is not None:
             require_text("artifacts", self.artifacts)
+        for name in ("uri", "experiment", "artifacts"):
+            if not (text := str(getattr(self, name))).isprintable():
+                raise ConfigError(name, "a text on one line", text)
         if (database := self._database()) is None:
             self._prepare_experiment("an MLflow server that answers")
             return
@@ -345,9 +348,10 @@ class MLflow:
         path = self.uri.removeprefix("sqlite:///")
         if path != self.uri and path and path != ":memory:":
             return Path(path).absolute()
-        parts = urlsplit(self.uri)
-        if parts.scheme in ("http", "https") and parts.hostname:
-            return None
+        with suppress(ValueError):  # brackets of an address that do not close, a port that is no number
+            parts = urlsplit(self.uri)
+            if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+                return None
         raise ConfigError("uri", "sqlite:///FILE, http://HOST:PORT or https://HOST", self.uri)
 
     def _artifact_location(self) -> str | None:
@@ -368,7 +372,7 @@ class MLflow:
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         from mlflow.tracking import MlflowClient
 
-        uri = self.uri if (database := self._database()) is None else f"sqlite:///{database}"
+        uri = self.uri if (database := self._database()) is None else _address(database)
         return MlflowClient(uri, uri)
 
     def _prepare_experiment(self, expected: str) -> None:
@@ -417,6 +421,15 @@ class MLflow:
             yield from ((run.info.run_id, run.info.status) for run in page)
             if not (token := page.token):
                 return
+
+
+def _address(database: Path) -> str:
+    """The URI of a database, in whose path no letter is read as more than a letter.
+
+    MLflow would make the folders of a plain `sqlite:` URI itself, escapes and all.
+    """
+    path = re.sub("[%?#]", lambda letter: f"%{ord(letter[0]):02X}", str(database))
+    return f"sqlite:///{path}" if path == str(database) else f"sqlite+pysqlite:///{path}"
 
 
 def comparison_link(run_ids: Sequence[str], experiment_id: str) -> str:
@@ -489,9 +502,15 @@ def _writable(path: Path) -> bool:
 
 def _require_mlflow(database: Path) -> None:
     """Refuse a file that is there and that is not a writable MLflow database, before MLflow adds its tables to it."""
-    if not database.exists():
+    try:
+        regular = stat.S_ISREG(database.stat().st_mode)
+    except FileNotFoundError:
+        if not database.resolve().parent.is_dir():  # a link that leads nowhere: SQLite would try for long
+            raise ConfigError("uri", "a file that can be written to", f"{database} (a link that leads nowhere)") from None
         return
-    if not database.is_file() or not _writable(database):
+    except OSError as error:
+        raise ConfigError("uri", "a file that can be written to", f"{database} ({error.strerror})") from error
+    if not regular or not _writable(database):
         raise ConfigError("uri", "a file that can be written to", str(database))
     try:
         connection = sqlite3.connect(database, timeout=10)

@@ -319,8 +319,9 @@ class Space:
         """As `compose`, without Hydra's own part: values are set in what the choices compose to, in a tenth of the time."""
         choices = self._choices_of(point)
         if choices not in self._bases:
+            folder = self.config.hydra.sweep.dir  # first, so that a time in it is the same in what is composed
             base = self.compose(choices)
-            if base.hydra.sweep.dir != self.config.hydra.sweep.dir:
+            if base.hydra.sweep.dir != folder:
                 raise ConfigError("hydra.sweep.dir", "one value for the whole sweep", str(base.hydra.sweep.dir))
             self._bases[choices] = OmegaConf.masked_copy(base, [str(key) for key in base if key != "hydra"])
             OmegaConf.set_struct(self._bases[choices], True)
