@@ -319,10 +319,8 @@ class Space:
         """As `compose`, without Hydra's own part: values are set in what the choices compose to, in a tenth of the time."""
         choices = self._choices_of(point)
         if choices not in self._bases:
-            folder = self.config.hydra.sweep.dir  # first, so that a time in it is the same in what is composed
             base = self.compose(choices)
-            if base.hydra.sweep.dir != folder:
-                raise ConfigError("hydra.sweep.dir", "one value for the whole sweep", str(base.hydra.sweep.dir))
+            self._folders[choices] = base.hydra.sweep.dir
             self._bases[choices] = OmegaConf.masked_copy(base, [str(key) for key in base if key != "hydra"])
             OmegaConf.set_struct(self._bases[choices], True)
         composed = copy.deepcopy(self._bases[choices])
@@ -333,6 +331,11 @@ class Space:
     @cached_property
     def _bases(self) -> dict[Point, DictConfig]:
         """What these choices of the groups compose to."""
+        return {}
+
+    @cached_property
+    def _folders(self) -> dict[Point, str]:
+        """The sweep's folder under these choices of the groups."""
         return {}
 
     def constants(self, overrides: Sequence[str]) -> Point:
@@ -361,10 +364,13 @@ class Space:
                 would be written to another place than the sweep.
             ConfigCompositionException: Hydra's own, for an override that it does not take.
         """
+        folder = self.config.hydra.sweep.dir  # first, so that a time in it is the same in what is composed
         for point in self._samples():
             composed = self._composed(point)
-            if composed.output != self.config.output:
-                raise ConfigError("output", "one value for the whole sweep", str(composed.output))
+            own = self._folders[self._choices_of(point)]
+            for key, value, shared in (("output", composed.output, self.config.output), ("hydra.sweep.dir", own, folder)):
+                if value != shared:
+                    raise ConfigError(key, "one value for the whole sweep", str(value))
             build.plan(composed).check()
 
     def _samples(self) -> Iterator[Point]:
