@@ -187,6 +187,13 @@ def test_a_place_elsewhere_is_refused_before_it_is_made(place, word):
     assert refused(word, "seed=1").startswith(f"{ELSEWHERE[word]}: expected ")
 
 
+@pytest.mark.parametrize(
+    "word", ["sweep.axes=-1", "sweep.axes=x", "sweep.axes=0.0", "sweep.rivals=x", "tracking.parent_run_id=x"]
+)
+def test_what_a_sweep_tells_its_trials_is_nobody_elses_to_say(word):
+    assert refused(word).startswith(f"{word.partition('=')[0]}: expected no value")
+
+
 @pytest.mark.parametrize("word", [word for word in ELSEWHERE if word.startswith(("++sweep", "output=5", "hydra."))])
 def test_a_place_elsewhere_is_refused_of_a_sweep_too(word):
     assert refused("-m", word, "seed=1").startswith(f"{ELSEWHERE[word]}: expected ")

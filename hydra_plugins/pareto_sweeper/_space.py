@@ -26,7 +26,7 @@ from sweep.records import ConfigError
 # Up to here every single point is checked; in a larger space every value of every axis, each once.
 _CHECKED_WHOLE = 256
 # A range of more values than this is never written out; so many of it are checked.
-_WRITTEN_OUT, _CHECKED_STEPS = 1000, 100
+_WRITTEN_OUT, _CHECKED_STEPS = 1000, 10
 _MOST_SHUFFLED, _COUNTABLE = 100_000, 2**53
 # Choices of the groups that are composed to count the points exactly.
 _COMPOSED = 64
