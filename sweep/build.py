@@ -133,7 +133,7 @@ def sweep_name(config: DictConfig) -> str:
     if not isinstance(name, str):
         raise ConfigError("sweep.name", "a text, which a YAML has in quotes where it looks like something else", repr(name))
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{,199}", name):
-        raise ConfigError("sweep.name", "at most 200 letters, digits, dots, dashes and underscores", repr(name))
+        raise ConfigError("sweep.name", "letters, digits, dots, dashes and underscores, at most 200", repr(name))
     return name
 
 

@@ -59,6 +59,8 @@ def carry_out(work: Callable[[Job, bool], T], config: DictConfig) -> T:
             raise
         with suppress(OSError):
             folder.rmdir()  # only where nothing was written yet
+            if folder.parent.name == "runs":
+                folder.parent.rmdir()
         raise SystemExit(_tell(error)) from None
 
 
