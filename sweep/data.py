@@ -57,7 +57,7 @@ class Augment:
     flip: bool
 
     def __post_init__(self) -> None:
-        require_integer("shift", self.shift, 0)
+        require_integer("shift", self.shift, 0, 10**6)
         require_choice("flip", self.flip, (True, False))
 
     def __call__(self, images: Array, seed: int, epoch: int) -> Array:
@@ -109,7 +109,7 @@ class Dataset(ABC):
     def __post_init__(self) -> None:
         require_number("validation", self.validation, 0, 1, open_low=True, open_high=True)
         if self.limit is not None:
-            require_integer("limit", self.limit, 1)
+            require_integer("limit", self.limit, 1, 10**9)
         if not isinstance(self.augment, Augment):
             raise ConfigError("augment", "the keys shift and flip", self.augment)
 

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from sweep.plan import Job
 
 
-@command.composed
 def run(config: DictConfig) -> dict[str, Any]:
     """One run, or one trial of a sweep: its metrics, and its `run_id` in MLflow.
 

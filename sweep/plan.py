@@ -6,20 +6,28 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_type_hints
 
-from sweep import data, distill, fit, grids, track
-from sweep.records import Checkpoint, ConfigError, Data, Spec, Split, Storage, require_integer, require_part
+from sweep import distill, fit, grids, track
+from sweep.parts import is_protocol, require_part
+from sweep.records import Array, Checkpoint, ConfigError, Data, Spec, Split, Storage, require_integer
 
 _STAGES = ("train", "distill", "prune", "cluster", "quant")
-_PARTS = {
-    "dataset": ("load",),
-    "model": ("check", "build"),
-    "distill": ("stage", "networks", "tutors", "finetuning", "require"),
-    "prune": ("apply", "untrained", "share", "require", "sparsity", "layers"),
-    "cluster": ("apply", "untrained", "levels"),
-    "quant": ("apply", "untrained", "stage", "restore", "require", "storage"),
-}
+
+
+class Dataset(Protocol):
+    """A choice of the `dataset` group."""
+
+    @property
+    def name(self) -> str:
+        """The data set's name."""
+
+    @property
+    def augment(self) -> Callable[[Array, int, int], Array]:
+        """What training does to its images (see `fit.Context`)."""
+
+    def load(self) -> Data:
+        """The three splits; a ConfigError for data that cannot be read or used."""
 
 
 class Stage(Protocol):
@@ -153,7 +161,7 @@ class Plan:
         threads: of every TensorFlow operation, at least 1.
     """
 
-    dataset: data.Dataset
+    dataset: Dataset
     model: Spec
     train: fit.Recipe
     distill: distill.Distillation
@@ -165,11 +173,12 @@ class Plan:
     threads: int
 
     def __post_init__(self) -> None:
-        for name, methods in _PARTS.items():
-            require_part(name, getattr(self, name), *methods)
-        for name, kind in (("train", fit.Recipe), ("pipeline", Pipeline)):
-            if not isinstance(getattr(self, name), kind):
-                raise ConfigError(name, "a choice of its group", repr(getattr(self, name)))
+        for name, kind in get_type_hints(Plan).items():
+            value = getattr(self, name)
+            if is_protocol(kind):
+                require_part(name, value, kind)
+            elif name not in ("seed", "threads") and not isinstance(value, kind):
+                raise ConfigError(name, "a choice of its group", repr(value))
         require_integer("seed", self.seed, 0, 2**31 - 1)
         require_integer("threads", self.threads, 1, 1024)
 

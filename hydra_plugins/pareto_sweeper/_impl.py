@@ -63,6 +63,7 @@ class Settings:
     max_failure_rate: float
     early_stop: float | None
     patience: int | None
+    max_points: int = 100_000
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.objectives) <= 4:
@@ -74,14 +75,15 @@ class Settings:
             require_choice("hydra.sweeper.constraints", metric, _METRICS)
         require_integer("hydra.sweeper.seed", self.seed, 0, 2**31 - 1)
         require_integer("hydra.sweeper.n_jobs", self.n_jobs, 1, 1024)
+        require_integer("hydra.sweeper.max_points", self.max_points, 1, 10_000_000)
         require_number("hydra.sweeper.max_failure_rate", self.max_failure_rate, 0, 1)
         for name, least in (("n_trials", 1), ("patience", 1)):
             if (value := getattr(self, name)) is not None:
-                require_integer(f"hydra.sweeper.{name}", value, least)
+                require_integer(f"hydra.sweeper.{name}", value, least, 10_000_000)
         if self.timeout is not None:
-            require_number("hydra.sweeper.timeout", self.timeout, 0, open_low=True)
+            require_number("hydra.sweeper.timeout", self.timeout, 0, 10**9, open_low=True)
         if self.early_stop is not None:
-            require_number("hydra.sweeper.early_stop", self.early_stop, 0)
+            require_number("hydra.sweeper.early_stop", self.early_stop, 0, 10**6)
 
     @property
     def bounds(self) -> tuple[Constraint, ...]:
@@ -189,6 +191,7 @@ def sweep(
         endless = next(axis for axis in space.axes if axis.interval)
         raise ConfigError("hydra.sweeper.n_trials", f"a number of trials, since {endless.key} is an interval", "null")
     bounds = settings.bounds
+    space.require_at_most(settings.max_points, search=settings.n_trials is not None or not space.finite)
     space.check()
     folder = build.output(config) / "sweeps" / build.sweep_name(config)
     tracker = build.tracker(config)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+# Up to so many points are gone through for those that are left.
+_ENUMERATED = 100_000
 # How often a sampler may propose what is known before an unknown point is drawn at random instead.
 _REPEATS = 20
 _RELATIONS: Mapping[str, Callable[[float, float], float]] = {
@@ -222,7 +224,7 @@ class Study:
     def _unknown(self) -> Point | None:
         """A point that is not known, drawn evenly; None when none can be found."""
         random = np.random.default_rng([self._seed, self._next])
-        if self._space.finite:
+        if self._space.size <= _ENUMERATED:
             left = [point for point in self._space.points() if point not in self._known]
             return left[random.integers(len(left))] if left else None
         for _ in range(50 * _REPEATS):
@@ -269,13 +271,13 @@ def _suggested(trial: optuna.Trial, axis: Axis) -> str:
         return number_text(trial.suggest_float(axis.key, interval.low, interval.high, log=interval.log), interval)
     if axis.ordered:
         return axis.values[trial.suggest_int(axis.key, 0, len(axis.values) - 1)]
-    return str(trial.suggest_categorical(axis.key, axis.values))
+    return str(trial.suggest_categorical(axis.key, tuple(axis.values)))
 
 
 def _drawn(random: np.random.Generator, axis: Axis) -> str:
     """The text of a value drawn evenly."""
     if axis.interval is None:
-        return str(random.choice(axis.values))
+        return axis.values[int(random.integers(len(axis.values)))]
     number = random.uniform(axis.interval.low, axis.interval.high + axis.interval.integer)
     return number_text(math.floor(number) if axis.interval.integer else number, axis.interval)
 
