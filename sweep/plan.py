@@ -8,7 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
-from sweep import data, distill, fit, grids, track
+from sweep import data, distill, fit, grids, sources, track
+from sweep.cache import canonical
 from sweep.records import Checkpoint, ConfigError, Data, Spec, Split, Storage, require_integer, require_part
 
 _STAGES = ("train", "distill", "prune", "cluster", "quant")
@@ -180,14 +181,20 @@ class Plan:
             The data.
 
         Raises:
-            ConfigError: for data that cannot be read, a network that cannot take its images, nothing to prune, or a choice that
-                the pipeline's order leaves out.
+            ConfigError: for a part whose code is in no file, data that cannot be read, a network that cannot take its images,
+                nothing to prune, or a choice that the pipeline's order leaves out.
         """
+        for name in (*_PARTS, "train"):
+            try:
+                sources.behind(getattr(self, name))
+            except ConfigError as error:
+                raise error.under(name) from error
         try:
             images = self.dataset.load()
         except ConfigError as error:
             raise error.under("dataset") from error
         for where, model in {"model": self.model, **self.distill.networks()}.items():
+            _require_canonical(where, model)
             try:
                 model.check(images.input_shape)
             except ConfigError as error:
@@ -207,6 +214,18 @@ class Plan:
             if asked[name] and layers not in {*kinds, "all"}:
                 raise ConfigError(f"{name}.layers", f"a kind of layer that the model has ({', '.join(sorted(kinds))})", layers)
         return images
+
+
+def _require_canonical(where: str, model: Spec) -> None:
+    """Refuse a network that no key of the cache can name.
+
+    Raises:
+        ConfigError: for one that is no dataclass of plain values.
+    """
+    try:
+        canonical(model)
+    except TypeError as error:
+        raise ConfigError(where, "a dataclass of plain values", str(error)) from error
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.machinery import ModuleSpec, SourceFileLoader, all_suffixes
 from pathlib import Path
 from types import FunctionType, MethodType, ModuleType
@@ -195,6 +195,8 @@ def _written_in(values: Iterable[object]) -> Iterator[str]:
             yield value.__name__
         elif isinstance(value, (FunctionType, MethodType)):
             yield value.__module__
+        elif isinstance(value, partial):
+            yield from _written_in([value.func, value.args, value.keywords])
         elif isinstance(value, type):
             yield from (_defined_in(base) for base in value.__mro__)
         elif isinstance(value, Mapping):
