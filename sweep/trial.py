@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from sweep import audit, distill, files, fit, measure, models, quant, sources, track
+from sweep import audit, distill, files, fit, measure, models, origin, quant, sources, track
 from sweep.cache import Cache, Hit, canonical, digest
 from sweep.conversion import Converter, kernels
 from sweep.plan import Job, Plan, Quantisation, Stage
@@ -547,6 +547,8 @@ def execute(job: Job, progress: Progress) -> tuple[Metrics, str | None]:
     """
 
     def work() -> tuple[Metrics, Findings]:
+        if (began := origin.of_sweep(job.folder.parent)) is not None:
+            began.require_of_trial(origin.Origin.of([(job.plan, job.plan.check())]))
         result = run(job.plan, Cache(job.store), progress, job.rivals)
         files.write(job.folder / "model.tflite", result.content)
         write_data(job, result.data)

@@ -27,6 +27,7 @@ from hydra_plugins.pareto_sweeper._space import Space
 from hydra_plugins.pareto_sweeper._study import Constraint, Proposal, Study
 from hydra_plugins.worker_launcher._pool import Isolated
 from sweep import build, files, pareto, quantities, report, sweeps, track
+from sweep.origin import Origin
 from sweep.records import ConfigError, Metrics, TrialRecord, require_choice, require_integer, require_number
 from sweep.rivals import Rivals
 
@@ -189,11 +190,11 @@ def sweep(
         endless = next(axis for axis in space.axes if axis.interval)
         raise ConfigError("hydra.sweeper.n_trials", f"a number of trials, since {endless.key} is an interval", "null")
     bounds = settings.bounds
-    space.check()
+    origin = space.check()
     folder = build.output(config) / "sweeps" / build.sweep_name(config)
     tracker = build.tracker(config)
     build.prepare(tracker)
-    records = _Records.open(folder, space, settings, arguments)
+    records = _Records.open(folder, space, settings, arguments, origin)
     with records.lock():
         study = Study(
             folder,
@@ -440,11 +441,11 @@ class _Records:
     parent_run_id: str | None = None
 
     @staticmethod
-    def open(folder: Path, space: Space, settings: Settings, arguments: Sequence[str]) -> _Records:
+    def open(folder: Path, space: Space, settings: Settings, arguments: Sequence[str], origin: Origin) -> _Records:
         """The records in `folder`, new or of an earlier start.
 
         Raises:
-            ConfigError: when the earlier start had another space or other objectives.
+            ConfigError: when the earlier start had another space or other objectives, or stood on something else.
         """
         fixed = dict(text.split("=", 1) for text in (*space.fixed, *space.where_known) if "=" in text)
         content: dict[str, Any] = {
@@ -462,6 +463,7 @@ class _Records:
             "importances": {},
             "status": "RUNNING",
             "parent_run_id": None,
+            "origin": origin.as_record(),
         }
         records = _Records(folder, content)
         if (folder / "sweep.json").exists():
@@ -471,6 +473,11 @@ class _Records:
                     changed = _difference(earlier[name], content[name])
                     expected = f"a new name, or the {name} that this sweep began with"
                     raise ConfigError("sweep.name", expected, f"{folder.name} ({changed})")
+            if (began := Origin.read(earlier.get("origin"))) is not None:
+                began.require(origin, folder.name)
+                content["origin"] = began.as_record()
+                if told := began.versions_told(origin):
+                    _say(f"warning: the sweep goes on with other versions than it began with: {told}")
             content["started"] = earlier["started"]
             records.parent_run_id = earlier.get("parent_run_id")
         return records

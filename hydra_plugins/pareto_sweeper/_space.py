@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sweep import build
+from sweep.origin import Origin
 from sweep.records import ConfigError
 
 # Up to here every single point is checked; in a larger space every value of every axis, each once.
@@ -281,14 +282,17 @@ class Space:
         """What `constants` found for these choices of the groups."""
         return {}
 
-    def check(self) -> None:
+    def check(self) -> Origin:
         """Refuse, before anything runs, what any point's own run would refuse.
+
+        Returns:
+            What the points stand on.
 
         Raises:
             ConfigError: as `build.plan` and `Plan.check`; for a key that exists for no choice of the groups.
         """
-        for point in self._samples():
-            build.plan(self._composed(point)).check()
+        plans = (build.plan(self._composed(point)) for point in self._samples())
+        return Origin.of((plan, plan.check()) for plan in plans)
 
     def _samples(self) -> Iterator[Point]:
         if self.finite and self.size <= _CHECKED_WHOLE:
