@@ -34,6 +34,7 @@ from sweep.rivals import Rivals
 # What a search may see: not the test split.
 _BLIND = ("test_accuracy", "efficiency")
 _METRICS = tuple(name for name in Metrics.__dataclass_fields__ if name not in _BLIND)
+_CONF = Path(build.__file__).parents[1] / "conf"
 # The files that tell how a trial went.
 _OUTCOMES = ("config.yaml", "metrics.json", "pruned.txt", "error.txt")
 _STATES = {"COMPLETE": "complete", "FAIL": "failed", "PRUNED": "pruned"}
@@ -450,7 +451,7 @@ class _Records:
         fixed = dict(text.split("=", 1) for text in (*space.fixed, *space.where_known) if "=" in text)
         content: dict[str, Any] = {
             "name": folder.name,
-            "command": shlex.join(["python", "-m", "sweep.main", "-m", *arguments, *_given_to_hydra(space.config)]),
+            "command": shlex.join(_command(space.config, folder.name, arguments)),
             "axes": space.text,
             "fixed": _without_places(fixed),
             "objectives": dict(settings.objectives),
@@ -566,9 +567,25 @@ def _quoted(path: Path) -> str:
     return f"'{escaped}'"
 
 
-def _given_to_hydra(config: DictConfig) -> list[str]:
-    """The command line's overrides of Hydra's own keys, the sweeper's among them."""
-    return [text for text in config.hydra.overrides.hydra if not text.startswith("hydra.mode=")]
+def _command(config: DictConfig, name: str, arguments: Sequence[str]) -> list[str]:
+    """The words of the command line that goes on with a sweep or, where its folder is gone, makes it again.
+
+    Args:
+        config: the parent's configuration.
+        name: the sweep's; given, where the command line left it to the clock.
+        arguments: the command line's overrides, but for those of Hydra's own keys.
+    """
+    words = ["python", "-m", "sweep.main", "-m"]
+    sources = {source.provider: source.path for source in config.hydra.runtime.config_sources if source.schema == "file"}
+    if (main := sources.get("main")) and Path(main).resolve() != _CONF.resolve():
+        words += ["--config-path", str(Path(main).absolute())]
+    if directory := sources.get("command-line"):
+        words += ["--config-dir", str(Path(directory).absolute())]
+    if config.hydra.job.config_name not in (None, "config"):
+        words += ["--config-name", config.hydra.job.config_name]
+    named = any(text.startswith("sweep.name=") for text in arguments)
+    words += arguments if named else [*arguments, f"sweep.name={name}"]
+    return [*words, *(text for text in config.hydra.overrides.hydra if not text.startswith("hydra.mode="))]
 
 
 def _child_of(parent: str | None) -> list[str]:
