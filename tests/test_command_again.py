@@ -32,7 +32,7 @@ def test_the_command_makes_the_same_files(tmp_path):
     (conf / "experiment").mkdir()
     (conf / "other.yaml").write_text("defaults:\n  - config\n  - _self_\nseed: 3\n")
     (conf / "experiment" / "two.yaml").write_text(
-        "# @package _global_\ndefaults:\n  - override /quant: none\nhydra:\n  sweeper:\n    params: {prune.sparsity: '0.5,0.6'}\n"
+        "# @package _global_\ndefaults:\n  - override /quant: none\nhydra: {sweeper: {params: {prune.sparsity: '0.5,0.6'}}}\n"
     )
     shutil.copy(CONF / "model" / "lenet5.yaml", conf / "model" / "my net.yaml")
     words = [

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from sweep import cluster, data, distill, fit, models, prune, quant, sources, trial
+from sweep import cluster, data, distill, files, fit, models, origin, prune, quant, sources, track, trial
 from sweep.cache import Cache
-from sweep.plan import Pipeline, Plan
+from sweep.plan import Job, Pipeline, Plan
 from sweep.records import ConfigError
 
 OWN = """
@@ -115,3 +115,17 @@ def test_the_code_of_a_file_is_behind_what_is_made_of_it():
     )
     assert "sweep.trial" not in code.modules
     assert "ai-edge-litert" in code.distributions
+
+
+def test_a_trial_on_other_data_or_code_than_its_sweeps_fails_before_it_trains(plan, monkeypatch, tmp_path):
+    monkeypatch.setattr(sources, "_read", sources.Reader())
+    folder = tmp_path / "sweeps" / "s1" / "trial-000"
+    folder.mkdir(parents=True)
+    began = origin.Origin.of([(plan, plan.check())])
+    job = Job(plan, track.NoTracking(), tmp_path / "cache", folder, folder.name, {}, {}, "", ())
+    for where, others in (("dataset", {"data": dict.fromkeys(began.data, "0")}), ("code", {"code": {"sizes": "0"}})):
+        files.write_json(folder.parent / "sweep.json", {"origin": replace(began, **others).as_record()})
+        with pytest.raises(ConfigError, match=f"^{where}: expected the .* that the sweep began with; received"):
+            trial.execute(job, None)
+        assert (folder / "error.txt").read_text().startswith(f"ConfigError: {where}: expected")
+        assert not (tmp_path / "cache").exists()
