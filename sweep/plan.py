@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol, get_type_hints
 
-from sweep import distill, fit, grids, track
+from sweep import distill, fit, grids, sources, track
+from sweep.cache import canonical
 from sweep.parts import is_protocol, require_part
 from sweep.records import Array, Checkpoint, ConfigError, Data, Spec, Split, Storage, require_integer
 
@@ -177,7 +178,7 @@ class Plan:
             value = getattr(self, name)
             if is_protocol(kind):
                 require_part(name, value, kind)
-            elif name not in ("seed", "threads") and not isinstance(value, kind):
+            elif name in _CHOICES and not isinstance(value, kind):
                 raise ConfigError(name, "a choice of its group", repr(value))
         require_integer("seed", self.seed, 0, 2**31 - 1)
         require_integer("threads", self.threads, 1, 1024)
@@ -189,14 +190,20 @@ class Plan:
             The data.
 
         Raises:
-            ConfigError: for data that cannot be read, a network that cannot take its images, nothing to prune, or a choice that
-                the pipeline's order leaves out.
+            ConfigError: for a part whose code is in no file, data that cannot be read, a network that cannot take its images,
+                nothing to prune, or a choice that the pipeline's order leaves out.
         """
+        for name in _CHOICES:
+            try:
+                sources.behind(getattr(self, name))
+            except ConfigError as error:
+                raise error.under(name) from error
         try:
             images = self.dataset.load()
         except ConfigError as error:
             raise error.under("dataset") from error
         for where, model in {"model": self.model, **self.distill.networks()}.items():
+            _require_canonical(where, model)
             try:
                 model.check(images.input_shape)
             except ConfigError as error:
@@ -216,6 +223,22 @@ class Plan:
             if asked[name] and layers not in {*kinds, "all"}:
                 raise ConfigError(f"{name}.layers", f"a kind of layer that the model has ({', '.join(sorted(kinds))})", layers)
         return images
+
+
+def _require_canonical(where: str, model: Spec) -> None:
+    """Refuse a network that no key of the cache can name.
+
+    Raises:
+        ConfigError: for one that is no dataclass of plain values.
+    """
+    try:
+        canonical(model)
+    except TypeError as error:
+        raise ConfigError(where, "a dataclass of plain values", str(error)) from error
+
+
+# The fields that are an object of a group's.
+_CHOICES = tuple(field.name for field in fields(Plan) if field.name not in ("seed", "threads"))
 
 
 @dataclass(frozen=True, eq=False)

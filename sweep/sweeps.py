@@ -16,12 +16,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sweep import pareto
+from sweep import arguments, pareto
 from sweep.records import ConfigError, Metrics, require_choice
 
 METRICS = tuple(field.name for field in fields(Metrics))
@@ -470,17 +470,13 @@ def _reason(error: Exception) -> str:
     return "nothing" if isinstance(error, FileNotFoundError) else f"{type(error).__name__}: {error}"
 
 
-class CommandLine(argparse.ArgumentParser):
-    """The command line of what works on a sweep: its NAME, and `--output`. A mistake is told in one line."""
+class CommandLine(arguments.CommandLine):
+    """The command line of what works on a sweep: its NAME, and `--output`."""
 
     def __init__(self, prog: str, description: str) -> None:
         super().__init__(prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
         self.add_argument("name", metavar="NAME", help="the sweep: the name of its folder under OUTPUT/sweeps/")
         self.add_argument("--output", type=Path, default=Path("mlruns"), help="the folder that runs write to (mlruns)")
-
-    def error(self, message: str) -> NoReturn:
-        """Exit with 2, after one line."""
-        self.exit(2, f"error: {message}\n")
 
 
 def shown(overrides: Mapping[str, str], keys: Sequence[str] | None = None) -> str:

@@ -6,45 +6,24 @@ The only module that knows the order of things.
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import logging
-import os
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib import metadata
 from itertools import repeat
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from sweep import (
-    audit,
-    calibrate,
-    channels,
-    data,
-    distill,
-    export,
-    files,
-    filters,
-    fit,
-    grids,
-    measure,
-    mixed,
-    models,
-    pack,
-    quant,
-    records,
-    served,
-    track,
-)
+from sweep import audit, distill, files, fit, measure, models, origin, quant, sources, track
 from sweep.cache import Cache, Hit, canonical, digest
+from sweep.conversion import Converter, kernels
 from sweep.plan import Job, Plan, Quantisation, Stage
 from sweep.records import (
     Arrays,
@@ -80,13 +59,7 @@ _FILES = (
     "sensitivity.png",
 )
 _TRIED = 4  # images with which an untrained network is calibrated
-_COMPARED = 32  # images on which a packed file must answer as before
 _ACCURACIES = ("val_accuracy", "float_accuracy")
-# Rooms below that only some stages use.
-_USED: Mapping[str, tuple[ModuleType, ...]] = {
-    filters.__name__: (channels,),
-    quant.__name__: (grids, mixed, export, calibrate, pack, served),
-}
 _LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "numpy")
 
 
@@ -164,28 +137,14 @@ def _shares(plan: Plan) -> list[Stage]:
     return [plan.prune.share(number / count) for number in range(1, count + 1)]
 
 
-@cache
-def _code(*modules: ModuleType) -> str:
-    """sha256 (hex) of the source text of what computed a result."""
-    return hashlib.sha256("\0".join(inspect.getsource(module) for module in modules).encode()).hexdigest()
-
-
-def _modules(*values: object) -> list[ModuleType]:
-    """Where a stage, a network or a goal and the parts that they are made of are written, and what those rooms use."""
-    found = {records: None, data: None, models: None, fit: None}
-    left = list(values)
-    while left:
-        value = left.pop()
-        if is_dataclass(value) and (module := inspect.getmodule(type(value))):
-            found |= dict.fromkeys((module, *_USED.get(module.__name__, ())))
-            left += [getattr(value, field.name) for field in fields(value)]
-    return sorted(found, key=lambda module: module.__name__)
+def _code(*parts: object) -> str:
+    """sha256 (hex) of the code behind what computes a result."""
+    return sources.behind(*parts).digest
 
 
 @cache
 def _versions() -> dict[str, str]:
-    kernels = "onednn" if os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1" else "eigen"
-    return {name: metadata.version(name) for name in _LIBRARIES} | {"kernels": kernels}
+    return {name: metadata.version(name) for name in _LIBRARIES} | {"kernels": kernels()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,6 +207,7 @@ class _Run:
         self._plan, self._store, self._progress, self._rivals = plan, store, progress, rivals
         self._data = plan.check()
         self._nodes = _nodes(plan, self._parameters)
+        self._converter = Converter(store, self._data, plan.seed, plan.threads)
         self._student = next(node for node in self._nodes if node.is_student)
         self._view = canonical(plan.dataset.augment) if plan.train.augment else None
         self._networks: dict[_Node, Checkpoint] = {}
@@ -373,7 +333,7 @@ class _Run:
         if plan.quant.storage is Storage.INTEGER and (refusal := self._refusal(plan.quant)):
             raise ConfigError("quant", "a network whose kernels become integers", refusal)
         if not plan.prune.removes_filters:
-            plan.quant.require_budget(self._untrained, self._data.train, lambda network: len(self._written(network)))
+            plan.quant.require_budget(self._untrained, self._data.train, self._weight)
         self._checked = True
 
     def _refusal(self, form: Quantisation) -> str:
@@ -381,15 +341,8 @@ class _Run:
         plan, data = self._plan, self._data
 
         def attempt() -> Arrays:
-            network = self._untrained()
-            network = replace(network, bits=dict.fromkeys(models.kernel_names(network), 8))
             few = Split(data.train.images[:_TRIED], data.train.labels[:_TRIED])
-            try:
-                content, _ = self._converted(form.ready(network, few), form, few)
-                audit.expect(audit.read(content), storage=form.storage, bits=network.bits, activations=form.activations)
-            except (export.ExportError, audit.AuditError, quant.WrappingError) as error:
-                return {"refusal": np.array(str(error))}
-            return {"refusal": np.array("")}
+            return {"refusal": np.array(self._converter.refusal(self._untrained(), form, few))}
 
         key = {
             "refusal of": plan.model,
@@ -397,10 +350,10 @@ class _Run:
             "activations": form.activations,
             "input_shape": data.input_shape,
             "classes": data.classes,
-            "versions": _versions(),
-            "code": _code(*_modules(plan.model, form), audit),
+            "kernels": kernels(),
+            "code": _code(plan.model, form, Converter),
         }
-        return str(self._store.fetch(key, attempt).arrays["refusal"])
+        return str(self._kept(key, attempt)["refusal"])
 
     def _untrained(self) -> Checkpoint:
         """The student with random weights, so that nothing is hidden by a factor of 1 or a bias of 0, as fresh ones would."""
@@ -452,37 +405,12 @@ class _Run:
             received = self._networks[node.upstream] if network is None and node.upstream else network
             network = stage.apply(received, self._context(node)).network
         network = fit.required(network)
-        content = self._written(network)
+        content = self._converter.file(network, self._plan.quant)
         return self._form(content, audit.read(content), network)
 
-    def _written(self, network: Checkpoint) -> bytes:
-        """What the network's file would be."""
-        models.fresh(self._plan.seed)
-        content, _ = self._converted(network, self._plan.quant, self._data.train)
-        return self._packed(content, self._plan.quant)
-
-    def _converted(self, network: Checkpoint, form: Quantisation, train: Split) -> tuple[bytes, Any]:
-        """The network's file before it is packed, and the Keras model that answers as it should."""
-        model, calibration = form.restore(network, train)
-        if calibration is not None:
-            return export.quantise(self._float_file(network), calibration), model
-        if form.storage is Storage.FLOAT32:
-            return self._float_file(network), model
-        return export.convert(model, form.storage, network.bits), model
-
-    def _float_file(self, network: Checkpoint) -> bytes:
-        """The float32 file of a float network: the same for each way to quantise it after training."""
-
-        def make() -> Arrays:
-            return {"tflite": np.frombuffer(export.convert(models.restore(network), Storage.FLOAT32), np.uint8)}
-
-        key = {
-            "float file of": network.fingerprint,
-            "threads": self._plan.threads,
-            "versions": _versions(),
-            "code": _code(records, models, export),
-        }
-        return self._store.fetch(key, make).arrays["tflite"].tobytes()
+    def _weight(self, network: Checkpoint) -> int:
+        """How many bytes the network's file would have."""
+        return len(self._converter.file(network, self._plan.quant))
 
     def _uncut_filters(self) -> int:
         """How many filters the student has before pruning, in its float32 file."""
@@ -501,9 +429,9 @@ class _Run:
             "parameters of": model,
             "input_shape": self._data.input_shape,
             "classes": self._data.classes,
-            "code": _code(*_modules(model)),
+            "code": _code(model),
         }
-        return int(self._store.fetch(key, count).arrays["parameters"])
+        return int(self._kept(key, count)["parameters"])
 
     def _key(self, node: _Node) -> dict[str, Any]:
         """All that determines the node's result."""
@@ -518,9 +446,15 @@ class _Run:
             "view": self._view,
             "seed": self._plan.seed,
             "threads": self._plan.threads,
-            "versions": _versions(),
-            "code": _code(*_modules(node.stage, node.model, node.goal)),
+            "kernels": kernels(),
+            "code": _code(*self._parts(node)),
         }
+
+    def _parts(self, node: _Node) -> tuple[object, ...]:
+        """What computes the node's result, besides the networks that it receives."""
+        augment = self._plan.dataset.augment if self._view else None
+        weighs = Converter if node.upstream else None  # a stage that is given a network may ask what its file would weigh
+        return node.stage, node.model, node.goal, node.recipe, augment, weighs
 
     def _digest(self, node: _Node | None) -> str | None:
         if node is None:
@@ -536,6 +470,7 @@ class _Run:
         _log.info("%s: computing %s", node.name, node.stage)
         models.fresh(plan.seed)
         outcome = node.stage.apply(self._networks[node.upstream] if node.upstream else None, self._context(node))
+        sources.require_unchanged()
         return {**outcome.network.to_arrays(), "curves": np.array(json.dumps(outcome.curves))}
 
     def _context(self, node: _Node) -> fit.Context:
@@ -549,8 +484,8 @@ class _Run:
             model=node.model,
             teacher=teacher,
             goal=node.goal,
-            remember=lambda key, compute: self._store.fetch(key, compute).arrays,
-            weigh=lambda network: len(self._written(network)),
+            remember=lambda key, compute: self._kept({**key, "code": _code(compute)}, compute),
+            weigh=self._weight,
             progress=self._progress,
         )
 
@@ -563,27 +498,19 @@ class _Run:
 
         def make() -> Arrays:
             self._progress.stage("convert")
-            fit.start(self._plan.threads)
-            models.fresh(self._plan.seed)
-            named, model = self._converted(self._networks[node], form, self._data.train)
-            return {
-                "tflite": np.frombuffer(self._packed(named, form), np.uint8),
-                "named": np.frombuffer(named, np.uint8),
-                "float_accuracy": np.array(fit.Answers(model).accuracy(self._data.validation)),
-            }
+            return self._converter.artifact(self._networks[node], form)
 
-        key = {
-            "file of": self._digest(node),
-            "form": form,
-            "code": _code(records, models, fit, quant, export, calibrate, grids, pack, served),
-            "interpreter": metadata.version("ai-edge-litert"),
-        }
-        return self._store.fetch(key, make).arrays
+        return self._kept({"file of": self._digest(node), "form": form, "code": _code(form, Converter)}, make)
 
-    def _packed(self, content: bytes, form: Quantisation) -> bytes:
-        """The file as small as the form asks for."""
-        images = self._data.validation.images[:_COMPARED]
-        return pack.smallest(content, images, sparsely=form.sparse, strip=form.strip)
+    def _kept(self, key: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
+        """What the store has under a key, or what is computed, kept from now on."""
+
+        def computed() -> Arrays:
+            arrays = compute()
+            sources.require_unchanged()
+            return arrays
+
+        return self._store.fetch(key, computed).arrays
 
     def _baseline(self, node: _Node) -> dict[str, Any]:
         """What the node's network is as a float32 file."""
@@ -602,10 +529,9 @@ class _Run:
         key = {
             "accuracy of": hashlib.sha256(content).hexdigest(),
             "data": self._data.split_hash,
-            "code": _code(records, measure, served),
-            "interpreter": metadata.version("ai-edge-litert"),
+            "code": _code(measure),
         }
-        validation, test = self._store.fetch(key, make).arrays["accuracies"]
+        validation, test = self._kept(key, make)["accuracies"]
         return float(validation), float(test)
 
 
@@ -621,6 +547,8 @@ def execute(job: Job, progress: Progress) -> tuple[Metrics, str | None]:
     """
 
     def work() -> tuple[Metrics, Findings]:
+        if (began := origin.of_sweep(job.folder.parent)) is not None:
+            began.require_of_trial(origin.Origin.of([(job.plan, job.plan.check())]))
         result = run(job.plan, Cache(job.store), progress, job.rivals)
         files.write(job.folder / "model.tflite", result.content)
         write_data(job, result.data)

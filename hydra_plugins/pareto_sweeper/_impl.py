@@ -27,12 +27,14 @@ from hydra_plugins.pareto_sweeper._space import Space
 from hydra_plugins.pareto_sweeper._study import Constraint, Proposal, Study
 from hydra_plugins.worker_launcher._pool import Isolated
 from sweep import build, files, pareto, quantities, report, sweeps, track
+from sweep.origin import Origin
 from sweep.records import ConfigError, Metrics, TrialRecord, require_choice, require_integer, require_number
 from sweep.rivals import Rivals
 
 # What a search may see: not the test split.
 _BLIND = ("test_accuracy", "efficiency")
 _METRICS = tuple(name for name in Metrics.__dataclass_fields__ if name not in _BLIND)
+_CONF = Path(build.__file__).parents[1] / "conf"
 # The files that tell how a trial went.
 _OUTCOMES = ("config.yaml", "metrics.json", "pruned.txt", "error.txt")
 _STATES = {"COMPLETE": "complete", "FAIL": "failed", "PRUNED": "pruned"}
@@ -192,11 +194,11 @@ def sweep(
         raise ConfigError("hydra.sweeper.n_trials", f"a number of trials, since {endless.key} is an interval", "null")
     bounds = settings.bounds
     space.require_at_most(settings.max_points, search=settings.n_trials is not None or not space.finite)
-    space.check()
+    origin = space.check()
     folder = build.output(config) / "sweeps" / build.sweep_name(config)
     tracker = build.tracker(config)
     build.prepare(tracker)
-    records = _Records.open(folder, space, settings, arguments)
+    records = _Records.open(folder, space, settings, arguments, origin)
     with records.lock():
         study = Study(
             folder,
@@ -443,16 +445,16 @@ class _Records:
     parent_run_id: str | None = None
 
     @staticmethod
-    def open(folder: Path, space: Space, settings: Settings, arguments: Sequence[str]) -> _Records:
+    def open(folder: Path, space: Space, settings: Settings, arguments: Sequence[str], origin: Origin) -> _Records:
         """The records in `folder`, new or of an earlier start.
 
         Raises:
-            ConfigError: when the earlier start had another space or other objectives.
+            ConfigError: when the earlier start had another space or other objectives, or stood on something else.
         """
         fixed = dict(text.split("=", 1) for text in (*space.fixed, *space.where_known) if "=" in text)
         content: dict[str, Any] = {
             "name": folder.name,
-            "command": shlex.join(["python", "-m", "sweep.main", "-m", *arguments, *_given_to_hydra(space.config)]),
+            "command": shlex.join(_command(space.config, folder.name, arguments)),
             "axes": space.text,
             "fixed": _without_places(fixed),
             "objectives": dict(settings.objectives),
@@ -465,6 +467,7 @@ class _Records:
             "importances": {},
             "status": "RUNNING",
             "parent_run_id": None,
+            "origin": origin.as_record(),
         }
         records = _Records(folder, content)
         if (folder / "sweep.json").exists():
@@ -474,6 +477,11 @@ class _Records:
                     changed = _difference(earlier[name], content[name])
                     expected = f"a new name, or the {name} that this sweep began with"
                     raise ConfigError("sweep.name", expected, f"{folder.name} ({changed})")
+            if (began := Origin.read(earlier.get("origin"))) is not None:
+                began.require(origin, folder.name)
+                content["origin"] = began.as_record()
+                if told := began.versions_told(origin):
+                    _say(f"warning: the sweep goes on with other versions than it began with: {told}")
             content["started"] = earlier["started"]
             records.parent_run_id = earlier.get("parent_run_id")
         return records
@@ -562,9 +570,25 @@ def _quoted(path: Path) -> str:
     return f"'{escaped}'"
 
 
-def _given_to_hydra(config: DictConfig) -> list[str]:
-    """The command line's overrides of Hydra's own keys, the sweeper's among them."""
-    return [text for text in config.hydra.overrides.hydra if not text.startswith("hydra.mode=")]
+def _command(config: DictConfig, name: str, arguments: Sequence[str]) -> list[str]:
+    """The words of the command line that goes on with a sweep or, where its folder is gone, makes it again.
+
+    Args:
+        config: the parent's configuration.
+        name: the sweep's; given, where the command line left it to the clock.
+        arguments: the command line's overrides, but for those of Hydra's own keys.
+    """
+    words = ["python", "-m", "sweep.main", "-m"]
+    sources = {source.provider: source.path for source in config.hydra.runtime.config_sources if source.schema == "file"}
+    if (main := sources.get("main")) and Path(main).resolve() != _CONF.resolve():
+        words += ["--config-path", str(Path(main).absolute())]
+    if directory := sources.get("command-line"):
+        words += ["--config-dir", str(Path(directory).absolute())]
+    if config.hydra.job.config_name not in (None, "config"):
+        words += ["--config-name", config.hydra.job.config_name]
+    named = any(text.startswith("sweep.name=") for text in arguments)
+    words += arguments if named else [*arguments, f"sweep.name={name}"]
+    return [*words, *(text for text in config.hydra.overrides.hydra if not text.startswith("hydra.mode="))]
 
 
 def _child_of(parent: str | None) -> list[str]:

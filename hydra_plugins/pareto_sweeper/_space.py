@@ -21,6 +21,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sweep import build
+from sweep.origin import Origin
+from sweep.plan import Plan
 from sweep.records import ConfigError
 
 # Up to here every single point is checked; in a larger space every value of every axis, each once.
@@ -356,13 +358,24 @@ class Space:
         """What `constants` found for these choices of the groups."""
         return {}
 
-    def check(self) -> None:
+    def check(self) -> Origin:
         """Refuse, before anything runs, what any point's own run would refuse.
+
+        Returns:
+            What the points stand on.
 
         Raises:
             ConfigError: as `build.plan` and `Plan.check`; for a key that exists for no choice of the groups; for a point that
                 would be written to another place than the sweep.
             ConfigCompositionException: Hydra's own, for an override that it does not take.
+        """
+        return Origin.of((plan, plan.check()) for plan in self._plans())
+
+    def _plans(self) -> Iterator[Plan]:
+        """The plans of the points that a check has to try.
+
+        Raises:
+            ConfigError: as `check`.
         """
         folder = self.config.hydra.sweep.dir  # first, so that a time in it is the same in what is composed
         for point in self._samples():
@@ -371,7 +384,7 @@ class Space:
             for key, value, shared in (("output", composed.output, self.config.output), ("hydra.sweep.dir", own, folder)):
                 if value != shared:
                     raise ConfigError(key, "one value for the whole sweep", str(value))
-            build.plan(composed).check()
+            yield build.plan(composed)
 
     def _samples(self) -> Iterator[Point]:
         if self.finite and self.size <= _CHECKED_WHOLE:

@@ -1,0 +1,98 @@
+"""From a network to its `.tflite`: converted or quantised after training, packed, and what it must answer."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sweep import audit, export, fit, models, pack, quant, sources
+from sweep.cache import Cache
+from sweep.records import Arrays, Checkpoint, Data, Split, Storage
+
+if TYPE_CHECKING:
+    from sweep.plan import Quantisation
+
+_COMPARED = 32  # images on which a packed file must answer as before
+
+
+def kernels() -> str:
+    """Which of TensorFlow's kernels compute on a processor: they differ in the last bit."""
+    return "onednn" if os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1" else "eigen"
+
+
+@dataclass(frozen=True, eq=False)
+class Converter:
+    """Makes the files of a plan's networks.
+
+    Args:
+        store: where float32 files are, and go: several forms start from one.
+        data: calibrates, and says what a file must answer.
+        seed: of everything random.
+        threads: of every TensorFlow operation.
+    """
+
+    store: Cache
+    data: Data
+    seed: int
+    threads: int
+
+    def file(self, network: Checkpoint, form: Quantisation) -> bytes:
+        """What the network's file would be."""
+        models.fresh(self.seed)
+        return self._packed(self._converted(network, form, self.data.train)[0], form)
+
+    def artifact(self, network: Checkpoint, form: Quantisation) -> Arrays:
+        """The network's file.
+
+        Returns:
+            `tflite` and, before it was packed, `named`, uint8 (bytes,); its Keras validation accuracy (`float_accuracy`).
+        """
+        fit.start(self.threads)
+        models.fresh(self.seed)
+        named, model = self._converted(network, form, self.data.train)
+        return {
+            "tflite": np.frombuffer(self._packed(named, form), np.uint8),
+            "named": np.frombuffer(named, np.uint8),
+            "float_accuracy": np.array(fit.Answers(model).accuracy(self.data.validation)),
+        }
+
+    def refusal(self, network: Checkpoint, form: Quantisation, few: Split) -> str:
+        """Why a network without bits cannot become a file of this form, calibrated on `few`; empty where it can."""
+        network = replace(network, bits=dict.fromkeys(models.kernel_names(network), 8))
+        try:
+            content, _ = self._converted(form.ready(network, few), form, few)
+            audit.expect(audit.read(content), storage=form.storage, bits=network.bits, activations=form.activations)
+        except (export.ExportError, audit.AuditError, quant.WrappingError) as error:
+            return str(error)
+        return ""
+
+    def _converted(self, network: Checkpoint, form: Quantisation, train: Split) -> tuple[bytes, Any]:
+        """The network's file before it is packed, and the Keras model that answers as it should."""
+        model, calibration = form.restore(network, train)
+        if calibration is not None:
+            return export.quantise(self._float_file(network), calibration), model
+        if form.storage is Storage.FLOAT32:
+            return self._float_file(network), model
+        return export.convert(model, form.storage, network.bits), model
+
+    def _float_file(self, network: Checkpoint) -> bytes:
+        """The float32 file of a float network: the same for each way to quantise it after training."""
+
+        def make() -> Arrays:
+            return {"tflite": np.frombuffer(export.convert(models.restore(network), Storage.FLOAT32), np.uint8)}
+
+        key = {
+            "float file of": network.fingerprint,
+            "threads": self.threads,
+            "kernels": kernels(),
+            "code": sources.behind(models, export).digest,
+        }
+        return self.store.fetch(key, make).arrays["tflite"].tobytes()
+
+    def _packed(self, content: bytes, form: Quantisation) -> bytes:
+        """The file as small as the form asks for."""
+        images = self.data.validation.images[:_COMPARED]
+        return pack.smallest(content, images, sparsely=form.sparse, strip=form.strip)
