@@ -134,6 +134,17 @@ class Audit:
         """How many filters (output channels) the full convolutions and dense layers have in all."""
         return sum(kernel.shape[0] for kernel in self._targets("all"))
 
+    def weights(self, layers: str) -> int:
+        """How many weights the targeted kernels have.
+
+        Args:
+            layers: see `zeros`.
+
+        Raises:
+            ConfigError: for other `layers`.
+        """
+        return sum(kernel.size for kernel in self._targets(layers))
+
     def zeros(self, layers: str) -> int:
         """How many weights of the targeted kernels are exactly zero.
 
@@ -154,7 +165,7 @@ class Audit:
         Raises:
             ConfigError: for other `layers`.
         """
-        size = sum(kernel.size for kernel in self._targets(layers))
+        size = self.weights(layers)
         return self.zeros(layers) / size if size else 0.0
 
     def _targets(self, layers: str) -> list[Kernel]:

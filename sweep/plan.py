@@ -14,7 +14,7 @@ from sweep.records import Checkpoint, ConfigError, Data, Spec, Split, Storage, r
 _STAGES = ("train", "distill", "prune", "cluster", "quant")
 _PARTS = {
     "dataset": ("load",),
-    "model": ("check", "build"),
+    "model": ("check", "kinds", "build"),
     "distill": ("stage", "networks", "tutors", "finetuning", "require"),
     "prune": ("apply", "untrained", "share", "require", "sparsity", "layers"),
     "cluster": ("apply", "untrained", "levels"),

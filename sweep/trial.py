@@ -14,6 +14,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache, partial
 from importlib import metadata
@@ -28,6 +29,7 @@ from sweep import (
     audit,
     calibrate,
     channels,
+    contract,
     data,
     distill,
     export,
@@ -362,19 +364,90 @@ class _Run:
         if self._checked or self._store.holds(self._key(node)):
             return
         fit.start(plan.threads)
+        self._require_contract()
         for group, choice in (("distill", plan.distill), ("prune", plan.prune), ("quant", plan.quant)):
             if group == "prune" and plan.prune.sparsity == 0:
                 continue
             models.fresh(plan.seed)
-            try:
+            with _under(group):
                 choice.require(plan.model, self._data.input_shape, self._data.classes)
-            except ConfigError as error:
-                raise error.under(group) from error
+        self._require_facts()
         if plan.quant.storage is Storage.INTEGER and (refusal := self._refusal(plan.quant)):
             raise ConfigError("quant", "a network whose kernels become integers", refusal)
         if not plan.prune.removes_filters:
             plan.quant.require_budget(self._untrained, self._data.train, lambda network: len(self._written(network)))
         self._checked = True
+
+    def _specs(self) -> list[tuple[str, Spec]]:
+        """Configuration key and network, of every network of the plan."""
+        named = {"model": self._plan.model, **self._plan.distill.networks()}
+        chosen = [node.model for node in self._nodes if node.model not in named.values()]
+        return [*named.items(), *(("distill.assistants", model) for model in chosen)]
+
+    def _contract_key(self, model: Spec) -> dict[str, Any]:
+        return {
+            "contract of": model,
+            "student": model == self._plan.model,
+            "start": model == self._nodes[0].model,
+            "input_shape": self._data.input_shape,
+            "classes": self._data.classes,
+            "seed": self._plan.seed,
+            "versions": _versions(),
+            "code": _code(*_modules(model), contract, audit, export),
+        }
+
+    def _require_contract(self) -> None:
+        """Refuse a network of the plan that is not what a network must be.
+
+        Raises:
+            ConfigError: with the network's key.
+        """
+        for where, model in self._specs():
+            if not self._store.holds(self._contract_key(model)):
+                with _under(where):
+                    contract.require(model, self._data.input_shape, self._data.classes, self._plan.seed)
+
+    def _require_facts(self) -> None:
+        """Refuse a network that its own float32 file does not show as it is, or that does not suit what is to be done to it.
+
+        Raises:
+            ConfigError: with the network's key, or that of the choice.
+        """
+        plan, student = self._plan, self._plan.model
+
+        def accepted(model: Spec) -> Arrays:
+            if model in (student, self._nodes[0].model):  # the others never become files
+                facts = self._untrained_facts(model)
+                if model == student:
+                    contract.require_counted(models.restore(self._untrained()), facts)
+            return {}  # that it was accepted is all there is to keep: what refuses a network may be gone tomorrow
+
+        for where, model in self._specs():
+            with _under(where):
+                self._store.fetch(self._contract_key(model), partial(accepted, model))
+        built = models.restore(self._untrained())
+        if plan.prune.sparsity > 0:
+            with _under("prune"):
+                contract.require_targets(built, plan.prune.layers, removed=plan.prune.removes_filters)
+                if not plan.prune.removes_filters:
+                    contract.require_true_sparsity(built, plan.prune.layers, self._untrained_facts(student))
+        if plan.cluster.levels is not None:
+            with _under("cluster"):
+                contract.require_targets(built, getattr(plan.cluster, "layers", "all"))
+        if plan.quant.storage is Storage.INTEGER and plan.quant.untrained() != plan.quant:
+            with _under("quant"):
+                contract.require_wrappable(built)
+
+    def _untrained_facts(self, model: Spec) -> audit.Audit:
+        """What the float32 file of the network with random weights holds.
+
+        Raises:
+            ConfigError: without a key, for a network that does not become one.
+        """
+        try:
+            return audit.read(self._float_file(self._untrained(model)))
+        except (export.ExportError, audit.AuditError) as error:
+            raise ConfigError("", "a network that becomes a .tflite file", str(error)) from error
 
     def _refusal(self, form: Quantisation) -> str:
         """Why the network cannot become a file of this form, found with random weights; empty where it can."""
@@ -402,10 +475,10 @@ class _Run:
         }
         return str(self._store.fetch(key, attempt).arrays["refusal"])
 
-    def _untrained(self) -> Checkpoint:
-        """The student with random weights, so that nothing is hidden by a factor of 1 or a bias of 0, as fresh ones would."""
+    def _untrained(self, spec: Spec | None = None) -> Checkpoint:
+        """A network, the student at first, with random weights: fresh ones hide things by factors of 1 and biases of 0."""
         models.fresh(self._plan.seed)
-        model = self._plan.model.build(self._data.input_shape, self._data.classes)
+        model = (spec or self._plan.model).build(self._data.input_shape, self._data.classes)
         draws = np.random.default_rng(0)
         model.set_weights([draws.uniform(0.5, 1.5, weights.shape) for weights in model.get_weights()])
         return models.snapshot(model)
@@ -494,7 +567,7 @@ class _Run:
         def count() -> Arrays:
             fit.start(self._plan.threads)
             models.fresh(self._plan.seed)
-            built = model.build(self._data.input_shape, self._data.classes)
+            built = contract.build(model, self._data.input_shape, self._data.classes)
             return {"parameters": np.array(built.count_params())}
 
         key = {
@@ -700,6 +773,15 @@ def recorded(job: Job, work: Callable[[], tuple[T, Findings]], source: str = "sw
         time.time(),
     )
     return result, _track(job, record)
+
+
+@contextmanager
+def _under(where: str) -> Iterator[None]:
+    """Place the key of a refusal below another."""
+    try:
+        yield
+    except ConfigError as error:
+        raise error.under(where) from error
 
 
 def _track(job: Job, record: TrialRecord) -> str | None:
