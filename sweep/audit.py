@@ -22,7 +22,7 @@ What the converter (TensorFlow 2.21) was seen to do, and what follows for the co
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +82,7 @@ class Kernel:
         zeros: how many of them stand for the real value zero: stored value equal to the (channel's) zero point.
         levels: how many distinct stored values there are.
         bits: stored bits per weight: 32, 16, 8, 4 or 2; of a kernel stored sparsely with those that say where its values are.
+        beside: the names of its operator's outputs and other inputs, which may tell the layer where its own does not.
     """
 
     operator: str
@@ -92,6 +93,7 @@ class Kernel:
     zeros: int
     levels: int
     bits: float
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -224,9 +226,12 @@ def expect(
     if not audit.kernels:
         raise AuditError("the operators: expected at least one with a stored kernel, found none")
     for kernel in audit.kernels:
-        where = f"the {kernel.operator} kernel {kernel.name!r}"
-        width = _width(where, bits, kernel.name) if bits else None
+        layer = _layer(kernel, bits or {})
+        where = f"the {kernel.operator} kernel {kernel.name!r}{f' of the layer {layer!r}' if layer else ''}"
+        width = (bits or {}).get(layer or "")
         _require(where, _kernel_types(storage, width, kernel.size), kernel.type)
+        if bits and width is None:
+            raise AuditError(f"{where}: expected a layer out of {', '.join(bits)}, found {layer or 'none of them'}")
         if storage is Storage.INTEGER and width is not None and kernel.levels > 2**width:
             raise AuditError(f"{where}: expected at most {2**width} levels ({width} bits), found {kernel.levels}")
     if storage is Storage.INTEGER and audit.float_tensors:
@@ -274,11 +279,13 @@ def same(one: Audit, other: Audit) -> bool:
     return facts(one) == facts(other) and (one.parameters, one.macs) == (other.parameters, other.macs)
 
 
-def _width(where: str, bits: Mapping[str, int], tensor: str) -> int:
-    layer = grids.layer_of(tensor)
-    if layer is None or layer not in bits:
-        raise AuditError(f"{where}: expected a layer out of {', '.join(bits)}, found {layer}")
-    return bits[layer]
+def _layer(kernel: Kernel, layers: Collection[str]) -> str | None:
+    """Which of the layers a kernel belongs to, by its own name, or else by the names beside it; another where none fits."""
+    own = grids.layer_of(kernel.name)
+    if own in layers:
+        return own
+    parts = (part.removeprefix("quant_") for name in kernel.beside for path in name.split(";") for part in path.split("/"))
+    return next((part for part in parts if part in layers), own)
 
 
 def _kernel_types(storage: Storage, bits: int | None, size: int) -> tuple[str, ...]:
@@ -323,7 +330,7 @@ class _File:
             index = self._stored(inputs[at_kernel])
             if index is None:  # a product of two activations
                 continue
-            kernel = self._kernel(operator, index)
+            kernel = self._kernel(operator, index, [*outputs, *inputs])
             key = index, position if kernel.zeros == kernel.size else -1
             if key in kernels:
                 continue
@@ -356,7 +363,7 @@ class _File:
                 found[layer] = self._values(index)
         return found
 
-    def _kernel(self, operator: str, index: int) -> Kernel:
+    def _kernel(self, operator: str, index: int, beside: list[int]) -> Kernel:
         values = self._values(index)
         return Kernel(
             operator=operator,
@@ -367,6 +374,7 @@ class _File:
             zeros=self._zeros(index, values),
             levels=len(np.unique(values)),
             bits=self._bits(index, values.size),
+            beside=tuple(self._name(other) for other in beside if other >= 0 and other != index),
         )
 
     def _bits(self, index: int, size: int) -> float:
