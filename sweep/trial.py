@@ -40,6 +40,7 @@ from sweep import (
     measure,
     mixed,
     models,
+    names,
     pack,
     quant,
     records,
@@ -271,19 +272,11 @@ class _Run:
         named = facts if before == content else audit.read(before)
         if not audit.same(facts, named):
             raise audit.AuditError("the packed file: expected the kernels that it had before, found others")
-        audit.expect(
-            named,
-            storage=plan.quant.storage,
-            bits=network.bits,
-            zeros=network.zeros,
-            layers=plan.prune.layers,
-            filters=self._uncut_filters() - network.removed if network.filters else None,
-            activations=plan.quant.activations,
-        )
+        self._expect(named, network)
         if plan.quant.budget_kib is not None and len(content) > plan.quant.budget_kib * 1024:
             raise audit.AuditError(f"the file: expected at most {plan.quant.budget_kib} KiB, found {len(content) / 1024:.1f}")
         if plan.quant.storage is Storage.INTEGER:
-            audit.expect_weights(before, network.masks, network.clusters)
+            self._expect_weights(before, network)
         val_accuracy, test_accuracy = self._accuracies(content)
         float_accuracy, latency = float(artifact["float_accuracy"]), measure.latency(content)
         metrics = Metrics(
@@ -302,6 +295,34 @@ class _Run:
         )
         curves = {node.name: self._curves[node] for node in nodes}
         return Result(content, metrics, curves, baselines, network.bits, self._data)
+
+    def _expect(self, facts: audit.Audit, network: Checkpoint) -> None:
+        """Check that the network's file is as the plan asks.
+
+        Raises:
+            AuditError: with the user's names for layers.
+        """
+        with _named_for(network):
+            audit.expect(
+                facts,
+                storage=self._plan.quant.storage,
+                bits=names.in_a_file(network).bits if network.bits else {},
+                zeros=network.zeros,
+                layers=self._plan.prune.layers,
+                filters=self._uncut_filters() - network.removed if network.filters else None,
+                activations=self._plan.quant.activations,
+            )
+
+    def _expect_weights(self, content: bytes, network: Checkpoint) -> None:
+        """Check that the network's full-integer file has its zeros and its clusters where they are.
+
+        Raises:
+            AuditError: with the user's names for layers.
+        """
+        if network.masks or network.clusters:
+            in_a_file = names.in_a_file(network)
+            with _named_for(network):
+                audit.expect_weights(content, in_a_file.masks, in_a_file.clusters)
 
     def network(self) -> tuple[Checkpoint, Data]:
         for _ in self._taken():
@@ -459,9 +480,10 @@ class _Run:
             few = Split(data.train.images[:_TRIED], data.train.labels[:_TRIED])
             try:
                 content, _ = self._converted(form.ready(network, few), form, few)
-                audit.expect(audit.read(content), storage=form.storage, bits=network.bits, activations=form.activations)
+                bits = names.in_a_file(network).bits
+                audit.expect(audit.read(content), storage=form.storage, bits=bits, activations=form.activations)
             except (export.ExportError, audit.AuditError, quant.WrappingError) as error:
-                return {"refusal": np.array(str(error))}
+                return {"refusal": np.array(names.told(str(error), network))}
             return {"refusal": np.array("")}
 
         key = {
@@ -471,7 +493,7 @@ class _Run:
             "input_shape": data.input_shape,
             "classes": data.classes,
             "versions": _versions(),
-            "code": _code(*_modules(plan.model, form), audit),
+            "code": _code(*_modules(plan.model, form), audit, names),
         }
         return str(self._store.fetch(key, attempt).arrays["refusal"])
 
@@ -536,6 +558,8 @@ class _Run:
 
     def _converted(self, network: Checkpoint, form: Quantisation, train: Split) -> tuple[bytes, Any]:
         """The network's file before it is packed, and the Keras model that answers as it should."""
+        if form.storage is Storage.INTEGER:
+            network = names.in_a_file(network)
         model, calibration = form.restore(network, train)
         if calibration is not None:
             return export.quantise(self._float_file(network), calibration), model
@@ -648,7 +672,7 @@ class _Run:
         key = {
             "file of": self._digest(node),
             "form": form,
-            "code": _code(records, models, fit, quant, export, calibrate, grids, pack, served),
+            "code": _code(records, models, fit, quant, export, calibrate, grids, names, pack, served),
             "interpreter": metadata.version("ai-edge-litert"),
         }
         return self._store.fetch(key, make).arrays
@@ -773,6 +797,15 @@ def recorded(job: Job, work: Callable[[], tuple[T, Findings]], source: str = "sw
         time.time(),
     )
     return result, _track(job, record)
+
+
+@contextmanager
+def _named_for(network: Checkpoint) -> Iterator[None]:
+    """Tell what a file lacks with the user's names for the layers."""
+    try:
+        yield
+    except audit.AuditError as error:
+        raise audit.AuditError(names.told(str(error), network)) from error
 
 
 @contextmanager
