@@ -22,13 +22,14 @@ What the converter (TensorFlow 2.21) was seen to do, and what follows for the co
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from sweep import grids, pack
+from sweep import flatbuffer, grids, pack
 from sweep.records import Array, Storage, require_choice
 
 _OPERANDS: Mapping[str, tuple[int, int]] = {
@@ -182,14 +183,8 @@ def read(content: bytes) -> Audit:
         AuditError: for bytes that are no such file, are cut short, contradict themselves, or store weights in a way unknown
             here (sparse ones in another way than by rows).
     """
-    if content[4:8] != b"TFL3":
-        raise AuditError(f"expected a .tflite file (TFL3 in bytes 4 to 7), found {content[4:8]!r} among {len(content)} bytes")
-    try:
+    with _one_error():
         return _File(content).audit()
-    except AuditError:
-        raise
-    except Exception as error:  # the generated reader checks nothing: a wrong offset can surface as any exception
-        raise AuditError(f"the .tflite file is damaged: {type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
 def expect(
@@ -254,15 +249,21 @@ def expect_weights(content: bytes, masks: Mapping[str, Array], clusters: Mapping
     Raises:
         AuditError: naming the first layer that is not in the file, or not as it should be.
     """
-    found = _File(content).stored_by_layer()
+    with _one_error():
+        found = _File(content).stored_by_layer()
     # Equal kernels become one tensor, under one name: of those that are nothing but zeros nothing more is to be seen.
     emptied = {name for name, mask in masks.items() if name not in found and not mask.any()}
     asked = [name for name in {**masks, **clusters} if name not in emptied]
     for name in asked:
         if name not in found:
             raise AuditError(f"the layer {name!r}: expected a kernel in the file, found none")
+        places = clusters.get(name, masks.get(name))
+        shape = None if places is None else (places.shape[-1], *places.shape[:-1])  # units come first in the file
+        if found[name].shape != shape or found[name].dtype.kind != "i":
+            kind = f"{found[name].dtype.name} of {found[name].shape}"
+            raise AuditError(f"the layer {name!r}: expected a kernel of integers of {shape}, found {kind}")
     for name in [name for name in asked if name in masks]:
-        if wrong := np.count_nonzero(found[name][~np.moveaxis(masks[name], -1, 0)]):  # units come first in the file
+        if wrong := np.count_nonzero(found[name][~np.moveaxis(masks[name], -1, 0)]):
             raise AuditError(f"the layer {name!r}: expected zeros where weights were pruned, found {wrong} others")
     for name in [name for name in asked if name in clusters]:
         most, magnitudes = int(clusters[name].max()) + 1, len(np.unique(np.abs(found[name].astype(int))))
@@ -301,6 +302,17 @@ def _kernel_types(storage: Storage, bits: int | None, size: int) -> tuple[str, .
 def _require(where: str, expected: tuple[str, ...], found: str) -> None:
     if found not in expected:
         raise AuditError(f"{where}: expected {' or '.join(expected)}, found {found}")
+
+
+@contextmanager
+def _one_error() -> Iterator[None]:
+    """Make an AuditError of damage."""
+    try:
+        with flatbuffer.told_as_damage():
+            yield
+    except flatbuffer.DamagedError as error:
+        cause = error.__cause__
+        raise (cause if isinstance(cause, AuditError) else AuditError(str(error))) from error
 
 
 class _File:

@@ -1,8 +1,8 @@
 """Names that a `.tflite` file keeps apart: what a layer is called while its network is converted and its file is read.
 
 A file's tensors are named by path: the network's name, the layer's, the operation's, with `quant_` before a layer that was
-fake-quantised. So a layer whose own name holds a slash (`conv1/conv`, as in keras.applications) or starts with `quant_` could not
-be told there. It gets another name for the way into a full-integer file; everything that a user sees has the user's.
+fake-quantised. So a layer whose own name holds a slash (`conv1/conv`, as in keras.applications) or starts with `quant_` could
+not be told there. It gets another name for the way into a full-integer file; everything that a user sees has the user's.
 """
 
 from __future__ import annotations
