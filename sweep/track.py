@@ -560,7 +560,10 @@ def _signature(file: Path) -> ModelSignature:
     from mlflow.types import Schema, TensorSpec
 
     content = file.read_bytes()
-    grids.parsed(content)  # LiteRT may not survive a file that was damaged on the disk
+    try:
+        grids.parsed(content)  # LiteRT may not survive a file that was damaged on the disk
+    except ValueError as error:
+        raise ValueError(str(error)) from error
     with native.caught():
         network = served.Network(content)
     shapes = (-1, *network.shape[1:]), (-1, network.classes)
