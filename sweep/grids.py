@@ -243,6 +243,15 @@ def parsed(content: bytes) -> tuple[Any, list[str], dict[int, str]]:
     return model, codes, types
 
 
+def damage(content: bytes) -> str:
+    """Why bytes are no well-formed `.tflite` file; empty where they are."""
+    try:
+        parsed(content)
+    except flatbuffer.DamagedError as error:
+        return str(error)
+    return ""
+
+
 def written(model: Any) -> bytes:
     """The bytes of a parsed file."""
     from ai_edge_litert.tools import flatbuffer_utils

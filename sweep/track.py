@@ -560,10 +560,8 @@ def _signature(file: Path) -> ModelSignature:
     from mlflow.types import Schema, TensorSpec
 
     content = file.read_bytes()
-    try:
-        grids.parsed(content)  # LiteRT may not survive a file that was damaged on the disk
-    except ValueError as error:
-        raise ValueError(str(error)) from error
+    if damage := grids.damage(content):  # LiteRT may not survive a file that was damaged on the disk
+        raise ValueError(damage)
     with native.caught():
         network = served.Network(content)
     shapes = (-1, *network.shape[1:]), (-1, network.classes)
