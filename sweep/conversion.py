@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sweep import audit, export, fit, models, pack, quant, sources
+from sweep import audit, export, fit, models, names, pack, quant, sources
 from sweep.cache import Cache
 from sweep.records import Arrays, Checkpoint, Data, Split, Storage
 
@@ -64,21 +64,24 @@ class Converter:
         network = replace(network, bits=dict.fromkeys(models.kernel_names(network), 8))
         try:
             content, _ = self._converted(form.ready(network, few), form, few)
-            audit.expect(audit.read(content), storage=form.storage, bits=network.bits, activations=form.activations)
+            bits = names.in_a_file(network).bits
+            audit.expect(audit.read(content), storage=form.storage, bits=bits, activations=form.activations)
         except (export.ExportError, audit.AuditError, quant.WrappingError) as error:
-            return str(error)
+            return names.told(str(error), network)
         return ""
 
     def _converted(self, network: Checkpoint, form: Quantisation, train: Split) -> tuple[bytes, Any]:
         """The network's file before it is packed, and the Keras model that answers as it should."""
+        if form.storage is Storage.INTEGER:
+            network = names.in_a_file(network)
         model, calibration = form.restore(network, train)
         if calibration is not None:
-            return export.quantise(self._float_file(network), calibration), model
+            return export.quantise(self.float_file(network), calibration), model
         if form.storage is Storage.FLOAT32:
-            return self._float_file(network), model
+            return self.float_file(network), model
         return export.convert(model, form.storage, network.bits), model
 
-    def _float_file(self, network: Checkpoint) -> bytes:
+    def float_file(self, network: Checkpoint) -> bytes:
         """The float32 file of a float network: the same for each way to quantise it after training."""
 
         def make() -> Arrays:

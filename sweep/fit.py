@@ -351,7 +351,7 @@ def fit(
     goal: Goal,
     held: Constraints | None = None,
 ) -> Curves:
-    """Train `model` in place.
+    """Train `model` in place: what its layers add to the loss counts, and what they ask of their weights holds at every step.
 
     Args:
         model: a Keras model from float32 images in [0, 1] to logits.
@@ -491,6 +491,8 @@ def _compiled_steps(
             with tf.GradientTape() as tape, _unit_strides(watched):
                 answers = watched(tf.cast(tf.gather(images, chosen), tf.float32) / 255.0, training=True)
                 value = loss(wanted, answers)
+                if added := watched.losses:  # by the layers themselves: regularisation of weights and of activations
+                    value += tf.add_n(added)
             optimizer.learning_rate.assign(rates[step])
             optimizer.apply_gradients(zip(tape.gradient(value, variables), variables, strict=True))
             for kernel, project in projections:

@@ -312,8 +312,11 @@ def every_kernel(model: Any) -> dict[str, Any]:
 
 
 def _kernels(model: Any, types: tuple[type, ...]) -> dict[str, Any]:
-    names = [inner.name for layer in model.layers if type(inner := getattr(layer, "layer", layer)) in types]
-    # By name among the variables: a quantisation wrapper replaces the layer's own `kernel` with a tensor.
-    variables = {variable.name: variable for variable in model.trainable_variables}
-    roles = ("kernel", "depthwise_kernel")
-    return {name: next(variables[key] for role in roles if (key := f"{name}/{role}:0") in variables) for name in names}
+    found = {}
+    for layer in model.layers:
+        inner = getattr(layer, "layer", layer)
+        if type(inner) in types:
+            # By name among the weights: a quantisation wrapper replaces the layer's own `kernel` with a tensor.
+            roles = {weight.name.rpartition("/")[2]: weight for weight in layer.weights}
+            found[inner.name] = roles["depthwise_kernel:0"] if "depthwise_kernel:0" in roles else roles["kernel:0"]
+    return found

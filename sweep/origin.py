@@ -130,7 +130,8 @@ def _changes(then: Mapping[str, str], now: Mapping[str, str], *, hashed: bool) -
 def _name(dataset: Dataset) -> str:
     """A data set by its name and whatever else says which images it has."""
     common = {field.name for field in fields(data_sets.Dataset)}
-    own = [field.name for field in fields(dataset) if field.name not in common] if is_dataclass(dataset) else []
+    value: object = dataset  # one of the user's own may be no dataclass
+    own = [field.name for field in fields(value) if field.name not in common] if is_dataclass(value) else []
     return " ".join([str(dataset.name), *(f"{key}={getattr(dataset, key)}" for key in own)])
 
 

@@ -183,6 +183,14 @@ class Plan:
         require_integer("seed", self.seed, 0, 2**31 - 1)
         require_integer("threads", self.threads, 1, 1024)
 
+    @property
+    def sparse(self) -> str:
+        """What the file's sparsity is a fraction of, for people."""
+        layers = "conv and dense" if self.prune.layers == "all" else self.prune.layers
+        if self.prune.removes_filters and self.prune.sparsity > 0:
+            return f"{layers} filters removed"
+        return f"{layers} weights zero"
+
     def check(self) -> Data:
         """Refuse what cannot work, before anything trains and without TensorFlow.
 

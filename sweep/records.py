@@ -267,8 +267,9 @@ class Metrics:
         compression: bytes of the float32 file of the network one started from, over size_bytes.
         parameters: weights and biases, counted on the file's tensors.
         nonzero_parameters: those of them that are not zero.
-        sparsity: the fraction of the targeted layers' weights that are exactly zero in the file, in [0, 1]; where filters were
-            removed, the fraction of those that could be.
+        sparsity: the fraction of the weights of the convolutions, the dense layers or both (what `prune.layers` says; depthwise
+            kernels and biases are no part of it) that are exactly zero in the file, in [0, 1]; where filters were removed, the
+            fraction of those that could be.
         macs: multiply-accumulates for one image.
         weight_bits: mean stored bits per weight.
         distinct_weight_levels: the largest number of different values in one weight tensor.
@@ -305,11 +306,15 @@ class Metrics:
         """Metric name to value, in the order above."""
         return asdict(self)
 
-    def summary(self) -> str:
-        """One line for people."""
+    def summary(self, sparse: str) -> str:
+        """One line for people.
+
+        Args:
+            sparse: what the sparsity is a fraction of (`conv and dense weights zero`).
+        """
         return (
             f"test {self.test_accuracy:.2%}, validation {self.val_accuracy:.2%}, {self.size_bytes:,} bytes"
-            f" ({self.compression:.1f}x smaller), {self.sparsity:.0%} zeros, {self.latency_ms:.2f} ms"
+            f" ({self.compression:.1f}x smaller), {self.sparsity:.0%} of {sparse}, {self.latency_ms:.2f} ms"
         )
 
 

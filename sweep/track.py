@@ -29,7 +29,7 @@ from urllib.parse import quote, urlsplit
 
 import numpy as np
 
-from sweep import native, served
+from sweep import grids, native, served
 from sweep.records import ConfigError, TrialRecord, require_text
 
 if TYPE_CHECKING:
@@ -588,8 +588,11 @@ def _signature(file: Path) -> ModelSignature:
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
+    content = file.read_bytes()
+    if damage := grids.damage(content):  # LiteRT may not survive a file that was damaged on the disk
+        raise ValueError(damage)
     with native.caught():
-        network = served.Network(file.read_bytes())
+        network = served.Network(content)
     shapes = (-1, *network.shape[1:]), (-1, network.classes)
     inputs, outputs = (Schema([TensorSpec(np.dtype(np.float32), shape)]) for shape in shapes)
     return ModelSignature(inputs, outputs)

@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib import metadata
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from sweep import audit, distill, files, fit, measure, models, origin, quant, sources, track
+from sweep import audit, contract, distill, export, files, fit, measure, models, names, origin, quant, sources, track
 from sweep.cache import Cache, Hit, canonical, digest
 from sweep.conversion import Converter, kernels
 from sweep.plan import Job, Plan, Quantisation, Stage
@@ -229,19 +230,11 @@ class _Run:
         named = facts if before == content else audit.read(before)
         if not audit.same(facts, named):
             raise audit.AuditError("the packed file: expected the kernels that it had before, found others")
-        audit.expect(
-            named,
-            storage=plan.quant.storage,
-            bits=network.bits,
-            zeros=network.zeros,
-            layers=plan.prune.layers,
-            filters=self._uncut_filters() - network.removed if network.filters else None,
-            activations=plan.quant.activations,
-        )
+        self._expect(named, network)
         if plan.quant.budget_kib is not None and len(content) > plan.quant.budget_kib * 1024:
             raise audit.AuditError(f"the file: expected at most {plan.quant.budget_kib} KiB, found {len(content) / 1024:.1f}")
         if plan.quant.storage is Storage.INTEGER:
-            audit.expect_weights(before, network.masks, network.clusters)
+            self._expect_weights(before, network)
         val_accuracy, test_accuracy = self._accuracies(content)
         float_accuracy, latency = float(artifact["float_accuracy"]), measure.latency(content)
         metrics = Metrics(
@@ -260,6 +253,34 @@ class _Run:
         )
         curves = {node.name: self._curves[node] for node in nodes}
         return Result(content, metrics, curves, baselines, network.bits, self._data)
+
+    def _expect(self, facts: audit.Audit, network: Checkpoint) -> None:
+        """Check that the network's file is as the plan asks.
+
+        Raises:
+            AuditError: with the user's names for layers.
+        """
+        with _named_for(network):
+            audit.expect(
+                facts,
+                storage=self._plan.quant.storage,
+                bits=names.in_a_file(network).bits if network.bits else {},
+                zeros=network.zeros,
+                layers=self._plan.prune.layers,
+                filters=self._uncut_filters() - network.removed if network.filters else None,
+                activations=self._plan.quant.activations,
+            )
+
+    def _expect_weights(self, content: bytes, network: Checkpoint) -> None:
+        """Check that the network's full-integer file has its zeros and its clusters where they are.
+
+        Raises:
+            AuditError: with the user's names for layers.
+        """
+        if network.masks or network.clusters:
+            in_a_file = names.in_a_file(network)
+            with _named_for(network):
+                audit.expect_weights(content, in_a_file.masks, in_a_file.clusters)
 
     def network(self) -> tuple[Checkpoint, Data]:
         for _ in self._taken():
@@ -322,19 +343,90 @@ class _Run:
         if self._checked or self._store.holds(self._key(node)):
             return
         fit.start(plan.threads)
+        self._require_contract()
         for group, choice in (("distill", plan.distill), ("prune", plan.prune), ("quant", plan.quant)):
             if group == "prune" and plan.prune.sparsity == 0:
                 continue
             models.fresh(plan.seed)
-            try:
+            with _under(group):
                 choice.require(plan.model, self._data.input_shape, self._data.classes)
-            except ConfigError as error:
-                raise error.under(group) from error
+        self._require_facts()
         if plan.quant.storage is Storage.INTEGER and (refusal := self._refusal(plan.quant)):
             raise ConfigError("quant", "a network whose kernels become integers", refusal)
         if not plan.prune.removes_filters:
             plan.quant.require_budget(self._untrained, self._data.train, self._weight)
         self._checked = True
+
+    def _specs(self) -> list[tuple[str, Spec]]:
+        """Configuration key and network, of every network of the plan."""
+        named = {"model": self._plan.model, **self._plan.distill.networks()}
+        chosen = [node.model for node in self._nodes if node.model not in named.values()]
+        return [*named.items(), *(("distill.assistants", model) for model in chosen)]
+
+    def _contract_key(self, model: Spec) -> dict[str, Any]:
+        return {
+            "contract of": model,
+            "student": model == self._plan.model,
+            "start": model == self._nodes[0].model,
+            "input_shape": self._data.input_shape,
+            "classes": self._data.classes,
+            "seed": self._plan.seed,
+            "kernels": kernels(),
+            "code": _code(model, contract, Converter),
+        }
+
+    def _require_contract(self) -> None:
+        """Refuse a network of the plan that is not what a network must be.
+
+        Raises:
+            ConfigError: with the network's key.
+        """
+        for where, model in self._specs():
+            if not self._store.holds(self._contract_key(model)):
+                with _under(where):
+                    contract.require(model, self._data.input_shape, self._data.classes, self._plan.seed)
+
+    def _require_facts(self) -> None:
+        """Refuse a network that its own float32 file does not show as it is, or that does not suit what is to be done to it.
+
+        Raises:
+            ConfigError: with the network's key, or that of the choice.
+        """
+        plan, student = self._plan, self._plan.model
+
+        def accepted(model: Spec) -> Arrays:
+            if model in (student, self._nodes[0].model):  # the others never become files
+                facts = self._untrained_facts(model)
+                if model == student:
+                    contract.require_counted(models.restore(self._untrained()), facts)
+            return {}  # that it was accepted is all there is to keep: what refuses a network may be gone tomorrow
+
+        for where, model in self._specs():
+            with _under(where):
+                self._store.fetch(self._contract_key(model), partial(accepted, model))
+        built = models.restore(self._untrained())
+        if plan.prune.sparsity > 0:
+            with _under("prune"):
+                contract.require_targets(built, plan.prune.layers, removed=plan.prune.removes_filters)
+                if not plan.prune.removes_filters:
+                    contract.require_true_sparsity(built, plan.prune.layers, self._untrained_facts(student))
+        if plan.cluster.levels is not None:
+            with _under("cluster"):
+                contract.require_targets(built, getattr(plan.cluster, "layers", "all"))
+        if plan.quant.storage is Storage.INTEGER and plan.quant.untrained() != plan.quant:
+            with _under("quant"):
+                contract.require_wrappable(built)
+
+    def _untrained_facts(self, model: Spec) -> audit.Audit:
+        """What the float32 file of the network with random weights holds.
+
+        Raises:
+            ConfigError: without a key, for a network that does not become one.
+        """
+        try:
+            return audit.read(self._converter.float_file(self._untrained(model)))
+        except (export.ExportError, audit.AuditError) as error:
+            raise ConfigError("", "a network that becomes a .tflite file", str(error)) from error
 
     def _refusal(self, form: Quantisation) -> str:
         """Why the network cannot become a file of this form, found with random weights; empty where it can."""
@@ -355,10 +447,10 @@ class _Run:
         }
         return str(self._kept(key, attempt)["refusal"])
 
-    def _untrained(self) -> Checkpoint:
-        """The student with random weights, so that nothing is hidden by a factor of 1 or a bias of 0, as fresh ones would."""
+    def _untrained(self, spec: Spec | None = None) -> Checkpoint:
+        """A network, the student at first, with random weights: fresh ones hide things by factors of 1 and biases of 0."""
         models.fresh(self._plan.seed)
-        model = self._plan.model.build(self._data.input_shape, self._data.classes)
+        model = (spec or self._plan.model).build(self._data.input_shape, self._data.classes)
         draws = np.random.default_rng(0)
         model.set_weights([draws.uniform(0.5, 1.5, weights.shape) for weights in model.get_weights()])
         return models.snapshot(model)
@@ -422,7 +514,7 @@ class _Run:
         def count() -> Arrays:
             fit.start(self._plan.threads)
             models.fresh(self._plan.seed)
-            built = model.build(self._data.input_shape, self._data.classes)
+            built = contract.build(model, self._data.input_shape, self._data.classes)
             return {"parameters": np.array(built.count_params())}
 
         key = {
@@ -628,6 +720,24 @@ def recorded(job: Job, work: Callable[[], tuple[T, Findings]], source: str = "sw
         time.time(),
     )
     return result, _track(job, record)
+
+
+@contextmanager
+def _named_for(network: Checkpoint) -> Iterator[None]:
+    """Tell what a file lacks with the user's names for the layers."""
+    try:
+        yield
+    except audit.AuditError as error:
+        raise audit.AuditError(names.told(str(error), network)) from error
+
+
+@contextmanager
+def _under(where: str) -> Iterator[None]:
+    """Place the key of a refusal below another."""
+    try:
+        yield
+    except ConfigError as error:
+        raise error.under(where) from error
 
 
 def _track(job: Job, record: TrialRecord) -> str | None:
