@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -18,9 +20,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from sweep import datafiles, download, imagechecks
+from sweep import archives, datafiles, download, imagechecks
 from sweep.datafiles import IDX, KEYS
 from sweep.records import Array, Arrays, ConfigError, Data, Split, require_choice, require_integer, require_number
+
+_log = logging.getLogger(__name__)
 
 _TF_KERAS = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
 _SPLIT_VERSION = 1
@@ -134,7 +138,53 @@ class Digits(Dataset):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Published(Dataset):
+class _Filed(Dataset):
+    """A data set that is read from files.
+
+    Args:
+        path: where they are; None where that is not given.
+        max_gib: the GiB of memory that its arrays may take, above 0. Files that declare more are not read.
+    """
+
+    accepts: ClassVar[str]
+
+    path: str | None
+    max_gib: float = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if type(self.path) not in (str, type(None)) or self.path == "":
+            raise ConfigError("path", self.accepts, self.path)
+        require_number("max_gib", self.max_gib, 0, open_low=True)
+
+    def _read(
+        self, place: Path, shape: tuple[int, int, int] | None, classes: int | None, channels: int | None = None
+    ) -> tuple[Arrays, int]:
+        """The official arrays at a place and the number of classes; what is odd about arrays of the user's is logged.
+
+        Args:
+            place: as the user wrote it.
+            shape: what images have to be; None for whatever x_train has.
+            classes: how many there are; None for as many as y_train has labels.
+            channels: how many the user says that images have.
+        """
+        place = archives.located(place, self.accepts)
+        with datafiles.parsing(place, self.accepts), self._open(place) as source:
+            imagechecks.require_form(source, place, shape, channels)
+            imagechecks.require_room(source, place, self.max_gib)
+            arrays, classes = imagechecks.checked({key: one.read() for key, one in source.arrays.items()}, place, classes)
+        if self.path is not None:
+            for oddity in imagechecks.oddities(arrays, classes, source.unread, channels):
+                _log.warning("%s: %s", place, oddity)
+        return arrays, classes
+
+    @abstractmethod
+    def _open(self, place: Path) -> AbstractContextManager[datafiles.Source]:
+        """What a regular file or a folder holds; may raise anything where that is broken."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Published(_Filed):
     """A data set of 10 classes that is downloaded from its publisher, or read from a place of the user's.
 
     Args:
@@ -146,23 +196,19 @@ class _Published(Dataset):
     files: ClassVar[Mapping[str, str]]
     """File name below `base` to its hash, as `algorithm:hex`."""
     shape: ClassVar[tuple[int, int, int]]
-    accepts: ClassVar[str]
-
-    path: str | None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if type(self.path) not in (str, type(None)) or self.path == "":
-            raise ConfigError("path", f"{self.accepts}, or null to download it", self.path)
 
     def _official(self) -> tuple[Arrays, int]:
         place = download.fetched(self.name, self.base, self.files) if self.path is None else Path(self.path)
-        arrays = datafiles.read(place, self.accepts, self._read)
-        return imagechecks.checked(arrays, place, self.shape, 10), 10
+        return self._read(place, self.shape, 10)
+
+    def _open(self, place: Path) -> AbstractContextManager[datafiles.Source]:
+        if place.suffix.lower() == ".npz" and not place.is_dir():
+            return datafiles.open_npz(place)
+        return nullcontext(self._declared(place))
 
     @abstractmethod
-    def _read(self, place: Path) -> Arrays:
-        """The arrays in the publisher's own files, unchecked; may raise anything where those are broken."""
+    def _declared(self, place: Path) -> datafiles.Source:
+        """What the publisher's own files hold."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,10 +218,10 @@ class _Idx(_Published):
     shape: ClassVar[tuple[int, int, int]] = (28, 28, 1)
     accepts: ClassVar[str] = f"an .npz, or a folder with {', '.join(IDX.values())} (each as it is or .gz)"
 
-    def _read(self, place: Path) -> Arrays:
+    def _declared(self, place: Path) -> datafiles.Source:
         if not place.is_dir():
             raise ConfigError("path", self.accepts, f"{place}, which is neither")
-        return {key: datafiles.read_idx(place, name) for key, name in IDX.items()}
+        return datafiles.declared_idx(place)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,58 +261,40 @@ class Cifar10(_Published):
     records: ClassVar[int] = 10_000
     """Images in each of the six files."""
 
-    def _read(self, place: Path) -> Arrays:
-        if not place.is_dir() and not place.name.endswith((".tar.gz", ".tgz")):
+    def _declared(self, place: Path) -> datafiles.Source:
+        if not place.is_dir() and not place.name.lower().endswith((".tar.gz", ".tgz")):
             raise ConfigError("path", self.accepts, f"{place}, which is neither")
-        wanted = [*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"]
-        names, batches = set[str](), dict[str, Array]()
-        for name, stream in datafiles.members(place):
-            names.add(name)
-            if name in wanted:
-                with datafiles.parsing(place / name, f"{self.records} records of 3073 bytes"):
-                    batches[name] = np.frombuffer(stream.read(), np.uint8).reshape(self.records, 3073)
-        missing = [name for name in wanted if name not in batches]
-        if missing and names & {name.removesuffix(".bin") for name in wanted}:
-            raise ConfigError("path", f"{self.accepts} (pickles are never loaded)", f"{place}, the version for Python")
-        if missing:
-            raise ConfigError("path", self.accepts, f"{place}, without {', '.join(missing)}")
-        train, test = np.concatenate([batches[name] for name in wanted[:-1]]), batches[wanted[-1]]
-        images = [part[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1) for part in (train, test)]
-        return dict(zip(KEYS, (images[0], train[:, 0], images[1], test[:, 0]), strict=True))
+        return datafiles.declared_cifar(place, self.accepts, self.records)
 
 
 @dataclass(frozen=True, kw_only=True)
-class OwnArrays(Dataset):
+class OwnArrays(_Filed):
     """Images of the user's own, of any size and number of channels, in any number of classes.
 
     Args:
         path: an .npz with uint8 images x_train, x_test (n, height, width) or (n, height, width, channels), and integer labels
             y_train, y_test that number the classes from 0.
+        channels: how many channels images have. That is the last axis whatever this says, but where a shape looks as if its
+            axes were others, as (n, 3, 32, 32) does, only saying it makes it so.
     """
 
     name: ClassVar[str] = "arrays"
     accepts: ClassVar[str] = f"an .npz with the arrays {', '.join(KEYS)}"
 
-    path: str | None
+    channels: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if type(self.path) not in (str, type(None)) or self.path == "":
-            raise ConfigError("path", self.accepts, self.path)
+        if self.channels is not None:
+            require_integer("channels", self.channels, 1)
 
     def _official(self) -> tuple[Arrays, int]:
         if self.path is None:
             raise ConfigError("path", self.accepts, "null")
-        place = Path(self.path)
-        arrays = datafiles.read(place, self.accepts, datafiles.read_npz)
-        images, classes = arrays["x_train"], len(np.unique(arrays["y_train"]))
-        if images.ndim not in (3, 4):
-            expected = "x_train to be uint8 of shape (n, height, width) or (n, height, width, channels)"
-            raise ConfigError("path", expected, f"{place}, where it is {images.dtype} {images.shape}")
-        if classes < 2:
-            raise ConfigError("path", "labels y_train of at least two classes", f"{place}, with {classes}")
-        height, width, channels = (*images.shape[1:], 1)[:3]
-        return imagechecks.checked(arrays, place, (height, width, channels), classes), classes
+        return self._read(Path(self.path), shape=None, classes=None, channels=self.channels)
+
+    def _open(self, place: Path) -> AbstractContextManager[datafiles.Source]:
+        return datafiles.open_npz(place)
 
 
 def fair_order(labels: Array) -> Array:
@@ -300,6 +328,11 @@ def _load(dataset: Dataset) -> Data:
         if dataset.limit > len(train):
             raise ConfigError("limit", f"null or at most {len(train)}, the training images there are", dataset.limit)
         train = train[np.sort(fair_order(labels[train])[: dataset.limit])]
+    if absent := np.setdiff1d(labels, labels[train]).tolist():
+        missing = datafiles.listed(list(map(str, absent)))
+        _log.warning(
+            "%s: no image of class %s is left to train on by dataset.validation and dataset.limit", dataset.name, missing
+        )
     content_hash = _hash_arrays(arrays)
     split = json.dumps([_SPLIT_VERSION, content_hash, dataset.validation, dataset.limit])
     return Data(
