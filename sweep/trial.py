@@ -40,6 +40,7 @@ from sweep import (
     models,
     pack,
     quant,
+    random_weights,
     records,
     served,
     track,
@@ -387,7 +388,7 @@ class _Run:
             try:
                 content, _ = self._converted(form.ready(network, few), form, few)
                 audit.expect(audit.read(content), storage=form.storage, bits=network.bits, activations=form.activations)
-            except (export.ExportError, audit.AuditError, quant.WrappingError) as error:
+            except (export.ExportError, calibrate.RangeError, audit.AuditError, quant.WrappingError) as error:
                 return {"refusal": np.array(str(error))}
             return {"refusal": np.array("")}
 
@@ -398,7 +399,7 @@ class _Run:
             "input_shape": data.input_shape,
             "classes": data.classes,
             "versions": _versions(),
-            "code": _code(*_modules(plan.model, form), audit),
+            "code": _code(*_modules(plan.model, form), audit, random_weights),
         }
         return str(self._store.fetch(key, attempt).arrays["refusal"])
 
@@ -406,8 +407,7 @@ class _Run:
         """The student with random weights, so that nothing is hidden by a factor of 1 or a bias of 0, as fresh ones would."""
         models.fresh(self._plan.seed)
         model = self._plan.model.build(self._data.input_shape, self._data.classes)
-        draws = np.random.default_rng(0)
-        model.set_weights([draws.uniform(0.5, 1.5, weights.shape) for weights in model.get_weights()])
+        model.set_weights(random_weights.draw([(weight.name, weight.numpy()) for weight in model.weights]))
         return models.snapshot(model)
 
     def _require_hope(self, node: _Node) -> None:
