@@ -7,10 +7,30 @@ is widened by that of the sum, in a ResNet by up to half.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from sweep import grids, native, served
 from sweep.records import Array
+
+
+class RangeError(ValueError):
+    """Weights or activations that are not finite: native quantisers crash on an infinite range."""
+
+
+def require_finite(values: Iterable[tuple[str, Array]]) -> None:
+    """Refuse weights or ranges that no grid can hold.
+
+    Args:
+        values: what each is of (a layer, a tensor), and its float values, in the network's order.
+
+    Raises:
+        RangeError: naming the first that is not finite.
+    """
+    for name, numbers in values:
+        if not np.isfinite(numbers).all():
+            raise RangeError(f"expected finite numbers in {name}, found {np.min(numbers):g} to {np.max(numbers):g}")
 
 
 def with_ranges(content: bytes, images: Array) -> bytes:
@@ -21,6 +41,7 @@ def with_ranges(content: bytes, images: Array) -> bytes:
         images: uint8 (n, height, width, channels), at least one.
 
     Raises:
+        RangeError: naming the first activation that overflows.
         RuntimeError: for a file that LiteRT does not run.
     """
     from ai_edge_litert.schema_py_generated import QuantizationParametersT
@@ -37,6 +58,8 @@ def with_ranges(content: bytes, images: Array) -> bytes:
     with native.caught():
         lows, highs = served.extremes(grids.written(model), images / np.float32(255))
     graph.outputs = outputs
+    names = [(graph.tensors[index].name or b"").decode() or f"tensor {index}" for index in activations]
+    require_finite(zip(names, np.stack([lows, highs], axis=1), strict=True))
     highs[(lows == 0) & (highs == 0)] = 1  # of a layer that answers nothing: any range will do, but for none at all
     ranges = {int(graph.inputs[0]): (0.0, 1.0), **dict(zip(activations, zip(lows, highs, strict=True), strict=True))}
     for index, (low, high) in ranges.items():

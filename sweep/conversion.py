@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sweep import audit, export, fit, models, names, pack, quant, sources
+from sweep import audit, calibrate, export, fit, models, names, pack, quant, sources
 from sweep.cache import Cache
 from sweep.records import Arrays, Checkpoint, Data, Split, Storage
 
@@ -66,7 +66,7 @@ class Converter:
             content, _ = self._converted(form.ready(network, few), form, few)
             bits = names.in_a_file(network).bits
             audit.expect(audit.read(content), storage=form.storage, bits=bits, activations=form.activations)
-        except (export.ExportError, audit.AuditError, quant.WrappingError) as error:
+        except (export.ExportError, calibrate.RangeError, audit.AuditError, quant.WrappingError) as error:
             return names.told(str(error), network)
         return ""
 

@@ -29,11 +29,15 @@ def convert(model: Any, storage: Storage, bits: Mapping[str, int] | None = None)
         bits: layer name to the bits of its kernel's grid, which the converter does not always keep; for INTEGER.
 
     Raises:
-        ExportError: when the converter cannot do it.
+        ExportError: when the converter cannot do it, or a weight or the range of an activation is not finite.
     """
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+    try:
+        calibrate.require_finite((weight.name, weight.numpy()) for weight in model.weights)
+    except calibrate.RangeError as error:
+        raise ExportError(f"the network: {error}") from error
     image = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="image")
     function = tf.function(lambda image: {"logits": model(image, training=False)}).get_concrete_function(image)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([convert_variables_to_constants_v2(function)])

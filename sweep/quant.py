@@ -22,7 +22,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from sweep import data, fit, grids, mixed, models
+from sweep import calibrate, data, fit, grids, mixed, models
 from sweep.parts import require_part
 from sweep.records import (
     Array,
@@ -609,6 +609,9 @@ def _calibrate(model: Any, images: Any) -> None:
     """Set every activation range to what `images`, uint8 (n, height, width, channels), give in one batch.
 
     The toolkit starts the ranges at -6 and 6 and moves them by a thousandth a step: for long that would clip or waste the grid.
+
+    Raises:
+        RangeError: naming the first range that is not finite.
     """
     import tensorflow as tf
 
@@ -620,6 +623,7 @@ def _calibrate(model: Any, images: Any) -> None:
         model(tf.constant(images, tf.float32) / 255.0, training=True)
     for norm, was in zip(norms, trainable, strict=True):
         norm.trainable = was
+    calibrate.require_finite((weight.name, weight.numpy()) for weight in model.weights)
     _pin_input_range(model)
 
 

@@ -22,7 +22,22 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from sweep import audit, contract, distill, export, files, fit, measure, models, names, origin, quant, sources, track
+from sweep import (
+    audit,
+    contract,
+    distill,
+    export,
+    files,
+    fit,
+    measure,
+    models,
+    names,
+    origin,
+    quant,
+    random_weights,
+    sources,
+    track,
+)
 from sweep.cache import Cache, Hit, canonical, digest
 from sweep.conversion import Converter, kernels
 from sweep.plan import Job, Plan, Quantisation, Stage
@@ -443,7 +458,7 @@ class _Run:
             "input_shape": data.input_shape,
             "classes": data.classes,
             "kernels": kernels(),
-            "code": _code(plan.model, form, Converter),
+            "code": _code(plan.model, form, Converter, random_weights),
         }
         return str(self._kept(key, attempt)["refusal"])
 
@@ -451,8 +466,7 @@ class _Run:
         """A network, the student at first, with random weights: fresh ones hide things by factors of 1 and biases of 0."""
         models.fresh(self._plan.seed)
         model = (spec or self._plan.model).build(self._data.input_shape, self._data.classes)
-        draws = np.random.default_rng(0)
-        model.set_weights([draws.uniform(0.5, 1.5, weights.shape) for weights in model.get_weights()])
+        model.set_weights(random_weights.draw([(weight.name, weight.numpy()) for weight in model.weights]))
         return models.snapshot(model)
 
     def _require_hope(self, node: _Node) -> None:

@@ -78,3 +78,25 @@ def test_layers_that_answer_nothing_have_a_range_too(activations):
     expected = model(images / np.float32(255), training=False).numpy()
     found = served.Network(content).predict(images / np.float32(255))
     assert np.abs(found - expected).max() < 0.05 * np.ptp(expected)
+
+
+@pytest.mark.parametrize("activations", [8, 16])
+def test_activations_that_overflow_are_refused_by_name(activations):
+    """The quantiser of TensorFlow 2.21 takes the process down for an infinite range."""
+    models.fresh(0)
+    model = models.CNN(filters=(4, 4), units=()).build((8, 8, 1), 10)
+    for name in ("conv1", "conv2"):
+        kernel = model.get_layer(name).kernel
+        kernel.assign(kernel * 0 + 1e20)
+    images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), np.uint8)
+    kernels = {name: quant.rounded(kernel, 8, quant.MinMax(), one=False) for name, kernel in models.every_kernel(model).items()}
+    with pytest.raises(export.ExportError, match=r"finite numbers in \S*conv2\S*, found \S+ to inf"):
+        export.quantise(export.convert(model, Storage.FLOAT32), grids.Calibration(images, kernels, activations))
+
+
+def test_weights_that_are_not_finite_are_refused_by_name():
+    models.fresh(0)
+    model = models.CNN(filters=(4,), units=()).build((8, 8, 1), 10)
+    model.get_layer("conv1_bn").beta.assign([0, np.nan, 0, 0])
+    with pytest.raises(export.ExportError, match="finite numbers in conv1_bn/beta:0, found nan to nan"):
+        export.convert(model, Storage.DYNAMIC)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import RECIPE
 
-from sweep import audit, cluster, data, distill, export, grids, measure, mixed, models, prune, quant, served
+from sweep import audit, calibrate, cluster, data, distill, export, grids, measure, mixed, models, prune, quant, served
 from sweep.records import ConfigError, Storage
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
@@ -423,6 +423,16 @@ def test_calibration_sets_the_ranges_to_what_the_images_give_and_moves_no_weight
     statistics = variables(model, "moving_mean")
     for name, values in variables(models.restore(network), "moving_mean").items():
         np.testing.assert_array_equal(statistics[name], values)
+
+
+def test_activations_that_overflow_are_refused_before_qat_trains(context):
+    made = context(model=FAMILIES["lenet5"])
+    models.fresh(0)
+    model = made.model.build((8, 8, 1), 10)
+    for layer in ("dense1", "dense2"):
+        model.get_layer(layer).kernel.assign(model.get_layer(layer).kernel * 0 + 1e20)
+    with pytest.raises(calibrate.RangeError, match=r"finite numbers in quant_dense2/\S+, found inf to inf"):
+        quant.QAT(8, 16, 1, 0.001).apply(models.snapshot(model), made)
 
 
 @pytest.mark.parametrize(
