@@ -1,0 +1,146 @@
+"""The files of a sweep that are neither Optuna's nor a trial's own: `sweep.json`, `front.json` and a `trial.json` a trial.
+
+The trials' records are the truth about what is finished; Optuna's journal can be told again from them.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from hydra_plugins.pareto_sweeper._space import Space
+from hydra_plugins.pareto_sweeper._study import Proposal
+from sweep import files, sweeps
+from sweep.records import ConfigError
+
+if TYPE_CHECKING:
+    from hydra_plugins.pareto_sweeper._impl import Settings
+
+
+@dataclass(eq=False)
+class Records:
+    """The files of a sweep that are neither Optuna's nor a trial's own."""
+
+    folder: Path
+    content: dict[str, Any]
+    parent_run_id: str | None = None
+
+    @staticmethod
+    def open(folder: Path, space: Space, settings: Settings, arguments: Sequence[str]) -> Records:
+        """The records in `folder`, new or of an earlier start.
+
+        Raises:
+            ConfigError: when the earlier start had another space or other objectives.
+        """
+        fixed = dict(text.split("=", 1) for text in (*space.fixed, *space.where_known) if "=" in text)
+        content: dict[str, Any] = {
+            "name": folder.name,
+            "command": shlex.join(["python", "-m", "sweep.main", "-m", *arguments, *_given_to_hydra(space.config)]),
+            "axes": space.text,
+            "fixed": _without_places(fixed),
+            "objectives": dict(settings.objectives),
+            "constraints": {metric: str(text) for metric, text in settings.constraints.items()},
+            "sampler": settings.sampler if settings.n_trials is not None or not space.finite else None,
+            "n_trials": settings.n_trials,
+            "seed": settings.seed,
+            "started": time.time(),
+            "ended": None,
+            "importances": {},
+            "status": "RUNNING",
+            "parent_run_id": None,
+        }
+        records = Records(folder, content)
+        if (folder / "sweep.json").exists():
+            earlier = json.loads((folder / "sweep.json").read_text())
+            for name in ("axes", "fixed", "objectives", "constraints"):
+                if earlier[name] != content[name]:
+                    changed = _difference(earlier[name], content[name])
+                    expected = f"a new name, or the {name} that this sweep began with"
+                    raise ConfigError("sweep.name", expected, f"{folder.name} ({changed})")
+            content["started"] = earlier["started"]
+            records.parent_run_id = earlier.get("parent_run_id")
+        return records
+
+    def lock(self) -> AbstractContextManager[Any]:
+        """Held while the sweep runs.
+
+        Raises:
+            ConfigError: when another process holds it.
+        """
+        from filelock import FileLock, Timeout
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".lock")
+        try:
+            return lock.acquire(timeout=0)
+        except Timeout:
+            raise ConfigError("sweep.name", "a sweep that is not running already", self.folder.name) from None
+
+    def trial_folder(self, proposal: Proposal) -> Path:
+        """Where the files of a trial are."""
+        return self.folder / sweeps.trial_name(proposal.number)
+
+    @property
+    def rivals(self) -> Path:
+        """The file with the front so far."""
+        return self.folder / "front.json"
+
+    def begin(self, parent_run_id: str | None) -> None:
+        """The sweep starts."""
+        self.content["parent_run_id"] = parent_run_id
+        self._save()
+
+    def end(self, status: str, importances: Mapping[str, Any]) -> None:
+        """The sweep ends."""
+        self.content.update(status=status, ended=time.time(), importances=importances)
+        self._save()
+
+    def trial(
+        self,
+        proposal: Proposal,
+        state: str,
+        space: Space,
+        *,
+        seconds: float | None = None,
+        error: str | None = None,
+        run_id: str | None = None,
+    ) -> None:
+        """Write what is known of a trial."""
+        folder = self.trial_folder(proposal)
+        folder.mkdir(parents=True, exist_ok=True)
+        content = {
+            "number": proposal.number,
+            "state": state,
+            "overrides": dict(text.split("=", 1) for text in proposal.point),
+            "fixed": _without_places(dict(text.split("=", 1) for text in space.constants(proposal.point) if "=" in text)),
+            "seconds": seconds,
+            "error": error,
+            "run_id": run_id,
+        }
+        files.write_json(folder / "trial.json", content)
+
+    def _save(self) -> None:
+        files.write_json(self.folder / "sweep.json", self.content)
+
+
+def _without_places(fixed: Mapping[str, str]) -> dict[str, str]:
+    """What of the overrides says what a trial is, not where it is written."""
+    return {key: text for key, text in fixed.items() if key not in ("sweep.name", "output")}
+
+
+def _difference(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What differs, old and new."""
+    keys = [key for key in {**earlier, **now} if earlier.get(key) != now.get(key)]
+    return ", ".join(f"{key}={earlier.get(key, 'absent')} then, {key}={now.get(key, 'absent')} now" for key in keys)
+
+
+def _given_to_hydra(config: DictConfig) -> list[str]:
+    """The command line's overrides of Hydra's own keys, the sweeper's among them."""
+    return [text for text in config.hydra.overrides.hydra if not text.startswith("hydra.mode=")]
