@@ -67,7 +67,7 @@ def get(path: Path, record: Mapping[str, Any], name: str, kind: type, default: A
         raise ConfigError(f"{path}: {name}", _KINDS[kind], "nothing" if name not in record else value)
     if isinstance(value, int) and abs(value) > _MOST_INTEGER:
         raise ConfigError(f"{path}: {name}", f"{_KINDS[kind]} of at most 64 bits", "a larger one")
-    return float(value) if kind is float else value
+    return value
 
 
 def seconds(path: Path, record: Mapping[str, Any], name: str) -> float | None:

@@ -103,6 +103,16 @@ class Trial:
         return self.state == "COMPLETE"
 
     @property
+    def finished(self) -> bool:
+        """Whether it has ended, with whatever result."""
+        return self.state in ("COMPLETE", "FAIL", "PRUNED")
+
+    @property
+    def point(self) -> tuple[str, ...]:
+        """Its overrides as on the command line."""
+        return tuple(f"{key}={text}" for key, text in self.overrides.items())
+
+    @property
     def without_seed(self) -> tuple[tuple[str, str], ...]:
         """What it has in common with its repeats under other seeds."""
         return tuple(sorted((key, text) for key, text in self.overrides.items() if key != SEED))

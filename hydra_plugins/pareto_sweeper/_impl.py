@@ -6,7 +6,6 @@ The records that it leaves (`sweep.json`, a `trial.json` a trial) are what `swee
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import sys
 import time
@@ -26,7 +25,7 @@ from hydra_plugins.pareto_sweeper._records import Records
 from hydra_plugins.pareto_sweeper._space import Space
 from hydra_plugins.pareto_sweeper._study import Constraint, Proposal, Study
 from hydra_plugins.worker_launcher._pool import Isolated
-from sweep import build, pareto, quantities, report, sweeps, track
+from sweep import build, files, jsonfiles, pareto, quantities, report, sweeps, track
 from sweep.records import ConfigError, Metrics, TrialRecord, require_choice, require_integer, require_number
 from sweep.rivals import Rivals
 
@@ -156,7 +155,7 @@ class _Batches:
         """What the folder of a trial tells that the launcher does not."""
         folder, returned = self._trial(number), JobReturn(status=JobStatus.COMPLETED)
         if (folder / "metrics.json").exists():
-            returned.return_value = {**json.loads((folder / "metrics.json").read_text()), "run_id": None}
+            returned.return_value = {**jsonfiles.read(folder / "metrics.json"), "run_id": None}
         elif (folder / "pruned.txt").exists():
             returned.return_value = {"pruned": (folder / "pruned.txt").read_text().strip()}
         else:
@@ -203,7 +202,10 @@ def sweep(
             sampler=settings.sampler,
             seed=settings.seed,
             total=settings.n_trials if settings.n_trials is not None or space.finite else sys.maxsize,
+            recorded=records.trials(),
         )
+        if study.retold:
+            _say(f"{study.retold} trials that study.journal does not know are told again from their records")
         parent = tracker.open_sweep(
             folder.name, space.text, {"mlflow.source.name": "sweep"}, f"{study.total:.0f} trials.", resume=records.parent_run_id
         )
@@ -347,7 +349,7 @@ class _Sweep:
         folder = self.records.trial_folder(proposal)
         if (folder / "error.txt").exists():
             return
-        (folder / "error.txt").write_text(error + "\n")
+        files.write(folder / "error.txt", error + "\n")
         swept = dict(text.split("=", 1) for text in proposal.point)
         tracker = build.tracker(self.space.compose([*proposal.point, *_child_of(self.parent)]))
         record = TrialRecord(folder.name, folder, swept, swept, {}, {}, {}, error, began, time.time())

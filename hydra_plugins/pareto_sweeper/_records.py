@@ -5,11 +5,14 @@ The trials' records are the truth about what is finished; Optuna's journal can b
 
 from __future__ import annotations
 
+import os
 import shlex
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +20,7 @@ from omegaconf import DictConfig
 
 from hydra_plugins.pareto_sweeper._space import Space
 from hydra_plugins.pareto_sweeper._study import Proposal
-from sweep import files, sweeps
+from sweep import files, jsonfiles, sweeps
 from sweep.records import ConfigError
 
 if TYPE_CHECKING:
@@ -37,7 +40,7 @@ class Records:
         """The records in `folder`, new or of an earlier start.
 
         Raises:
-            ConfigError: when the earlier start had another space or other objectives.
+            ConfigError: when the earlier start had another space or other objectives, or its record is damaged.
         """
         fixed = dict(text.split("=", 1) for text in (*space.fixed, *space.where_known) if "=" in text)
         content: dict[str, Any] = {
@@ -57,15 +60,16 @@ class Records:
             "parent_run_id": None,
         }
         records = Records(folder, content)
-        if (folder / "sweep.json").exists():
-            earlier = json.loads((folder / "sweep.json").read_text())
+        if os.path.lexists(path := folder / "sweep.json"):
+            earlier = jsonfiles.read(path)
             for name in ("axes", "fixed", "objectives", "constraints"):
-                if earlier[name] != content[name]:
-                    changed = _difference(earlier[name], content[name])
+                before = jsonfiles.get(path, earlier, name, dict)
+                if before != content[name]:
+                    changed = _difference(before, content[name])
                     expected = f"a new name, or the {name} that this sweep began with"
                     raise ConfigError("sweep.name", expected, f"{folder.name} ({changed})")
-            content["started"] = earlier["started"]
-            records.parent_run_id = earlier.get("parent_run_id")
+            content["started"] = jsonfiles.seconds(path, earlier, "started")
+            records.parent_run_id = jsonfiles.get(path, earlier, "parent_run_id", str, None)
         return records
 
     def lock(self) -> AbstractContextManager[Any]:
@@ -82,6 +86,28 @@ class Records:
             return lock.acquire(timeout=0)
         except Timeout:
             raise ConfigError("sweep.name", "a sweep that is not running already", self.folder.name) from None
+
+    def trials(self) -> tuple[sweeps.Trial, ...]:
+        """What the trials' own records say, by number. A trial whose record is damaged has not ended: it runs again.
+
+        Raises:
+            ConfigError: for something in the place of a trial's folder or of its record that cannot be written over.
+        """
+        found = []
+        for folder in sweeps.trial_folders(self.folder):
+            path = folder / "trial.json"
+            if not folder.is_dir() or (os.path.lexists(path) and not path.is_file()):
+                raise ConfigError(str(folder if not folder.is_dir() else path), "a trial's record", "something else")
+            try:
+                trial = sweeps.trial(folder)
+                lacking = [name for name in self.content["objectives"] if trial.complete and not isfinite(trial.metrics[name])]
+                if lacking:
+                    raise ConfigError(str(folder / "metrics.json"), f"a finite {lacking[0]}", trial.metrics[lacking[0]])
+            except ConfigError as error:
+                print(f"{folder.name} runs again: {error}", file=sys.stderr)
+                continue
+            found.append(trial)
+        return tuple(found)
 
     def trial_folder(self, proposal: Proposal) -> Path:
         """Where the files of a trial are."""
