@@ -1,10 +1,11 @@
-"""A sweep's records, torn, damaged, missing or of another sweep: it goes on or names the file, and no finished trial is lost."""
+"""A sweep's records, torn, damaged, gone or of another sweep: it goes on or names the file, and no finished trial is lost."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+from dataclasses import asdict
 
 import pytest
 from conftest import CONF
@@ -12,10 +13,10 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import RunMode
-from hydra.utils import instantiate
 
 from hydra_plugins.pareto_sweeper import _impl
 from hydra_plugins.pareto_sweeper._journal import Journal
+from hydra_plugins.pareto_sweeper.sweeper import ParetoSweeperConfig
 from sweep import files, jsonfiles, report, rivals, sweeps
 from sweep.records import ConfigError, Metrics
 
@@ -59,14 +60,12 @@ def start(loader, tmp_path):
     """Start the sweep (again); returns the numbers of the trials that ran."""
 
     def started(total=3):
-        given = [f"output={tmp_path}", "sweep.name=s", "tracking=none", f"hydra.sweeper.n_trials={total}", *AXES]
+        given = [f"output={tmp_path}", "sweep.name=s", "tracking=none", *AXES]
         config = loader.load_configuration("config", given, run_mode=RunMode.MULTIRUN)
-        settings = _impl.Settings(
-            **{key: instantiate(value) for key, value in config.hydra.sweeper.items() if key != "_target_"}
-        )
+        keys = asdict(ParetoSweeperConfig(n_trials=total))
+        del keys["_target_"]
         launcher = Trials(tmp_path)
-        arguments = [text for text in given if not text.startswith("hydra.")]
-        _impl.sweep(launcher, loader, config, settings, arguments)
+        _impl.sweep(launcher, loader, config, _impl.Settings(**keys), given)
         return launcher.run
 
     return started

@@ -202,7 +202,7 @@ def sweep(
             sampler=settings.sampler,
             seed=settings.seed,
             total=settings.n_trials if settings.n_trials is not None or space.finite else sys.maxsize,
-            recorded=records.trials(),
+            recorded=(recorded := records.trials()),
         )
         if study.retold:
             _say(f"{study.retold} trials that study.journal does not know are told again from their records")
@@ -213,7 +213,7 @@ def sweep(
         # Not in a grid, which is to be whole; nor over seeds, since a mean over those that were lucky is none.
         whole = (settings.n_trials is None and space.finite) or any(axis.key == sweeps.SEED for axis in space.axes)
         pool = launcher.pool() if hasattr(launcher, "pool") else nullcontext(_Batches(launcher, settings.n_jobs, folder))
-        return _Sweep(space, settings, study, records, tracker, parent, pool, None if whole else settings.early_stop).run()
+        return _Sweep(space, settings, study, records, recorded, tracker, parent, pool, None if whole else settings.early_stop).run()
 
 
 @dataclass(eq=False)
@@ -224,6 +224,7 @@ class _Sweep:
     settings: Settings
     study: Study
     records: Records
+    recorded: tuple[sweeps.Trial, ...]
     tracker: track.Tracker
     parent: str | None
     pool: AbstractContextManager[Pool]
@@ -329,8 +330,7 @@ class _Sweep:
 
     def _meet_rivals(self) -> None:
         """Begin with the front of earlier starts."""
-        earlier = sweeps.read(self.records.folder).complete if self.early_stop is not None else ()
-        self._tell_rivals({sweeps.trial_name(trial.number): trial.metrics for trial in earlier})
+        self._tell_rivals({sweeps.trial_name(trial.number): trial.metrics for trial in self.recorded if trial.complete})
 
     def _tell_rivals(self, complete: Mapping[str, Mapping[str, float]]) -> None:
         """Let the trials under way know what they have to beat, these trials (by name) and their metrics included."""
