@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from sweep import __version__, measure, sources
+from sweep import __version__, jsonfiles, measure, sources
 from sweep import data as data_sets
 from sweep.cache import canonical
 from sweep.conversion import Converter
@@ -106,10 +106,9 @@ class Origin:
 def of_sweep(folder: Path) -> Origin | None:
     """The origin that the record of a sweep holds; None where there is none."""
     try:
-        record = json.loads((folder / "sweep.json").read_bytes())
-    except (OSError, ValueError, RecursionError):
+        return Origin.read(jsonfiles.read(folder / "sweep.json").get("origin"))
+    except ConfigError:  # the sweep refuses a damaged record at its next start
         return None
-    return Origin.read(record.get("origin")) if isinstance(record, dict) else None
 
 
 def _digest(value: object) -> str:

@@ -90,7 +90,9 @@ def count(number: int, noun: str) -> str:
 
 
 def clock(seconds: float) -> str:
-    """A time in hours, minutes and seconds: `0:01:30`."""
+    """A time in hours, minutes and seconds: `0:01:30`; a question mark for one that is not finite."""
+    if not math.isfinite(seconds):
+        return "?"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 

@@ -487,7 +487,7 @@ class _Run:
         behind = self._val_accuracies(node.upstream)
         if len(untrained) < len(left) or len(behind) < sum(getattr(one.stage, "finetune", 0) for one in left):
             return
-        if self._store.holds(self._key(node)) or (rivals := Rivals.read(self._rivals)) is None:
+        if self._store.holds(self._key(node)) or (rivals := self._known_rivals(self._rivals)) is None:
             return
         if not rivals.objectives.keys() <= {*_ACCURACIES, *_Form._fields}:
             return  # nothing could be ahead of what is not known
@@ -496,6 +496,14 @@ class _Run:
             return
         if (reason := rivals.ahead(expected | self._rehearsal(untrained)._asdict())) is not None:
             raise Hopeless(f"stopped before {node.name}: {reason}")
+
+    def _known_rivals(self, path: Path) -> Rivals | None:
+        """The front so far; None where there is none, or none that can be read: then the trial runs to its end."""
+        try:
+            return Rivals.read(path)
+        except ConfigError as error:
+            _log.warning("no trial is stopped early: %s", error)
+            return None
 
     def _val_accuracies(self, node: _Node | None) -> tuple[float, ...]:
         """Validation accuracy of the network after each epoch up to `node`."""
