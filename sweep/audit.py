@@ -221,8 +221,8 @@ def expect(
     if not audit.kernels:
         raise AuditError("the operators: expected at least one with a stored kernel, found none")
     for kernel in audit.kernels:
-        layer = _layer(kernel, bits or {})
-        where = f"the {kernel.operator} kernel {kernel.name!r}{f' of the layer {layer!r}' if layer else ''}"
+        layer, likely = grids.layer_of(kernel.name), _layer(kernel, bits or {})
+        where = f"the {kernel.operator} kernel {kernel.name!r}{f' of the layer {likely!r}' if likely else ''}"
         width = (bits or {}).get(layer or "")
         _require(where, _kernel_types(storage, width, kernel.size), kernel.type)
         if bits and width is None:
@@ -281,7 +281,7 @@ def same(one: Audit, other: Audit) -> bool:
 
 
 def _layer(kernel: Kernel, layers: Collection[str]) -> str | None:
-    """Which of the layers a kernel belongs to, by its own name, or else by the names beside it; another where none fits."""
+    """Which of the layers a kernel is likely to be of, by its own name or the names beside it; another where none fits."""
     own = grids.layer_of(kernel.name)
     if own in layers:
         return own
