@@ -30,7 +30,9 @@ from sweep import (
     channels,
     data,
     distill,
+    equivalence,
     export,
+    fake_quant,
     files,
     filters,
     fit,
@@ -38,6 +40,7 @@ from sweep import (
     measure,
     mixed,
     models,
+    native,
     pack,
     quant,
     random_weights,
@@ -48,6 +51,7 @@ from sweep import (
 from sweep.cache import Cache, Hit, canonical, digest
 from sweep.plan import Job, Plan, Quantisation, Stage
 from sweep.records import (
+    Array,
     Arrays,
     Checkpoint,
     ConfigError,
@@ -82,11 +86,19 @@ _FILES = (
 )
 _TRIED = 4  # images with which an untrained network is calibrated
 _COMPARED = 32  # images on which a packed file must answer as before
+# Why an untrained network cannot become a file.
+_REFUSALS = (
+    export.ExportError,
+    calibrate.RangeError,
+    fake_quant.WrappingError,
+    equivalence.EquivalenceError,
+    audit.AuditError,
+)
 _ACCURACIES = ("val_accuracy", "float_accuracy")
 # Rooms below that only some stages use.
 _USED: Mapping[str, tuple[ModuleType, ...]] = {
-    filters.__name__: (channels,),
-    quant.__name__: (grids, mixed, export, calibrate, pack, served),
+    filters.__name__: (channels, equivalence),
+    quant.__name__: (grids, mixed, export, calibrate, fake_quant, equivalence, pack, served),
 }
 _LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "numpy")
 
@@ -388,7 +400,7 @@ class _Run:
             try:
                 content, _ = self._converted(form.ready(network, few), form, few)
                 audit.expect(audit.read(content), storage=form.storage, bits=network.bits, activations=form.activations)
-            except (export.ExportError, calibrate.RangeError, audit.AuditError, quant.WrappingError) as error:
+            except _REFUSALS as error:
                 return {"refusal": np.array(str(error))}
             return {"refusal": np.array("")}
 
@@ -464,23 +476,29 @@ class _Run:
     def _converted(self, network: Checkpoint, form: Quantisation, train: Split) -> tuple[bytes, Any]:
         """The network's file before it is packed, and the Keras model that answers as it should."""
         model, calibration = form.restore(network, train)
-        if calibration is not None:
-            return export.quantise(self._float_file(network), calibration), model
         if form.storage is Storage.FLOAT32:
             return self._float_file(network), model
-        return export.convert(model, form.storage, network.bits), model
+        if calibration is not None:
+            content, images = export.quantise(self._float_file(network), calibration), calibration.images
+        else:
+            content, images = export.convert(model, form.storage, network.bits), None
+        require_equivalent(content, model, form.storage, images)
+        return content, model
 
     def _float_file(self, network: Checkpoint) -> bytes:
         """The float32 file of a float network: the same for each way to quantise it after training."""
 
         def make() -> Arrays:
-            return {"tflite": np.frombuffer(export.convert(models.restore(network), Storage.FLOAT32), np.uint8)}
+            model = models.restore(network)
+            content = export.convert(model, Storage.FLOAT32)
+            require_equivalent(content, model, Storage.FLOAT32)
+            return {"tflite": np.frombuffer(content, np.uint8)}
 
         key = {
             "float file of": network.fingerprint,
             "threads": self._plan.threads,
             "versions": _versions(),
-            "code": _code(records, models, export),
+            "code": _code(records, models, export, equivalence),
         }
         return self._store.fetch(key, make).arrays["tflite"].tobytes()
 
@@ -575,7 +593,7 @@ class _Run:
         key = {
             "file of": self._digest(node),
             "form": form,
-            "code": _code(records, models, fit, quant, export, calibrate, grids, pack, served),
+            "code": _code(records, models, fit, quant, fake_quant, export, equivalence, calibrate, grids, pack, served),
             "interpreter": metadata.version("ai-edge-litert"),
         }
         return self._store.fetch(key, make).arrays
@@ -607,6 +625,27 @@ class _Run:
         }
         validation, test = self._store.fetch(key, make).arrays["accuracies"]
         return float(validation), float(test)
+
+
+def require_equivalent(content: bytes, model: Any, storage: Storage, images: Array | None = None) -> None:
+    """Refuse a file that answers otherwise than the Keras model that it was made of.
+
+    Args:
+        content: the file.
+        model: from float32 images to logits.
+        storage: the kind of file.
+        images: uint8 (n, height, width, channels), the first few of which are answered: those that set the activations' ranges
+            where the model does not cut off what is outside, as the file does. None for random ones.
+
+    Raises:
+        EquivalenceError: saying by how much.
+    """
+    if images is None:
+        images = equivalence.images(model.input_shape[1:])
+    pixels = images[: equivalence.COUNT] / np.float32(255)
+    with native.caught():
+        found = served.Network(content).predict(pixels)
+    equivalence.require(equivalence.CONVERSIONS[storage], model(pixels, training=False).numpy(), found)
 
 
 def execute(job: Job, progress: Progress) -> tuple[Metrics, str | None]:
