@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test check demo ui sweep-mnist sweep-cifar bench lock clean
+.PHONY: help setup test test-slow check demo ui sweep-mnist sweep-cifar bench lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -32,8 +32,11 @@ $(READY): $(LOCKED) pyproject.toml
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-test: setup ## the tests, on every core: make test ARGS="-m 'not slow'"
-	$(PY) -m pytest -n auto --dist worksteal $(ARGS)
+test: setup ## the tests that take seconds, on every core
+	$(PY) -m pytest -n auto --dist worksteal -m "not slow" --durations 20 $(ARGS)
+
+test-slow: setup ## the tests that train networks, start processes, kill sweeps, draw inputs at random or build the wheel
+	$(PY) -m pytest -n auto --dist worksteal -m slow --durations 20 $(ARGS)
 
 check: setup ## lint, format, types, layers
 	$(PY) -m ruff check

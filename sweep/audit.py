@@ -22,13 +22,14 @@ What the converter (TensorFlow 2.21) was seen to do, and what follows for the co
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from sweep import grids, pack
+from sweep import flatbuffer, grids, pack
 from sweep.records import Array, Storage, require_choice
 
 _OPERANDS: Mapping[str, tuple[int, int]] = {
@@ -82,6 +83,7 @@ class Kernel:
         zeros: how many of them stand for the real value zero: stored value equal to the (channel's) zero point.
         levels: how many distinct stored values there are.
         bits: stored bits per weight: 32, 16, 8, 4 or 2; of a kernel stored sparsely with those that say where its values are.
+        beside: the names of its operator's outputs and other inputs, which may tell the layer where its own does not.
     """
 
     operator: str
@@ -92,6 +94,7 @@ class Kernel:
     zeros: int
     levels: int
     bits: float
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,17 @@ class Audit:
         """How many filters (output channels) the full convolutions and dense layers have in all."""
         return sum(kernel.shape[0] for kernel in self._targets("all"))
 
+    def weights(self, layers: str) -> int:
+        """How many weights the targeted kernels have.
+
+        Args:
+            layers: see `zeros`.
+
+        Raises:
+            ConfigError: for other `layers`.
+        """
+        return sum(kernel.size for kernel in self._targets(layers))
+
     def zeros(self, layers: str) -> int:
         """How many weights of the targeted kernels are exactly zero.
 
@@ -154,7 +168,7 @@ class Audit:
         Raises:
             ConfigError: for other `layers`.
         """
-        size = sum(kernel.size for kernel in self._targets(layers))
+        size = self.weights(layers)
         return self.zeros(layers) / size if size else 0.0
 
     def _targets(self, layers: str) -> list[Kernel]:
@@ -169,14 +183,8 @@ def read(content: bytes) -> Audit:
         AuditError: for bytes that are no such file, are cut short, contradict themselves, or store weights in a way unknown
             here (sparse ones in another way than by rows).
     """
-    if content[4:8] != b"TFL3":
-        raise AuditError(f"expected a .tflite file (TFL3 in bytes 4 to 7), found {content[4:8]!r} among {len(content)} bytes")
-    try:
+    with _one_error():
         return _File(content).audit()
-    except AuditError:
-        raise
-    except Exception as error:  # the generated reader checks nothing: a wrong offset can surface as any exception
-        raise AuditError(f"the .tflite file is damaged: {type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
 def expect(
@@ -213,9 +221,12 @@ def expect(
     if not audit.kernels:
         raise AuditError("the operators: expected at least one with a stored kernel, found none")
     for kernel in audit.kernels:
-        where = f"the {kernel.operator} kernel {kernel.name!r}"
-        width = _width(where, bits, kernel.name) if bits else None
+        layer = _layer(kernel, bits or {})
+        where = f"the {kernel.operator} kernel {kernel.name!r}{f' of the layer {layer!r}' if layer else ''}"
+        width = (bits or {}).get(layer or "")
         _require(where, _kernel_types(storage, width, kernel.size), kernel.type)
+        if bits and width is None:
+            raise AuditError(f"{where}: expected a layer out of {', '.join(bits)}, found {layer or 'none of them'}")
         if storage is Storage.INTEGER and width is not None and kernel.levels > 2**width:
             raise AuditError(f"{where}: expected at most {2**width} levels ({width} bits), found {kernel.levels}")
     if storage is Storage.INTEGER and audit.float_tensors:
@@ -238,15 +249,21 @@ def expect_weights(content: bytes, masks: Mapping[str, Array], clusters: Mapping
     Raises:
         AuditError: naming the first layer that is not in the file, or not as it should be.
     """
-    found = _File(content).stored_by_layer()
+    with _one_error():
+        found = _File(content).stored_by_layer()
     # Equal kernels become one tensor, under one name: of those that are nothing but zeros nothing more is to be seen.
     emptied = {name for name, mask in masks.items() if name not in found and not mask.any()}
     asked = [name for name in {**masks, **clusters} if name not in emptied]
     for name in asked:
         if name not in found:
             raise AuditError(f"the layer {name!r}: expected a kernel in the file, found none")
+        places = clusters.get(name, masks.get(name))
+        shape = None if places is None else (places.shape[-1], *places.shape[:-1])  # units come first in the file
+        if found[name].shape != shape or found[name].dtype.kind != "i":
+            kind = f"{found[name].dtype.name} of {found[name].shape}"
+            raise AuditError(f"the layer {name!r}: expected a kernel of integers of {shape}, found {kind}")
     for name in [name for name in asked if name in masks]:
-        if wrong := np.count_nonzero(found[name][~np.moveaxis(masks[name], -1, 0)]):  # units come first in the file
+        if wrong := np.count_nonzero(found[name][~np.moveaxis(masks[name], -1, 0)]):
             raise AuditError(f"the layer {name!r}: expected zeros where weights were pruned, found {wrong} others")
     for name in [name for name in asked if name in clusters]:
         most, magnitudes = int(clusters[name].max()) + 1, len(np.unique(np.abs(found[name].astype(int))))
@@ -263,11 +280,13 @@ def same(one: Audit, other: Audit) -> bool:
     return facts(one) == facts(other) and (one.parameters, one.macs) == (other.parameters, other.macs)
 
 
-def _width(where: str, bits: Mapping[str, int], tensor: str) -> int:
-    layer = grids.layer_of(tensor)
-    if layer is None or layer not in bits:
-        raise AuditError(f"{where}: expected a layer out of {', '.join(bits)}, found {layer}")
-    return bits[layer]
+def _layer(kernel: Kernel, layers: Collection[str]) -> str | None:
+    """Which of the layers a kernel belongs to, by its own name, or else by the names beside it; another where none fits."""
+    own = grids.layer_of(kernel.name)
+    if own in layers:
+        return own
+    parts = (part.removeprefix("quant_") for name in kernel.beside for path in name.split(";") for part in path.split("/"))
+    return next((part for part in parts if part in layers), own)
 
 
 def _kernel_types(storage: Storage, bits: int | None, size: int) -> tuple[str, ...]:
@@ -283,6 +302,17 @@ def _kernel_types(storage: Storage, bits: int | None, size: int) -> tuple[str, .
 def _require(where: str, expected: tuple[str, ...], found: str) -> None:
     if found not in expected:
         raise AuditError(f"{where}: expected {' or '.join(expected)}, found {found}")
+
+
+@contextmanager
+def _one_error() -> Iterator[None]:
+    """Make an AuditError of damage."""
+    try:
+        with flatbuffer.told_as_damage():
+            yield
+    except flatbuffer.DamagedError as error:
+        cause = error.__cause__
+        raise (cause if isinstance(cause, AuditError) else AuditError(str(error))) from error
 
 
 class _File:
@@ -312,7 +342,7 @@ class _File:
             index = self._stored(inputs[at_kernel])
             if index is None:  # a product of two activations
                 continue
-            kernel = self._kernel(operator, index)
+            kernel = self._kernel(operator, index, [*outputs, *inputs])
             key = index, position if kernel.zeros == kernel.size else -1
             if key in kernels:
                 continue
@@ -345,7 +375,7 @@ class _File:
                 found[layer] = self._values(index)
         return found
 
-    def _kernel(self, operator: str, index: int) -> Kernel:
+    def _kernel(self, operator: str, index: int, beside: list[int]) -> Kernel:
         values = self._values(index)
         return Kernel(
             operator=operator,
@@ -356,6 +386,7 @@ class _File:
             zeros=self._zeros(index, values),
             levels=len(np.unique(values)),
             bits=self._bits(index, values.size),
+            beside=tuple(self._name(other) for other in beside if other >= 0 and other != index),
         )
 
     def _bits(self, index: int, size: int) -> float:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep import audit, pareto, sweeps
+from sweep.quantities import SPARSITY
 from sweep.records import ConfigError, require_number
 from sweep.sweeps import METRICS, SEED, Limits, Sweep, Trial
 
@@ -200,7 +201,7 @@ split, in {metrics["size_bytes"]:,} bytes.
 
 ## What it measures
 
-Of the file itself, run by LiteRT. The choice saw the validation split only.
+Of the file itself, run by LiteRT. The choice saw the validation split only. {SPARSITY}
 
 | metric | value |
 |---|---|

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import difflib
-import inspect
-import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from errno import EROFS
 from pathlib import Path
 from typing import Any
@@ -19,13 +17,12 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
-from hydra.utils import get_class
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from sweep import track
+from sweep import targets, track
 from sweep.plan import Job, Plan
-from sweep.records import ConfigError, require_text
+from sweep.records import ConfigError, require_text, shortened
 
 # What a sweep tells its trials, as against what its user asks for.
 _INTERNAL = ("tracking.parent_run_id=", "sweep.name=", "sweep.axes=", "sweep.rivals=")
@@ -117,6 +114,8 @@ def output(config: DictConfig) -> Path:
         ConfigError: when it is a file, or read-only.
     """
     require_text("output", config.output)
+    if not config.output.isprintable():
+        raise ConfigError("output", "a folder's name, on one line", config.output)
     folder = Path(config.output)
     track.require_writable("output", folder.absolute())
     return folder
@@ -129,8 +128,12 @@ def sweep_name(config: DictConfig) -> str:
         ConfigError: for anything but letters, digits, dots, dashes and underscores.
     """
     name = config.sweep.name
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name):
-        raise ConfigError("sweep.name", "letters, digits, dots, dashes and underscores", repr(name))
+    if type(name) is int:  # 2024, say, in a YAML
+        name = str(name)
+    if not isinstance(name, str):
+        raise ConfigError("sweep.name", "a text, which a YAML has in quotes where it looks like something else", repr(name))
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{,199}", name):
+        raise ConfigError("sweep.name", "letters, digits, dots, dashes and underscores, at most 200", repr(name))
     return name
 
 
@@ -150,62 +153,55 @@ def flat(config: DictConfig) -> dict[str, str]:
     return leaves
 
 
-def instantiate(node: Any, path: str) -> Any:
-    """The object that a `_target_` node describes, built from the leaves up so that an error can name its key.
+def instantiate(node: Any, group: str) -> Any:
+    """The object that a group's node describes; the parts of an object are built before it, so that an error names its key.
 
     Args:
-        node: a configuration node, or a plain value, which is returned as it is (a list as a tuple).
+        node: the group's part of the configuration.
+        group: its name.
+
+    Raises:
+        ConfigError: as `plan`.
+    """
+    return _built(node, group, targets.of_group(group))
+
+
+def _built(node: Any, path: str, place: targets.Annotations) -> Any:
+    """The object of a node with a `_target_`; a list as a tuple, a mapping as a dict, a plain value as it is.
+
+    Args:
+        node: a configuration node, or a plain value.
         path: its dotted key.
+        place: what is taken there.
 
     Raises:
         ConfigError: as `plan`.
     """
     try:
         if isinstance(node, ListConfig):
-            return tuple(instantiate(item, f"{path}[{position}]") for position, item in enumerate(node))
+            items = enumerate(node)
+            return tuple(_built(item, f"{path}[{number}]", targets.of_item(place, number)) for number, item in items)
         if not isinstance(node, DictConfig):
             return node
-        values = {name: instantiate(node[name], f"{path}.{name}") for name in map(str, node) if name != "_target_"}
+        if "_target_" not in node:
+            return {name: _built(node[name], f"{path}.{name}", targets.of_value(place)) for name in map(str, node)}
+        target = targets.located(node["_target_"], place, path)
+        takes = targets.parameters(target, path)
+        given = [str(name) for name in node if name != "_target_"]
+        if wrong := [name for name in given if name not in takes]:
+            raise ConfigError(path, f"no keys but {', '.join(takes) or 'none at all'}", wrong[0])
+        if absent := [name for name, parameter in takes.items() if name not in given and parameter.required]:
+            raise ConfigError(path, f"the keys {', '.join(takes)}", f"no {absent[0]}")
+        values = {name: _built(node[name], f"{path}.{name}", takes[name].place) for name in given}
     except OmegaConfBaseException as error:
         raise ConfigError(path, "a value for every key", str(error).splitlines()[0]) from error
-    if "_target_" not in node:
-        return values
-    named = node["_target_"]
-    try:
-        logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # it would add a line of its own
-        target = get_class(named)
-    except (HydraException, ValueError, ImportError, AttributeError, TypeError) as error:
-        raise ConfigError(f"{path}._target_", "the dotted name of a class", repr(named)) from error
-    try:
-        takes = inspect.signature(target).parameters
-    except ValueError:  # a builtin
-        raise ConfigError(f"{path}._target_", "a class of a library of networks or stages", repr(named)) from None
-    if wrong := [name for name in values if name not in takes]:
-        raise ConfigError(path, f"no keys but {', '.join(takes) or 'none at all'}", wrong[0])
-    if absent := [name for name, one in takes.items() if name not in values and one.default is inspect.Parameter.empty]:
-        raise ConfigError(path, f"the keys {', '.join(takes)}", f"no {absent[0]}")
     try:
         return target(**values)
     except ConfigError as error:
         raise error.under(path) from error
-
-
-def check_places(arguments: Sequence[str]) -> None:
-    """Refuse a place that cannot be written to before Hydra makes a folder in it.
-
-    Args:
-        arguments: the command line's words; only `output=` and `sweep.name=` with a plain value count.
-
-    Raises:
-        ConfigError: as `output` and `sweep_name`.
-    """
-    given = dict(word.split("=", 1) for word in arguments if word.startswith(("output=", "sweep.name=")))
-    plain = {key: text.strip("'\"") for key, text in given.items() if not re.search(r"[$,(\[]", text)}
-    values: dict[str, Any] = {key: None if text in ("", "null") else text for key, text in plain.items()}
-    if "output" in values or "output" not in given:
-        output(OmegaConf.create({"output": values.get("output", "mlruns")}))
-    if "sweep.name" in values:
-        sweep_name(OmegaConf.create({"sweep": {"name": values["sweep.name"]}}))
+    except Exception as error:
+        received = f"{type(error).__name__}: {error}"
+        raise ConfigError(path, f"what {target.__module__}.{target.__qualname__} can be made of", received) from error
 
 
 def _masked(text: str) -> str:
@@ -218,7 +214,7 @@ def explain(error: BaseException) -> tuple[int, str]:
     refusal = _refusal(error)
     if refusal is not None:
         return 2, str(refusal)
-    return 1, f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return 1, f"{type(error).__name__}: {shortened(str(error))}"
 
 
 def _refusal(error: BaseException) -> ConfigError | None:
@@ -233,7 +229,7 @@ def _refusal(error: BaseException) -> ConfigError | None:
         expected = f"one of {', '.join(options)}" if options else "a known choice"
         if group == "hydra/launcher" and (extra := _EXTRAS.get(choice.partition("_")[0])):
             expected += f", or first pip install -e '.[{extra}]'"
-        return ConfigError(group or "config", expected, choice)
+        return ConfigError(group or "config", expected, choice or first)
     if isinstance(error, OverrideParseException):
         return ConfigError("command line", "KEY=VALUE in Hydra's grammar", f"{error.override} ({first})")
     if isinstance(error, ConfigCompositionException):
@@ -241,7 +237,7 @@ def _refusal(error: BaseException) -> ConfigError | None:
     if isinstance(error, ValueError) and first.startswith("Config group override must be"):
         return ConfigError("command line", "GROUP=CHOICE, with the name of a choice", first.rpartition("Got ")[2])
     if isinstance(error, InstantiationException):
-        return ConfigError("hydra", "keys of Hydra, its sweeper and its launcher", first)
+        return _instantiation_refusal(error, first)
     if isinstance(error, OmegaConfBaseException):
         return ConfigError(str(error.full_key or "config"), "a value that can be resolved", first)
     if isinstance(error, (PermissionError, FileExistsError, NotADirectoryError)) or getattr(error, "errno", None) == EROFS:
@@ -250,7 +246,17 @@ def _refusal(error: BaseException) -> ConfigError | None:
             "a folder that can be written to",
             f"{getattr(error, 'filename', None)} ({getattr(error, 'strerror', error)})",
         )
+    if isinstance(error, HydraException):
+        return ConfigError("configuration", "what Hydra can compose", first)
     return None
+
+
+def _instantiation_refusal(error: InstantiationException, first: str) -> ConfigError:
+    """What a plugin of Hydra's could not be made of: where it says so itself, in its words."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ConfigError):
+        cause = cause.__cause__
+    return cause or ConfigError("hydra", "keys of Hydra, its sweeper and its launcher", first)
 
 
 def _composition_refusal(error: ConfigCompositionException, first: str) -> ConfigError:
@@ -268,9 +274,19 @@ def _composition_refusal(error: ConfigCompositionException, first: str) -> Confi
     if refused := re.match(r"Error merging override (\S+?)=(.*)", first):
         kind = re.search(r"could not be converted to (\w+)", str(cause))
         return ConfigError(refused[1], _KINDS.get(kind[1] if kind else "", "a value of its kind"), refused[2])
+    if there := re.match(r"Could not append to config\. An item is already at '(.+?)'", first):
+        return ConfigError("command line", f"{there[1]} without a +, since there is one", f"+{there[1]}")
+    if first.startswith("Could not delete from config."):
+        return ConfigError("command line", "after ~ a key that there is, with no value or its own", first)
+    if unfit := re.match(r"In '(.+?)': \w+ raised while composing config:", first):
+        return ConfigError(f"{unfit[1]}.yaml", "keys and values that fit the configuration", _second_line(error))
     absent = re.match(r"Could not override '(.+?)'", first)
     expected = "a key or group of the configuration (a teacher's group is there with distill=kd)"
     return ConfigError("command line", expected, absent[1] if absent else first.rstrip("."))
+
+
+def _second_line(error: Exception) -> str:
+    return (*str(error).splitlines(), "")[1]
 
 
 def _parent(key: str | None) -> str:

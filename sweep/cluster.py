@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 
 from sweep import fit, models
-from sweep.records import Array, Checkpoint, require_choice, require_integer, require_number
+from sweep.records import Array, Checkpoint, require_choice, require_epochs, require_integer, require_learning_rate
 
 _ROUNDS = 300
 
@@ -54,8 +54,8 @@ class KMeans:
     def __post_init__(self) -> None:
         require_integer("levels", self.levels, 2, 256)
         require_choice("layers", self.layers, ("conv", "dense", "all"))
-        require_integer("finetune", self.finetune, 0)
-        require_number("learning_rate", self.learning_rate, 0, open_low=True)
+        require_epochs("finetune", self.finetune, 0)
+        require_learning_rate("learning_rate", self.learning_rate)
 
     def apply(self, network: Checkpoint | None, context: fit.Context) -> fit.Outcome:
         """Cluster and fine-tune."""

@@ -14,9 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+
+from sweep import compose
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -28,10 +29,6 @@ T = TypeVar("T")
 # A user who sets this wants the traceback. Otherwise `main` sets it, since it makes Hydra raise its errors, which it would tell
 # over several lines.
 _TRACEBACK = "HYDRA_FULL_ERROR" in os.environ
-_MULTIRUN = ("-m", "--multirun")
-
-composed = hydra.main(version_base="1.3", config_path=str(Path(__file__).resolve().parents[1] / "conf"), config_name="config")
-"""Makes of a function of the composed configuration one that reads the command line."""
 
 
 def carry_out(work: Callable[[Job, bool], T], config: DictConfig) -> T:
@@ -62,31 +59,22 @@ def carry_out(work: Callable[[Job, bool], T], config: DictConfig) -> T:
             raise
         with suppress(OSError):
             folder.rmdir()  # only where nothing was written yet
+            if folder.parent.name == "runs":
+                folder.parent.rmdir()
         raise SystemExit(_tell(error)) from None
 
 
-def main(run: Callable[[], object], *, sweeps: bool = True) -> int:
+def main(run: Callable[[DictConfig], object], *, sweeps: bool = True) -> int:
     """A command, from its words to its exit code: 0, 1 for work that failed, 2 for input that cannot be used, 130 for Ctrl-C.
 
     Args:
-        run: what `composed` made.
+        run: what is done under a composed configuration.
         sweeps: whether it takes -m.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-    words = sys.argv[1:]
-    # argparse wants options first, people write them anywhere.
-    sys.argv[1:] = sorted(words, key=lambda word: word not in _MULTIRUN)
     try:
-        if not sweeps and not {*words}.isdisjoint(_MULTIRUN):
-            from sweep.records import ConfigError
-
-            raise ConfigError("command line", "one configuration, without -m", " ".join(words))
-        if not {"--help", "-h", "--hydra-help", "--version", "--info", "-i", "--cfg", "-c"} & set(words):
-            from sweep import build
-
-            build.check_places(words)
-        run()
+        compose.run(run, sys.argv[1:], sweeps=sweeps)
     except KeyboardInterrupt:
         print("interrupted; finished stages are kept, and the same command goes on from them", file=sys.stderr)
         return 130

@@ -7,36 +7,26 @@ never loaded, and nothing is unpacked to disk. Downloads go to $SWEEP_DATA_DIR, 
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import io
 import json
-import os
-import sys
-import tarfile
-import zipfile
+import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
-from typing import IO, ClassVar
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
+from sweep import archives, datafiles, download, imagechecks
+from sweep.datafiles import IDX, KEYS
 from sweep.records import Array, Arrays, ConfigError, Data, Split, require_choice, require_integer, require_number
 
-_IDX = {
-    "x_train": "train-images-idx3-ubyte",
-    "y_train": "train-labels-idx1-ubyte",
-    "x_test": "t10k-images-idx3-ubyte",
-    "y_test": "t10k-labels-idx1-ubyte",
-}
-_KEYS = tuple(_IDX)
+_log = logging.getLogger(__name__)
+
 _TF_KERAS = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
-_TIMEOUT = (10, 30)
-"""Seconds to wait for a connection, and for each next piece of the answer."""
 _SPLIT_VERSION = 1
 """Part of every `split_hash`; raised whenever `fair_order` or its use in `_load` changes."""
 
@@ -57,7 +47,7 @@ class Augment:
     flip: bool
 
     def __post_init__(self) -> None:
-        require_integer("shift", self.shift, 0)
+        require_integer("shift", self.shift, 0, 10**6)
         require_choice("flip", self.flip, (True, False))
 
     def __call__(self, images: Array, seed: int, epoch: int) -> Array:
@@ -109,7 +99,7 @@ class Dataset(ABC):
     def __post_init__(self) -> None:
         require_number("validation", self.validation, 0, 1, open_low=True, open_high=True)
         if self.limit is not None:
-            require_integer("limit", self.limit, 1)
+            require_integer("limit", self.limit, 1, 10**9)
         if not isinstance(self.augment, Augment):
             raise ConfigError("augment", "the keys shift and flip", self.augment)
 
@@ -126,7 +116,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def _official(self) -> tuple[Arrays, int]:
-        """The official arrays by their .npz names, checked (see `_checked`), and the number of classes."""
+        """The official arrays by their .npz names, checked (see `imagechecks`), and the number of classes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,11 +134,57 @@ class Digits(Dataset):
 
         digits = load_digits()
         images, labels = np.rint(digits.images[..., None] * (255 / 16)).astype(np.uint8), digits.target.astype(np.int64)
-        return dict(zip(_KEYS, (images[:-360], labels[:-360], images[-360:], labels[-360:]), strict=True)), 10
+        return dict(zip(KEYS, (images[:-360], labels[:-360], images[-360:], labels[-360:]), strict=True)), 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Published(Dataset):
+class _Filed(Dataset):
+    """A data set that is read from files.
+
+    Args:
+        path: where they are; None where that is not given.
+        max_gib: the GiB of memory that its arrays may take, above 0. Files that declare more are not read.
+    """
+
+    accepts: ClassVar[str]
+
+    path: str | None
+    max_gib: float = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if type(self.path) not in (str, type(None)) or self.path == "":
+            raise ConfigError("path", self.accepts, self.path)
+        require_number("max_gib", self.max_gib, 0, open_low=True)
+
+    def _read(
+        self, place: Path, shape: tuple[int, int, int] | None, classes: int | None, channels: int | None = None
+    ) -> tuple[Arrays, int]:
+        """The official arrays at a place and the number of classes; what is odd about arrays of the user's is logged.
+
+        Args:
+            place: as the user wrote it.
+            shape: what images have to be; None for whatever x_train has.
+            classes: how many there are; None for as many as y_train has labels.
+            channels: how many the user says that images have.
+        """
+        place = archives.located(place, self.accepts)
+        with datafiles.parsing(place, self.accepts), self._open(place) as source:
+            imagechecks.require_form(source, place, shape, channels)
+            imagechecks.require_room(source, place, self.max_gib)
+            arrays, classes = imagechecks.checked({key: one.read() for key, one in source.arrays.items()}, place, classes)
+        if self.path is not None:
+            for oddity in imagechecks.oddities(arrays, classes, source.unread, channels):
+                _log.warning("%s: %s", place, oddity)
+        return arrays, classes
+
+    @abstractmethod
+    def _open(self, place: Path) -> AbstractContextManager[datafiles.Source]:
+        """What a regular file or a folder holds; may raise anything where that is broken."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Published(_Filed):
     """A data set of 10 classes that is downloaded from its publisher, or read from a place of the user's.
 
     Args:
@@ -160,23 +196,19 @@ class _Published(Dataset):
     files: ClassVar[Mapping[str, str]]
     """File name below `base` to its hash, as `algorithm:hex`."""
     shape: ClassVar[tuple[int, int, int]]
-    accepts: ClassVar[str]
-
-    path: str | None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if type(self.path) not in (str, type(None)) or self.path == "":
-            raise ConfigError("path", f"{self.accepts}, or null to download it", self.path)
 
     def _official(self) -> tuple[Arrays, int]:
-        place = _downloaded(self.name, self.base, self.files) if self.path is None else Path(self.path)
-        arrays = _from(place, self.accepts, self._read)
-        return _checked(arrays, place, self.shape, 10), 10
+        place = download.fetched(self.name, self.base, self.files) if self.path is None else Path(self.path)
+        return self._read(place, self.shape, 10)
+
+    def _open(self, place: Path) -> AbstractContextManager[datafiles.Source]:
+        if place.suffix.lower() == ".npz" and not place.is_dir():
+            return datafiles.open_npz(place)
+        return nullcontext(self._declared(place))
 
     @abstractmethod
-    def _read(self, place: Path) -> Arrays:
-        """The arrays in the publisher's own files, unchecked; may raise anything where those are broken."""
+    def _declared(self, place: Path) -> datafiles.Source:
+        """What the publisher's own files hold."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,12 +216,12 @@ class _Idx(_Published):
     """28×28 grey images in idx files, as LeCun, Cortes and Burges defined them for MNIST."""
 
     shape: ClassVar[tuple[int, int, int]] = (28, 28, 1)
-    accepts: ClassVar[str] = f"an .npz, or a folder with {', '.join(_IDX.values())} (each as it is or .gz)"
+    accepts: ClassVar[str] = f"an .npz, or a folder with {', '.join(IDX.values())} (each as it is or .gz)"
 
-    def _read(self, place: Path) -> Arrays:
+    def _declared(self, place: Path) -> datafiles.Source:
         if not place.is_dir():
             raise ConfigError("path", self.accepts, f"{place}, which is neither")
-        return {key: _read_idx(place, name) for key, name in _IDX.items()}
+        return datafiles.declared_idx(place)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,58 +261,40 @@ class Cifar10(_Published):
     records: ClassVar[int] = 10_000
     """Images in each of the six files."""
 
-    def _read(self, place: Path) -> Arrays:
-        if not place.is_dir() and not place.name.endswith((".tar.gz", ".tgz")):
+    def _declared(self, place: Path) -> datafiles.Source:
+        if not place.is_dir() and not place.name.lower().endswith((".tar.gz", ".tgz")):
             raise ConfigError("path", self.accepts, f"{place}, which is neither")
-        wanted = [*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"]
-        names, batches = set[str](), dict[str, Array]()
-        for name, stream in _members(place):
-            names.add(name)
-            if name in wanted:
-                with _parsing(place / name, f"{self.records} records of 3073 bytes"):
-                    batches[name] = np.frombuffer(stream.read(), np.uint8).reshape(self.records, 3073)
-        missing = [name for name in wanted if name not in batches]
-        if missing and names & {name.removesuffix(".bin") for name in wanted}:
-            raise ConfigError("path", f"{self.accepts} (pickles are never loaded)", f"{place}, the version for Python")
-        if missing:
-            raise ConfigError("path", self.accepts, f"{place}, without {', '.join(missing)}")
-        train, test = np.concatenate([batches[name] for name in wanted[:-1]]), batches[wanted[-1]]
-        images = [part[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1) for part in (train, test)]
-        return dict(zip(_KEYS, (images[0], train[:, 0], images[1], test[:, 0]), strict=True))
+        return datafiles.declared_cifar(place, self.accepts, self.records)
 
 
 @dataclass(frozen=True, kw_only=True)
-class OwnArrays(Dataset):
+class OwnArrays(_Filed):
     """Images of the user's own, of any size and number of channels, in any number of classes.
 
     Args:
         path: an .npz with uint8 images x_train, x_test (n, height, width) or (n, height, width, channels), and integer labels
             y_train, y_test that number the classes from 0.
+        channels: how many channels images have. That is the last axis whatever this says, but where a shape looks as if its
+            axes were others, as (n, 3, 32, 32) does, only saying it makes it so.
     """
 
     name: ClassVar[str] = "arrays"
-    accepts: ClassVar[str] = f"an .npz with the arrays {', '.join(_KEYS)}"
+    accepts: ClassVar[str] = f"an .npz with the arrays {', '.join(KEYS)}"
 
-    path: str | None
+    channels: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if type(self.path) not in (str, type(None)) or self.path == "":
-            raise ConfigError("path", self.accepts, self.path)
+        if self.channels is not None:
+            require_integer("channels", self.channels, 1)
 
     def _official(self) -> tuple[Arrays, int]:
         if self.path is None:
             raise ConfigError("path", self.accepts, "null")
-        place = Path(self.path)
-        arrays = _from(place, self.accepts, _read_npz)
-        images, classes = arrays["x_train"], len(np.unique(arrays["y_train"]))
-        if images.ndim not in (3, 4):
-            expected = "x_train to be uint8 of shape (n, height, width) or (n, height, width, channels)"
-            raise ConfigError("path", expected, f"{place}, where it is {images.dtype} {images.shape}")
-        if classes < 2:
-            raise ConfigError("path", "labels y_train of at least two classes", f"{place}, with {classes}")
-        height, width, channels = (*images.shape[1:], 1)[:3]
-        return _checked(arrays, place, (height, width, channels), classes), classes
+        return self._read(Path(self.path), shape=None, classes=None, channels=self.channels)
+
+    def _open(self, place: Path) -> AbstractContextManager[datafiles.Source]:
+        return datafiles.open_npz(place)
 
 
 def fair_order(labels: Array) -> Array:
@@ -314,6 +328,11 @@ def _load(dataset: Dataset) -> Data:
         if dataset.limit > len(train):
             raise ConfigError("limit", f"null or at most {len(train)}, the training images there are", dataset.limit)
         train = train[np.sort(fair_order(labels[train])[: dataset.limit])]
+    if absent := np.setdiff1d(labels, labels[train]).tolist():
+        missing = datafiles.listed(list(map(str, absent)))
+        _log.warning(
+            "%s: no image of class %s is left to train on by dataset.validation and dataset.limit", dataset.name, missing
+        )
     content_hash = _hash_arrays(arrays)
     split = json.dumps([_SPLIT_VERSION, content_hash, dataset.validation, dataset.limit])
     return Data(
@@ -345,106 +364,3 @@ def _read_only(images: Array, labels: Array) -> Split:
     images.setflags(write=False)
     labels.setflags(write=False)
     return Split(images, labels)
-
-
-def _checked(arrays: Arrays, file: Path, shape: tuple[int, int, int], classes: int) -> Arrays:
-    """The same arrays as uint8 (n, *shape) and int64 (n,), C-contiguous, in the order of _KEYS.
-
-    Raises:
-        ConfigError: for another dtype or shape, no image, as many labels as there are not images, or a label that is no class.
-    """
-    shapes = [shape[:2], shape] if shape[2] == 1 else [shape]
-    checked: dict[str, Array] = {}
-    for part in ("train", "test"):
-        images, labels = arrays[f"x_{part}"], arrays[f"y_{part}"]
-        if images.dtype != np.uint8 or images.shape[1:] not in shapes or not len(images):
-            expected = f"x_{part} to be uint8 of shape {' or '.join(f'(n, {str(one)[1:]}' for one in shapes)}, n at least 1"
-            raise ConfigError("path", expected, f"{file}, where it is {images.dtype} {images.shape}")
-        if labels.dtype.kind not in "iu" or labels.shape not in ((len(images),), (len(images), 1)):
-            expected = f"y_{part} to be {len(images)} integers, a label for each image"
-            raise ConfigError("path", expected, f"{file}, where it is {labels.dtype} {labels.shape}")
-        if labels.min() < 0 or labels.max() >= classes:
-            expected = f"the labels y_{part} to be in [0, {classes})"
-            raise ConfigError("path", expected, f"{file}, where they run from {labels.min()} to {labels.max()}")
-        checked[f"x_{part}"] = np.ascontiguousarray(images).reshape(-1, *shape)
-        checked[f"y_{part}"] = labels.reshape(-1).astype(np.int64)
-    return checked
-
-
-@contextmanager
-def _parsing(file: Path, form: str) -> Iterator[None]:
-    """Turn whatever a parser says of bytes that it cannot read into a ConfigError at `path`."""
-    try:
-        yield
-    except ConfigError:
-        raise
-    except Exception as error:  # zipfile, gzip, tarfile and numpy raise nearly anything on broken bytes
-        raise ConfigError("path", f"{form}, whole and readable", f"{file} ({type(error).__name__}: {error})") from error
-
-
-def _from(place: Path, accepts: str, otherwise: Callable[[Path], Arrays]) -> Arrays:
-    """The arrays of an .npz, or what `otherwise` reads out of another place.
-
-    Raises:
-        ConfigError: at `path`, for a place that does not exist or cannot be read.
-    """
-    with _parsing(place, accepts):
-        place = place.expanduser()
-        if not place.exists():
-            raise ConfigError("path", accepts, f"{place}, which does not exist")
-        return _read_npz(place) if place.is_file() and place.suffix == ".npz" else otherwise(place)
-
-
-def _read_npz(file: Path) -> Arrays:
-    with zipfile.ZipFile(file) as archive:
-        held = [name.removesuffix(".npy") for name in archive.namelist()]
-        if not set(_KEYS) <= set(held):
-            raise ConfigError("path", f"an .npz with the arrays {', '.join(_KEYS)}", f"{file} with {', '.join(held) or 'none'}")
-        # Each array is read whole before it is parsed: only so does zipfile compare its checksum first.
-        return {key: np.lib.format.read_array(io.BytesIO(archive.read(f"{key}.npy")), allow_pickle=False) for key in _KEYS}
-
-
-def _read_idx(folder: Path, name: str) -> Array:
-    """uint8, of the shape that the file states."""
-    file = next((file for file in (folder / name, folder / f"{name}.gz") if file.is_file()), None)
-    if file is None:
-        raise ConfigError("path", f"a folder with {name} or {name}.gz", f"{folder}, which has neither")
-    axes = 3 if "idx3" in name else 1
-    with _parsing(file, f"an idx file of unsigned bytes along {axes} {'axes' if axes > 1 else 'axis'}"):
-        raw = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-        if raw[:4] != bytes((0, 0, 8, axes)):
-            raise ValueError(f"it begins with {raw[:4].hex(' ') or 'nothing'}")
-        shape = np.frombuffer(raw, ">u4", axes, offset=4)
-        return np.frombuffer(raw, np.uint8, offset=4 + shape.nbytes).reshape(shape)
-
-
-def _members(place: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    """The plain files of a folder or a .tar.gz, each by its name without folders and open until the next one is asked for."""
-    if place.is_dir():
-        for file in sorted(place.iterdir()):
-            if file.is_file():
-                with file.open("rb") as stream:
-                    yield file.name, stream
-        return
-    with gzip.open(place) as unzipped:
-        with tarfile.open(fileobj=unzipped, mode="r|") as archive:
-            for member in archive:
-                if content := archive.extractfile(member):  # refuses links, and is None for a folder
-                    yield PurePosixPath(member.name).name, content
-        while unzipped.read(1 << 20):  # gzip compares its checksum at the very end, which tarfile does not read up to
-            pass
-
-
-def _downloaded(name: str, base: str, files: Mapping[str, str]) -> Path:
-    """The file, or the folder of several, downloaded unless it is there already with the right hashes."""
-    import pooch  # type: ignore[import-untyped]
-
-    folder = Path(os.environ.get("SWEEP_DATA_DIR") or pooch.os_cache("sweep")).expanduser() / name
-    fetch = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=_TIMEOUT, chunk_size=1 << 16)
-    for file, known_hash in files.items():
-        try:
-            pooch.retrieve(f"{base}{file}", known_hash, fname=file, path=folder, downloader=fetch)
-        except (OSError, ValueError) as error:
-            expected = f"a reachable {base}{file}, or dataset.path=FILE.npz"
-            raise ConfigError("path", expected, f"{type(error).__name__}: {error}") from error
-    return folder / next(iter(files)) if len(files) == 1 else folder

@@ -16,15 +16,16 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from sweep import fit, models
+from sweep.parts import require_part
 from sweep.records import (
     Array,
     Arrays,
     Checkpoint,
     ConfigError,
     Spec,
+    require_epochs,
     require_integer,
     require_number,
-    require_part,
     require_text,
 )
 
@@ -57,7 +58,7 @@ class Taught:
     alpha: float
 
     def __post_init__(self) -> None:
-        require_number("temperature", self.temperature, 0, open_low=True)
+        require_number("temperature", self.temperature, 1e-3, 1e3)
         require_number("alpha", self.alpha, 0, 1)
 
     def watched(self, model: Any, context: fit.Context) -> Any:
@@ -90,7 +91,7 @@ class Attended(Taught):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_number("beta", self.beta, 0)
+        require_number("beta", self.beta, 0, 1e6)
         layers: object = self.layers
         if layers is not None and (not isinstance(layers, Mapping) or not layers):
             raise ConfigError("layers", "null, or the student's layers with the teacher's, by name", repr(layers))
@@ -138,7 +139,7 @@ class Distill:
     epochs: int
 
     def __post_init__(self) -> None:
-        require_integer("epochs", self.epochs, 0)
+        require_epochs("epochs", self.epochs, 0)
 
     def apply(self, network: Checkpoint | None, context: fit.Context) -> fit.Outcome:
         """Distil; masks that the network brings are held."""
@@ -454,9 +455,9 @@ class KD:
     teacher_epochs: int | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        require_part("teacher", self.teacher, "check", "build")
+        require_part("teacher", self.teacher, Spec)
         if self.teacher_epochs is not None:
-            require_integer("teacher_epochs", self.teacher_epochs, 1)
+            require_epochs("teacher_epochs", self.teacher_epochs, 1)
         self.stage()
         if not isinstance(self.finetune, bool):
             raise ConfigError("finetune", "true or false", repr(self.finetune))
@@ -543,7 +544,7 @@ class Assistants(KD):
         for name, model in self.assistants.items():
             if _ROLES.fullmatch(name):
                 raise ConfigError("assistants", "names that no stage has", name)
-            require_part(f"assistants.{name}", model, "check", "build")
+            require_part(f"assistants.{name}", model, Spec)
 
     def networks(self) -> Mapping[str, Spec]:
         """The teacher, and the assistants that have a name."""

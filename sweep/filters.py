@@ -13,7 +13,19 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from sweep import channels, equivalence, fit, models, random_weights
-from sweep.records import Array, Checkpoint, ConfigError, Spec, require_choice, require_integer, require_number, require_part
+from sweep.parts import require_part
+from sweep.records import (
+    MOST_CHANNELS,
+    Array,
+    Checkpoint,
+    ConfigError,
+    Spec,
+    require_choice,
+    require_epochs,
+    require_integer,
+    require_learning_rate,
+    require_number,
+)
 
 
 class Score(Protocol):
@@ -113,13 +125,13 @@ class _ChannelPruning:
     def __post_init__(self) -> None:
         require_number("sparsity", self.sparsity, 0, 1, open_high=True)
         require_choice("layers", self.layers, ("conv", "dense", "all"))
-        require_part("score", self.score, "of")
-        require_integer("minimum", self.minimum, 1)
-        require_integer("steps", self.steps, 1)
-        require_integer("finetune", self.finetune, 0)
+        require_part("score", self.score, Score)
+        require_integer("minimum", self.minimum, 1, MOST_CHANNELS)
+        require_integer("steps", self.steps, 1, 1000)
+        require_epochs("finetune", self.finetune, 0)
         if 0 < self.finetune < self.steps:
             raise ConfigError("finetune", f"0, or an epoch for each of the {self.steps} steps", self.finetune)
-        require_number("learning_rate", self.learning_rate, 0, open_low=True)
+        require_learning_rate("learning_rate", self.learning_rate)
 
     def shares(self, wiring: channels.Wiring) -> Iterable[tuple[int, ...]]:
         """The groups of a wiring, in lists that each lose the same fraction of their filters."""

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from sweep import native
+from sweep.parts import require_part
 from sweep.records import (
     Array,
     Checkpoint,
@@ -25,9 +26,10 @@ from sweep.records import (
     Remember,
     Spec,
     Split,
+    require_epochs,
     require_integer,
+    require_learning_rate,
     require_number,
-    require_part,
 )
 
 _log = logging.getLogger(__name__)
@@ -60,7 +62,7 @@ class Adam:
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        require_number("weight_decay", self.weight_decay, 0)
+        require_number("weight_decay", self.weight_decay, 0, 1e6)
 
     def build(self) -> Any:
         """The Keras optimizer."""
@@ -83,7 +85,7 @@ class SGD:
 
     def __post_init__(self) -> None:
         require_number("momentum", self.momentum, 0, 1, open_high=True)
-        require_number("weight_decay", self.weight_decay, 0)
+        require_number("weight_decay", self.weight_decay, 0, 1e6)
 
     def build(self) -> Any:
         """The Keras optimizer."""
@@ -151,11 +153,11 @@ class Recipe:
     augment: bool = False
 
     def __post_init__(self) -> None:
-        require_part("optimizer", self.optimizer, "build")
-        require_part("schedule", self.schedule, "factors")
-        require_integer("epochs", self.epochs, 1)
-        require_integer("batch_size", self.batch_size, 1)
-        require_number("learning_rate", self.learning_rate, 0, open_low=True)
+        require_part("optimizer", self.optimizer, Optimizer)
+        require_part("schedule", self.schedule, Schedule)
+        require_epochs("epochs", self.epochs, 1)
+        require_integer("batch_size", self.batch_size, 1, 2**20)
+        require_learning_rate("learning_rate", self.learning_rate)
         require_number("label_smoothing", self.label_smoothing, 0, 1, open_high=True)
         if not isinstance(self.augment, bool):
             raise ConfigError("augment", "true or false", self.augment)
@@ -349,7 +351,7 @@ def fit(
     goal: Goal,
     held: Constraints | None = None,
 ) -> Curves:
-    """Train `model` in place.
+    """Train `model` in place: what its layers add to the loss counts, and what they ask of their weights holds at every step.
 
     Args:
         model: a Keras model from float32 images in [0, 1] to logits.
@@ -489,6 +491,8 @@ def _compiled_steps(
             with tf.GradientTape() as tape, _unit_strides(watched):
                 answers = watched(tf.cast(tf.gather(images, chosen), tf.float32) / 255.0, training=True)
                 value = loss(wanted, answers)
+                if added := watched.losses:  # by the layers themselves: regularisation of weights and of activations
+                    value += tf.add_n(added)
             optimizer.learning_rate.assign(rates[step])
             optimizer.apply_gradients(zip(tape.gradient(value, variables), variables, strict=True))
             for kernel, project in projections:

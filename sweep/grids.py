@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from sweep import flatbuffer
 from sweep.records import Array
 
 _FAKE_QUANTISED = re.compile(r"(?:^|/)quant_([^/;]+)/")
@@ -288,14 +289,30 @@ def _stretch(model: Any, types: dict[int, str], operator: Any, factor: Any) -> N
 
 
 def parsed(content: bytes) -> tuple[Any, list[str], dict[int, str]]:
-    """A `.tflite` file as an object, the names of its operator codes in order, and the names of all tensor types."""
+    """A `.tflite` file as an object, the names of its operator codes in order, and the names of all tensor types.
+
+    Raises:
+        DamagedError: for bytes that are no such file, whatever they are.
+    """
     from ai_edge_litert.schema_py_generated import BuiltinOperator, TensorType
     from ai_edge_litert.tools import flatbuffer_utils
 
-    model = flatbuffer_utils.read_model_from_bytearray(content)
+    flatbuffer.require_structure(content)
     operators, types = ({value: name for name, value in vars(enum).items()} for enum in (BuiltinOperator, TensorType))
-    codes = [operators[flatbuffer_utils.get_builtin_code_from_operator_code(code)] for code in model.operatorCodes]
+    with flatbuffer.told_as_damage():
+        model = flatbuffer_utils.read_model_from_bytearray(content)
+    flatbuffer.require_indices(model, operators, types)
+    codes = [operators[flatbuffer_utils.get_builtin_code_from_operator_code(code)] for code in model.operatorCodes or []]
     return model, codes, types
+
+
+def damage(content: bytes) -> str:
+    """Why bytes are no well-formed `.tflite` file; empty where they are."""
+    try:
+        parsed(content)
+    except flatbuffer.DamagedError as error:
+        return str(error)
+    return ""
 
 
 def written(model: Any) -> bytes:

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from sweep.plan import Job
 
 
-@command.composed
 def run(config: DictConfig) -> dict[str, Any]:
     """One run, or one trial of a sweep: its metrics, and its `run_id` in MLflow.
 
@@ -33,7 +32,7 @@ def _execute(job: Job, swept: bool) -> dict[str, Any]:
         except trial.Hopeless as stop:
             terminal.say(str(stop))
             return {"pruned": str(stop)}
-        terminal.say(metrics.summary())
+        terminal.say(metrics.summary(job.plan.sparse))
         if not swept:
             terminal.say(f"{job.folder}/model.tflite")
     return {**metrics.as_dict(), "run_id": run_id}

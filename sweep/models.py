@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sweep.records import Array, Checkpoint, ConfigError, require_integer, require_number
+from sweep.records import MOST_CHANNELS, Array, Checkpoint, ConfigError, require_integer, require_number
 
 # Small data sets have few steps an epoch: with Keras's 0.99 the moving statistics would lag far behind the weights.
 _MOMENTUM = 0.9
@@ -60,7 +60,7 @@ def _channel_list(where: str, value: object) -> None:
     if not isinstance(value, (tuple, list)):
         raise ConfigError(where, "a list of integers", value)
     for position, channels in enumerate(value):
-        require_integer(f"{where}[{position}]", channels, 1)
+        require_integer(f"{where}[{position}]", channels, 1, MOST_CHANNELS)
 
 
 def _conv_bn(x: Any, channels: int, name: str, *, kernel: int = 3, stride: int = 1) -> Any:
@@ -209,7 +209,7 @@ class MobileNet(_Family):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_integer("stem", self.stem, 1)
+        require_integer("stem", self.stem, 1, MOST_CHANNELS)
         _channel_list("filters", self.filters)
         _channel_list("strides", self.strides)
         if len(self.strides) != len(self.filters) or any(stride > 2 for stride in self.strides):
@@ -312,8 +312,11 @@ def every_kernel(model: Any) -> dict[str, Any]:
 
 
 def _kernels(model: Any, types: tuple[type, ...]) -> dict[str, Any]:
-    names = [inner.name for layer in model.layers if type(inner := getattr(layer, "layer", layer)) in types]
-    # By name among the variables: a quantisation wrapper replaces the layer's own `kernel` with a tensor.
-    variables = {variable.name: variable for variable in model.trainable_variables}
-    roles = ("kernel", "depthwise_kernel")
-    return {name: next(variables[key] for role in roles if (key := f"{name}/{role}:0") in variables) for name in names}
+    found = {}
+    for layer in model.layers:
+        inner = getattr(layer, "layer", layer)
+        if type(inner) in types:
+            # By name among the weights: a quantisation wrapper replaces the layer's own `kernel` with a tensor.
+            roles = {weight.name.rpartition("/")[2]: weight for weight in layer.weights}
+            found[inner.name] = roles["depthwise_kernel:0"] if "depthwise_kernel:0" in roles else roles["kernel:0"]
+    return found

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from sweep import grids, native, served
+from sweep import flatbuffer, grids, native, served
 from sweep.records import Array
 
 _log = logging.getLogger(__name__)
@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 _STORED = {"FLOAT32": np.float32, "FLOAT16": np.float16, "INT8": np.int8}
 # What a sparse kernel costs besides: a second tensor, an operator, the description.
 _OVERHEAD = 400
+_MOST = 1 << 27  # weights of a kernel that is restored: a few damaged bytes may ask for any number
 _ROWS = 1  # of a dimension's format: compressed
 
 
@@ -63,12 +64,17 @@ def same_answers(one: bytes, other: bytes, images: Array) -> bool:
 
 
 def stripped(content: bytes) -> bytes:
-    """The file without the names of its tensors, its signature and its description, which only people and loaders read."""
+    """The file without the names of its tensors, its signature and its description, which only people and loaders read.
+
+    Raises:
+        DamagedError: for bytes that are no such file.
+    """
     from ai_edge_litert.tools import flatbuffer_utils
 
     model, _, _ = grids.parsed(content)
-    flatbuffer_utils.strip_strings(model)
-    return grids.written(model)
+    with flatbuffer.told_as_damage():
+        flatbuffer_utils.strip_strings(model)
+        return grids.written(model)
 
 
 def sparse(content: bytes) -> bytes:
@@ -76,7 +82,15 @@ def sparse(content: bytes) -> bytes:
 
     Args:
         content: the bytes of a `.tflite`.
+
+    Raises:
+        DamagedError: for bytes that are no such file.
     """
+    with flatbuffer.told_as_damage():
+        return _sparse(content)
+
+
+def _sparse(content: bytes) -> bytes:
     from ai_edge_litert import schema_py_generated as schema
 
     model, codes, types = grids.parsed(content)
@@ -124,6 +138,8 @@ def dense(stored: Array, sparsity: Any, shape: tuple[int, ...]) -> Array:
     rows = last is not None and last.format == _ROWS and len(outer) == len(shape) - 1 and not any(one.format for one in outer)
     if blocks or not rows or list(sparsity.traversalOrder) != list(range(len(shape))):
         raise ValueError("expected rows that are compressed along the last dimension")
+    if math.prod(shape) > _MOST:
+        raise ValueError(f"expected at most {_MOST} weights in a kernel, found {math.prod(shape)}")
     ends, columns = (np.asarray(vector.values, np.int64) for vector in (last.arraySegments, last.arrayIndices))
     values = np.zeros((math.prod(shape[:-1]), shape[-1]), stored.dtype)
     values[np.repeat(np.arange(len(ends) - 1), np.diff(ends)), columns] = stored

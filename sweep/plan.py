@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_type_hints
 
-from sweep import data, distill, fit, grids, track
-from sweep.records import Checkpoint, ConfigError, Data, Spec, Split, Storage, require_integer, require_part
+from sweep import distill, fit, grids, sources, track
+from sweep.cache import canonical
+from sweep.parts import is_protocol, require_part
+from sweep.records import Array, Checkpoint, ConfigError, Data, Spec, Split, Storage, require_integer
 
 _STAGES = ("train", "distill", "prune", "cluster", "quant")
-_PARTS = {
-    "dataset": ("load",),
-    "model": ("check", "build"),
-    "distill": ("stage", "networks", "tutors", "finetuning", "require"),
-    "prune": ("apply", "untrained", "share", "require", "sparsity", "layers"),
-    "cluster": ("apply", "untrained", "levels"),
-    "quant": ("apply", "untrained", "stage", "restore", "require", "storage"),
-}
+
+
+class Dataset(Protocol):
+    """A choice of the `dataset` group."""
+
+    @property
+    def name(self) -> str:
+        """The data set's name."""
+
+    @property
+    def augment(self) -> Callable[[Array, int, int], Array]:
+        """What training does to its images (see `fit.Context`)."""
+
+    def load(self) -> Data:
+        """The three splits; a ConfigError for data that cannot be read or used."""
 
 
 class Stage(Protocol):
@@ -153,7 +162,7 @@ class Plan:
         threads: of every TensorFlow operation, at least 1.
     """
 
-    dataset: data.Dataset
+    dataset: Dataset
     model: Spec
     train: fit.Recipe
     distill: distill.Distillation
@@ -165,13 +174,22 @@ class Plan:
     threads: int
 
     def __post_init__(self) -> None:
-        for name, methods in _PARTS.items():
-            require_part(name, getattr(self, name), *methods)
-        for name, kind in (("train", fit.Recipe), ("pipeline", Pipeline)):
-            if not isinstance(getattr(self, name), kind):
-                raise ConfigError(name, "a choice of its group", repr(getattr(self, name)))
+        for name, kind in get_type_hints(Plan).items():
+            value = getattr(self, name)
+            if is_protocol(kind):
+                require_part(name, value, kind)
+            elif name in _CHOICES and not isinstance(value, kind):
+                raise ConfigError(name, "a choice of its group", repr(value))
         require_integer("seed", self.seed, 0, 2**31 - 1)
         require_integer("threads", self.threads, 1, 1024)
+
+    @property
+    def sparse(self) -> str:
+        """What the file's sparsity is a fraction of, for people."""
+        layers = "conv and dense" if self.prune.layers == "all" else self.prune.layers
+        if self.prune.removes_filters and self.prune.sparsity > 0:
+            return f"{layers} filters removed"
+        return f"{layers} weights zero"
 
     def check(self) -> Data:
         """Refuse what cannot work, before anything trains and without TensorFlow.
@@ -180,14 +198,20 @@ class Plan:
             The data.
 
         Raises:
-            ConfigError: for data that cannot be read, a network that cannot take its images, nothing to prune, or a choice that
-                the pipeline's order leaves out.
+            ConfigError: for a part whose code is in no file, data that cannot be read, a network that cannot take its images,
+                nothing to prune, or a choice that the pipeline's order leaves out.
         """
+        for name in _CHOICES:
+            try:
+                sources.behind(getattr(self, name))
+            except ConfigError as error:
+                raise error.under(name) from error
         try:
             images = self.dataset.load()
         except ConfigError as error:
             raise error.under("dataset") from error
         for where, model in {"model": self.model, **self.distill.networks()}.items():
+            _require_canonical(where, model)
             try:
                 model.check(images.input_shape)
             except ConfigError as error:
@@ -207,6 +231,22 @@ class Plan:
             if asked[name] and layers not in {*kinds, "all"}:
                 raise ConfigError(f"{name}.layers", f"a kind of layer that the model has ({', '.join(sorted(kinds))})", layers)
         return images
+
+
+def _require_canonical(where: str, model: Spec) -> None:
+    """Refuse a network that no key of the cache can name.
+
+    Raises:
+        ConfigError: for one that is no dataclass of plain values.
+    """
+    try:
+        canonical(model)
+    except TypeError as error:
+        raise ConfigError(where, "a dataclass of plain values", str(error)) from error
+
+
+# The fields that are an object of a group's.
+_CHOICES = tuple(field.name for field in fields(Plan) if field.name not in ("seed", "threads"))
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,18 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from sweep import fit, models
-from sweep.records import Array, Checkpoint, Spec, require_choice, require_integer, require_number, require_part
+from sweep.parts import require_part
+from sweep.records import (
+    MOST_CHANNELS,
+    Array,
+    Checkpoint,
+    Spec,
+    require_choice,
+    require_epochs,
+    require_integer,
+    require_learning_rate,
+    require_number,
+)
 
 _KINDS = ("conv", "dense", "all")
 
@@ -49,8 +60,8 @@ class PolynomialSparsity:
     end: float = 0.75
 
     def __post_init__(self) -> None:
-        require_number("power", self.power, 0, open_low=True)
-        require_number("end", self.end, 0, 1, open_low=True)
+        require_number("power", self.power, 0, 1e3, open_low=True)
+        require_number("end", self.end, 1e-6, 1)
 
     def fraction(self, done: float) -> float:
         """1 - (1 - done / end)^power, then 1."""
@@ -100,10 +111,10 @@ class _WeightPruning:
     removes_filters = False
 
     def __post_init__(self) -> None:
-        require_part("schedule", self.schedule, "fraction")
+        require_part("schedule", self.schedule, SparsitySchedule)
         require_choice("layers", self.layers, _KINDS)
-        require_integer("finetune", self.finetune, 0)
-        require_number("learning_rate", self.learning_rate, 0, open_low=True)
+        require_epochs("finetune", self.finetune, 0)
+        require_learning_rate("learning_rate", self.learning_rate)
 
     def masks(self, weights: Mapping[str, Array], kept: Mapping[str, Array], fraction: float) -> dict[str, Array]:
         """Which weights stay when a fraction of the final sparsity holds.
@@ -237,8 +248,8 @@ class Block(_MagnitudePruning):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_choice("layers", self.layers, ("dense",))
-        require_integer("height", self.height, 1)
-        require_integer("width", self.width, 1)
+        require_integer("height", self.height, 1, MOST_CHANNELS)
+        require_integer("width", self.width, 1, MOST_CHANNELS)
 
     def masks(self, weights: Mapping[str, Array], kept: Mapping[str, Array], fraction: float) -> dict[str, Array]:
         """The blocks of smallest mean magnitude in each layer go."""

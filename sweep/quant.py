@@ -21,6 +21,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from sweep import data, fake_quant, fit, grids, mixed, models
+from sweep.parts import require_part
 from sweep.records import (
     Array,
     Checkpoint,
@@ -29,9 +30,10 @@ from sweep.records import (
     Split,
     Storage,
     require_choice,
+    require_epochs,
     require_integer,
+    require_learning_rate,
     require_number,
-    require_part,
 )
 
 _log = logging.getLogger(__name__)
@@ -211,7 +213,7 @@ class _Integer(_File):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_integer("bits", self.bits, _FEWEST, _MOST)
-        require_integer("calibration_samples", self.calibration_samples, 1)
+        require_integer("calibration_samples", self.calibration_samples, 1, 10**9)
         if not isinstance(self.per_layer_bits, (Mapping, NoneType)) and not self._auto:
             raise ConfigError("per_layer_bits", "a mapping of layer names to bits, or auto", repr(self.per_layer_bits))
         for name, bits in self._asked.items():
@@ -224,12 +226,12 @@ class _Integer(_File):
         if self.mean_bits is not None:
             require_number("mean_bits", self.mean_bits, _FEWEST, _MOST)
         if self.budget_kib is not None:
-            require_number("budget_kib", self.budget_kib, 0, open_low=True)
+            require_number("budget_kib", self.budget_kib, 0, 1e9, open_low=True)
             if self.sparse:  # what that comes to is known after training only, and INT4 is never stored so
                 raise ConfigError("budget_kib", "sparse=false beside it", self.budget_kib)
         if self.first_last_bits is not None:
             require_integer("first_last_bits", self.first_last_bits, _FEWEST, _MOST)
-        require_part("weight_range", self.weight_range, "ends")
+        require_part("weight_range", self.weight_range, Range)
 
     @property
     def _auto(self) -> bool:
@@ -472,8 +474,8 @@ class QAT(_Integer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_integer("finetune", self.finetune, 0)
-        require_number("learning_rate", self.learning_rate, 0, open_low=True)
+        require_epochs("finetune", self.finetune, 0)
+        require_learning_rate("learning_rate", self.learning_rate)
 
     def apply(self, network: Checkpoint | None, context: fit.Context) -> fit.Outcome:
         """Wrap, calibrate and train; pruned weights are held at zero, and those of a cluster equal."""

@@ -13,6 +13,12 @@ STATES = {"COMPLETE": "complete", "FAIL": "failed", "PRUNED": "stopped early", "
 SHOWN = ("val_accuracy", "test_accuracy", "size_bytes", "efficiency", "compression", "sparsity", "weight_bits", "latency_ms")
 """The metrics of the front's table, beside the objectives."""
 
+SPARSITY = (
+    "`sparsity` is the fraction that is zero of the weights of the file's convolutions, dense layers or both, as `prune.layers`"
+    " says; where `prune` removes filters, the fraction of these that was removed."
+)
+"""What people have to know of a metric that is not of the whole file."""
+
 
 @dataclass(frozen=True)
 class Quantity:
@@ -52,7 +58,7 @@ _QUANTITIES = {
     "compression": Quantity("Compression", "×", logarithmic=True, decimals=1),
     "parameters": Quantity("Parameters", "thousands", 1e-3, logarithmic=True),
     "nonzero_parameters": Quantity("Parameters that are not zero", "thousands", 1e-3, logarithmic=True),
-    "sparsity": Quantity("Sparsity", "%", 100, decimals=1),
+    "sparsity": Quantity("Sparsity of the pruned layers", "%", 100, decimals=1),
     "macs": Quantity("Multiply-accumulates", "millions", 1e-6, logarithmic=True),
     "weight_bits": Quantity("Bits per weight", decimals=2),
     "latency_ms": Quantity("Latency", "ms", logarithmic=True),
@@ -84,7 +90,9 @@ def count(number: int, noun: str) -> str:
 
 
 def clock(seconds: float) -> str:
-    """A time in hours, minutes and seconds: `0:01:30`."""
+    """A time in hours, minutes and seconds: `0:01:30`; a question mark for one that is not finite."""
+    if not math.isfinite(seconds):
+        return "?"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 

@@ -20,6 +20,15 @@ Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
 
 
+def shortened(text: str, limit: int = 300) -> str:
+    """The text on one line, what cannot be printed escaped, the middle of a long one left out for a …."""
+    line = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in " ".join(text.split()))
+    if len(line) <= limit:
+        return line
+    end = (limit - 1) // 2
+    return f"{line[: limit - 1 - end]}…{line[-end:]}"
+
+
 class ConfigError(ValueError):
     """A value that the user gave and that cannot be used: what was expected, what was received, and where.
 
@@ -39,7 +48,31 @@ class ConfigError(ValueError):
 
     def __str__(self) -> str:
         received = self.received if isinstance(self.received, str) else repr(self.received)
-        return " ".join(f"{self.where}: expected {self.expected}; received {received}".split())
+        return f"{shortened(self.where)}: expected {shortened(self.expected, 1000)}; received {shortened(received)}".rstrip()
+
+
+# What float32 arithmetic takes, its products with a weight and a gradient included.
+LEARNING_RATES = (1e-30, 1e30)
+MOST_EPOCHS = 100_000
+MOST_CHANNELS = 65_536
+
+
+def require_learning_rate(where: str, value: object) -> None:
+    """Refuse what is not a learning rate above 0 that float32 arithmetic takes.
+
+    Raises:
+        ConfigError: as `require_number`.
+    """
+    require_number(where, value, *LEARNING_RATES)
+
+
+def require_epochs(where: str, value: object, least: int) -> None:
+    """Refuse what is not a number of epochs, of at least `least`.
+
+    Raises:
+        ConfigError: as `require_integer`.
+    """
+    require_integer(where, value, least, MOST_EPOCHS)
 
 
 def require_number(
@@ -54,8 +87,10 @@ def require_number(
         bounds = f"above {low:g}" if open_low else f"of at least {low:g}"
     else:
         bounds = f"in {'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or not low <= value <= high or (open_low and value == low) or (open_high and value == high):  # type: ignore[operator]
+    number = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+    if not number or isinstance(value, bool) or not low <= value <= high:  # type: ignore[operator]
+        raise ConfigError(where, f"a number {bounds}", repr(value))
+    if (open_low and value == low) or (open_high and value == high):
         raise ConfigError(where, f"a number {bounds}", repr(value))
 
 
@@ -89,16 +124,6 @@ def require_text(where: str, value: object) -> None:
     """
     if not isinstance(value, str) or not value:
         raise ConfigError(where, "a text", repr(value))
-
-
-def require_part(where: str, value: object, *members: str) -> None:
-    """Refuse what is not a part of the kind that has these methods and attributes.
-
-    Raises:
-        ConfigError: for anything without them: null, a text, another group's choice.
-    """
-    if not all(hasattr(value, member) for member in members):
-        raise ConfigError(where, f"a choice of its group or a _target_ with {' and '.join(members)}", repr(value))
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,8 +267,9 @@ class Metrics:
         compression: bytes of the float32 file of the network one started from, over size_bytes.
         parameters: weights and biases, counted on the file's tensors.
         nonzero_parameters: those of them that are not zero.
-        sparsity: the fraction of the targeted layers' weights that are exactly zero in the file, in [0, 1]; where filters were
-            removed, the fraction of those that could be.
+        sparsity: the fraction of the weights of the convolutions, the dense layers or both (what `prune.layers` says; depthwise
+            kernels and biases are no part of it) that are exactly zero in the file, in [0, 1]; where filters were removed, the
+            fraction of those that could be.
         macs: multiply-accumulates for one image.
         weight_bits: mean stored bits per weight.
         distinct_weight_levels: the largest number of different values in one weight tensor.
@@ -280,11 +306,15 @@ class Metrics:
         """Metric name to value, in the order above."""
         return asdict(self)
 
-    def summary(self) -> str:
-        """One line for people."""
+    def summary(self, sparse: str) -> str:
+        """One line for people.
+
+        Args:
+            sparse: what the sparsity is a fraction of (`conv and dense weights zero`).
+        """
         return (
             f"test {self.test_accuracy:.2%}, validation {self.val_accuracy:.2%}, {self.size_bytes:,} bytes"
-            f" ({self.compression:.1f}x smaller), {self.sparsity:.0%} zeros, {self.latency_ms:.2f} ms"
+            f" ({self.compression:.1f}x smaller), {self.sparsity:.0%} of {sparse}, {self.latency_ms:.2f} ms"
         )
 
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from sweep import files, pareto, picture, plots, sweeps
 from sweep.picture import BASELINE_NAMES, average, baselines
-from sweep.quantities import SHOWN, STATES, brief, clock, count, known, quantity, table
+from sweep.quantities import SHOWN, SPARSITY, STATES, brief, clock, count, known, quantity, table
 from sweep.records import ConfigError
 from sweep.sweeps import BASELINES, METRICS, SEED, Candidate, Ranking, Sweep, Trial
 from sweep.techniques import Techniques, reference, round_budgets, size_metric, within
@@ -203,6 +203,7 @@ class _Text:
         parts = ["## The front", table(["trial", *keys, *shown], rows)]
         if self.ranking.repeated:
             parts.append("Means over seeds ± sample standard deviation; a candidate has its first trial's number.")
+        parts.append(SPARSITY)
         parts += [told] if (told := self._chance()) else []
         if (row := picture.knee(self.ranking)) is not None:
             knee = self.ranking.candidates[row]

@@ -6,7 +6,6 @@ be expected of it, by a margin. What that is finds `trial` out.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sweep import files, pareto
+from sweep import files, jsonfiles, pareto
+from sweep.records import require_choice
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,25 @@ class Rivals:
 
     @staticmethod
     def read(path: Path) -> Rivals | None:
-        """What is in the file; None where there is none yet."""
-        try:
-            return Rivals(**json.loads(path.read_bytes()))
-        except FileNotFoundError:
+        """What is in the file; None where there is none yet.
+
+        Raises:
+            ConfigError: for a file that is damaged.
+        """
+        if not path.exists():
             return None
+        record = jsonfiles.read(path)
+        objectives = jsonfiles.texts(path, record, "objectives")
+        for metric, direction in objectives.items():
+            require_choice(f"{path}: objectives.{metric}", direction, tuple(pareto.SIGNS))
+        rows = {
+            trial: jsonfiles.get(path, record["front"], trial, dict) for trial in jsonfiles.get(path, record, "front", dict)
+        }
+        front = {
+            trial: {metric: float(jsonfiles.get(path, row, metric, float)) for metric in objectives}
+            for trial, row in rows.items()
+        }
+        return Rivals(objectives, float(jsonfiles.get(path, record, "margin", float)), front)
 
     def write(self, path: Path) -> None:
         """Keep it where the trials find it."""

@@ -157,16 +157,13 @@ def _curves(points: Sequence[Point], kind: str) -> dict[str, tuple[float, ...]]:
     return curves
 
 
-@command.composed
 def run(config: DictConfig) -> None:
     """One network, layer by layer."""
-    command.carry_out(_execute, config)
+    command.carry_out(lambda job, _: _execute(job), config)
 
 
-def _execute(job: Job, swept: bool) -> None:
+def _execute(job: Job) -> None:
     """Bring the network, measure, write, log, and say what came of it."""
-    if swept:
-        raise ConfigError("hydra.mode", "RUN", "MULTIRUN")
     if (job.folder / "model.tflite").exists():
         raise ConfigError("sweep.name", "a name without a run of sweep.main, whose files would go", job.name)
     with Terminal() as terminal:

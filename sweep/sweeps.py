@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import json
 import math
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sweep import pareto
+from sweep import arguments, jsonfiles, pareto
+from sweep.jsonfiles import get, texts
 from sweep.records import ConfigError, Metrics, require_choice
 
 METRICS = tuple(field.name for field in fields(Metrics))
@@ -29,6 +30,7 @@ SEED = "seed"
 TECHNIQUES = ("distill", "prune", "cluster", "quant")
 BASELINES = ("start", "student")
 
+_DEEPEST = 100  # levels of a composed configuration
 _STATES = ("COMPLETE", "FAIL", "PRUNED", "RUNNING", "WAITING")
 _IDLE = {"distill": "NoDistillation", "prune": "NoPruning", "cluster": "NoClustering", "quant": "Float32"}
 """The class, in each group, that does nothing."""
@@ -101,6 +103,16 @@ class Trial:
         return self.state == "COMPLETE"
 
     @property
+    def finished(self) -> bool:
+        """Whether it has ended, with whatever result."""
+        return self.state in ("COMPLETE", "FAIL", "PRUNED")
+
+    @property
+    def point(self) -> tuple[str, ...]:
+        """Its overrides as on the command line."""
+        return tuple(f"{key}={text}" for key, text in self.overrides.items())
+
+    @property
     def without_seed(self) -> tuple[tuple[str, str], ...]:
         """What it has in common with its repeats under other seeds."""
         return tuple(sorted((key, text) for key, text in self.overrides.items() if key != SEED))
@@ -113,11 +125,18 @@ class Trial:
         """
         import yaml
 
-        path = self.folder / "config.yaml"
+        path, loader = self.folder / "config.yaml", getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         try:
-            config = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - safe ones
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(str(path), "the composed configuration in YAML", _reason(error)) from error
+            if not path.is_file():
+                raise ConfigError(str(path), "the composed configuration in YAML", "no file")
+            content = path.read_bytes()
+            if _depth(yaml.parse(content, Loader=loader)) > _DEEPEST:
+                raise ConfigError(str(path), "the composed configuration in YAML", "values nested too deeply")
+            config = yaml.load(content, Loader=loader)  # noqa: S506 - a safe one
+        except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError(str(path), "the composed configuration in YAML", f"{type(error).__name__}: {error}") from error
         if not isinstance(config, dict):
             raise ConfigError(str(path), "the composed configuration in YAML", type(config).__name__)
         return config
@@ -335,83 +354,104 @@ def read(folder: Path) -> Sweep:
         ConfigError: for a folder that is no sweep's, or a record that is damaged.
     """
     path = folder / "sweep.json"
-    record = _object(path)
-    objectives = _texts(path, record, "objectives")
+    record = jsonfiles.read(path)
+    objectives = texts(path, record, "objectives")
     if not 1 <= len(objectives) <= pareto.MAX_OBJECTIVES:
         raise ConfigError(f"{path}: objectives", f"1 to {pareto.MAX_OBJECTIVES} metrics", len(objectives))
     for metric, direction in objectives.items():
         require_choice(f"{path}: objectives", metric, METRICS)
         require_choice(f"{path}: objectives.{metric}", direction, tuple(pareto.SIGNS))
-    constraints = _texts(path, record, "constraints")
-    trials = (_trial(found) for found in folder.iterdir() if re.fullmatch(r"trial-\d+", found.name))
-    importances = _get(path, record, "importances", dict, {})
+    constraints = texts(path, record, "constraints")
+    trials = map(trial, trial_folders(folder))
+    importances = get(path, record, "importances", dict, {})
     return Sweep(
         folder=folder,
-        name=_get(path, record, "name", str),
-        command=_get(path, record, "command", str),
-        axes=_texts(path, record, "axes"),
+        name=get(path, record, "name", str),
+        command=get(path, record, "command", str),
+        axes=texts(path, record, "axes"),
         objectives=objectives,
         constraints=constraints,
         limits={metric: _limit(f"{path}: constraints.{metric}", metric, text) for metric, text in constraints.items()},
-        sampler=_get(path, record, "sampler", str, None),
-        n_trials=_get(path, record, "n_trials", int, None),
-        seed=_get(path, record, "seed", int, None),
-        started=_get(path, record, "started", float, None),
-        ended=_get(path, record, "ended", float, None),
+        sampler=get(path, record, "sampler", str, None),
+        n_trials=get(path, record, "n_trials", int, None),
+        seed=get(path, record, "seed", int, None),
+        started=jsonfiles.seconds(path, record, "started"),
+        ended=jsonfiles.seconds(path, record, "ended"),
         importances={
-            metric: {axis: _get(path, shares, axis, float) for axis in shares}
+            metric: {axis: get(path, shares, axis, float) for axis in shares}
             for metric in importances
-            if (shares := _get(path, importances, metric, dict, {}))
+            if (shares := get(path, importances, metric, dict, {}))
         },
-        status=_get(path, record, "status", str, ""),
-        trials=tuple(sorted(trials, key=lambda trial: trial.number)),
+        status=get(path, record, "status", str, ""),
+        trials=tuple(trials),
     )
 
 
-def _trial(folder: Path) -> Trial:
-    path = folder / "trial.json"
-    if not path.is_file():
-        return Trial(int(folder.name.removeprefix("trial-")), "RUNNING", {}, {}, {}, (), None, None, None, {}, folder)
-    record = _object(path)
-    state = _get(path, record, "state", str)
+def trial_folders(folder: Path) -> list[Path]:
+    """What is named as a trial is in a sweep's folder, by number."""
+    numbers = (int(path.name[6:]) for path in folder.iterdir() if re.fullmatch(r"trial-\d{3,9}", path.name))
+    folders = (folder / trial_name(number) for number in sorted(numbers))
+    return [path for path in folders if os.path.lexists(path)]
+
+
+def trial_name(number: int) -> str:
+    """The name of a trial, and of its folder."""
+    return f"trial-{number:03d}"
+
+
+def trial(folder: Path) -> Trial:
+    """The trial in a folder `trial-NNN`.
+
+    Raises:
+        ConfigError: for a record that is damaged, or of another trial.
+    """
+    path, named = folder / "trial.json", int(folder.name.removeprefix("trial-"))
+    if not folder.is_dir():
+        raise ConfigError(str(folder), "the folder of a trial", "something else")
+    if not os.path.lexists(path):
+        return Trial(named, "RUNNING", {}, {}, {}, (), None, None, None, {}, folder)
+    record = jsonfiles.read(path)
+    if (given := get(path, record, "number", int)) != named:
+        raise ConfigError(f"{path}: number", str(named), given)
+    state = get(path, record, "state", str)
     require_choice(f"{path}: state", state, _STATES)
     metrics: dict[str, float] = {}
     baselines: list[Baseline] = []
     if state == "COMPLETE":
-        measured = _object(where := folder / "metrics.json")
-        metrics = {name: _number(where, measured, name) for name in METRICS}
+        measured = jsonfiles.read(where := folder / "metrics.json")
+        metrics = {name: get(where, measured, name, float, math.nan) for name in METRICS}
         if (where := folder / "baselines.json").is_file():
-            found = _object(where)
-            baselines = _baselines(where, {role: _get(where, found, role, dict) for role in BASELINES if role in found})
-    error = _get(path, record, "error", str, None)
-    facts = _object(where) if (where := folder / "data.json").is_file() else {}
+            found = jsonfiles.read(where)
+            baselines = _baselines(where, {role: get(where, found, role, dict) for role in BASELINES if role in found})
+    error = get(path, record, "error", str, None)
+    facts = jsonfiles.read(where) if (where := folder / "data.json").is_file() else {}
     return Trial(
-        number=_get(path, record, "number", int),
+        number=named,
         state=state,
-        overrides=_texts(path, record, "overrides"),
-        fixed=_texts(path, record, "fixed"),
+        overrides=texts(path, record, "overrides"),
+        fixed=texts(path, record, "fixed"),
         metrics=metrics,
         baselines=tuple(baselines),
-        seconds=_get(path, record, "seconds", float, None),
+        seconds=jsonfiles.seconds(path, record, "seconds"),
         error=None if error is None else " ".join(error.split()),
-        run_id=_get(path, record, "run_id", str, None),
+        run_id=get(path, record, "run_id", str, None),
         facts={str(name): str(value) for name, value in facts.items()},
         folder=folder,
     )
 
 
 def _baselines(path: Path, records: Mapping[str, dict[str, Any]]) -> list[Baseline]:
-    sizes: dict[str, int] = {role: _get(path, record, "size_bytes", int) for role, record in records.items()}
+    sizes: dict[str, int] = {role: get(path, record, "size_bytes", int) for role, record in records.items()}
     for role, size in sizes.items():
         if size < 1:
             raise ConfigError(f"{path}: {role}.size_bytes", "at least 1", size)
     return [
         Baseline(
             role=role,
-            name=_get(path, record, "name", str),
+            name=get(path, record, "name", str),
             size_bytes=sizes[role],
-            val_accuracy=_number(path, record, "val_accuracy"),
-            test_accuracy=_number(path, record, "test_accuracy"),
+            val_accuracy=get(path, record, "val_accuracy", float, math.nan),
+            test_accuracy=get(path, record, "test_accuracy", float, math.nan),
             compression=sizes.get("start", sizes[role]) / sizes[role],
         )
         for role, record in records.items()
@@ -429,58 +469,24 @@ def _limit(where: str, metric: str, text: str) -> tuple[float, float]:
     return (-math.inf, bound) if match[1] == "<" else (bound, math.inf)
 
 
-_REQUIRED: Any = object()
+def _depth(events: Iterable[Any]) -> int:
+    """How deep a YAML document nests. The loader in C recurses, and takes the process down past some tens of thousands."""
+    depth = deepest = 0
+    for event in events:
+        kind = type(event).__name__
+        depth += kind.endswith(("SequenceStartEvent", "MappingStartEvent"))
+        depth -= kind.endswith(("SequenceEndEvent", "MappingEndEvent"))
+        deepest = max(deepest, depth)
+    return deepest
 
 
-def _object(path: Path) -> dict[str, Any]:
-    """A JSON object out of a file."""
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ConfigError(str(path), "a JSON object", _reason(error)) from error
-    if not isinstance(value, dict):
-        raise ConfigError(str(path), "a JSON object", type(value).__name__)
-    return value
-
-
-def _get(path: Path, record: Mapping[str, Any], name: str, kind: type, default: Any = _REQUIRED) -> Any:
-    """A value of a record; the default where it is missing or null. A float may be written as an integer."""
-    value = record.get(name)
-    if value is None and default is not _REQUIRED:
-        return default
-    if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
-        kinds = {str: "a text", int: "an integer", float: "a number", dict: "an object"}
-        raise ConfigError(f"{path}: {name}", kinds[kind], "nothing" if name not in record else value)
-    return value
-
-
-def _number(path: Path, record: Mapping[str, Any], name: str) -> float:
-    """A number as it is written, NaN and infinities included; null counts as NaN."""
-    value: float = _get(path, record, name, float, math.nan)
-    return value
-
-
-def _texts(path: Path, record: Mapping[str, Any], name: str) -> dict[str, str]:
-    """An object whose values are texts; one that is missing is empty."""
-    value = _get(path, record, name, dict, {})
-    return {str(key): _get(path, value, key, str) for key in value}
-
-
-def _reason(error: Exception) -> str:
-    return "nothing" if isinstance(error, FileNotFoundError) else f"{type(error).__name__}: {error}"
-
-
-class CommandLine(argparse.ArgumentParser):
-    """The command line of what works on a sweep: its NAME, and `--output`. A mistake is told in one line."""
+class CommandLine(arguments.CommandLine):
+    """The command line of what works on a sweep: its NAME, and `--output`."""
 
     def __init__(self, prog: str, description: str) -> None:
         super().__init__(prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
         self.add_argument("name", metavar="NAME", help="the sweep: the name of its folder under OUTPUT/sweeps/")
         self.add_argument("--output", type=Path, default=Path("mlruns"), help="the folder that runs write to (mlruns)")
-
-    def error(self, message: str) -> NoReturn:
-        """Exit with 2, after one line."""
-        self.exit(2, f"error: {message}\n")
 
 
 def shown(overrides: Mapping[str, str], keys: Sequence[str] | None = None) -> str:

@@ -20,7 +20,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -29,7 +29,7 @@ from urllib.parse import quote, urlsplit
 
 import numpy as np
 
-from sweep import native, served
+from sweep import grids, native, served
 from sweep.records import ConfigError, TrialRecord, require_text
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ _DIGEST = 12  # characters of the content hash in the UI's data set column; the 
 _COMPARABLE = 100  # runs in one link: the description that holds it is a tag
 _MODEL = "model"  # an MLflow model's name within its run: runs:/ID/model
 _NEEDED = ("ai-edge-litert", "numpy")  # by `served`
+_PATH_LIMIT, _NAME_LIMIT = 3500, 255  # bytes that a file system takes, with room below the folder
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -202,6 +203,9 @@ class MLflow:
         require_text("experiment", self.experiment)
         if self.artifacts is not None:
             require_text("artifacts", self.artifacts)
+        for name in ("uri", "experiment", "artifacts"):
+            if not (text := str(getattr(self, name))).isprintable():
+                raise ConfigError(name, "a text on one line", text)
         if (database := self._database()) is None:
             self._prepare_experiment("an MLflow server that answers")
             return
@@ -344,9 +348,10 @@ class MLflow:
         path = self.uri.removeprefix("sqlite:///")
         if path != self.uri and path and path != ":memory:":
             return Path(path).absolute()
-        parts = urlsplit(self.uri)
-        if parts.scheme in ("http", "https") and parts.hostname:
-            return None
+        with suppress(ValueError):  # brackets of an address that do not close, a port that is no number
+            parts = urlsplit(self.uri)
+            if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+                return None
         raise ConfigError("uri", "sqlite:///FILE, http://HOST:PORT or https://HOST", self.uri)
 
     def _artifact_location(self) -> str | None:
@@ -367,7 +372,7 @@ class MLflow:
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         from mlflow.tracking import MlflowClient
 
-        uri = self.uri if (database := self._database()) is None else f"sqlite:///{database}"
+        uri = self.uri if (database := self._database()) is None else _address(database)
         return MlflowClient(uri, uri)
 
     def _prepare_experiment(self, expected: str) -> None:
@@ -416,6 +421,15 @@ class MLflow:
             yield from ((run.info.run_id, run.info.status) for run in page)
             if not (token := page.token):
                 return
+
+
+def _address(database: Path) -> str:
+    """The URI of a database, in whose path no letter is read as more than a letter.
+
+    MLflow would make the folders of a plain `sqlite:` URI itself, escapes and all.
+    """
+    path = re.sub("[%?#]", lambda letter: f"%{ord(letter[0]):02X}", str(database))
+    return f"sqlite:///{path}" if path == str(database) else f"sqlite+pysqlite:///{path}"
 
 
 def comparison_link(run_ids: Sequence[str], experiment_id: str) -> str:
@@ -467,10 +481,19 @@ def require_writable(where: str, folder: Path) -> None:
     Raises:
         ConfigError: with the nearest existing folder, or the file in its place.
     """
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if len(os.fsencode(folder)) > _PATH_LIMIT or any(len(os.fsencode(part)) > _NAME_LIMIT for part in folder.parts):
+        raise ConfigError(where, "a folder with a name that the system takes", str(folder))
+    existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     if not existing.is_dir() or not _writable(existing):
-        received = f"{folder}, where {existing} is {'read-only' if existing.is_dir() else 'a file'}"
+        received = f"{folder}, where {existing} is {_kind(existing)}"
         raise ConfigError(where, "a folder that can be written to", received)
+
+
+def _kind(path: Path) -> str:
+    """What is there, in words."""
+    if path.is_dir():
+        return "read-only"
+    return "a file" if path.exists() else "a link that leads nowhere"
 
 
 def _writable(path: Path) -> bool:
@@ -479,9 +502,15 @@ def _writable(path: Path) -> bool:
 
 def _require_mlflow(database: Path) -> None:
     """Refuse a file that is there and that is not a writable MLflow database, before MLflow adds its tables to it."""
-    if not database.exists():
+    try:
+        regular = stat.S_ISREG(database.stat().st_mode)
+    except FileNotFoundError:
+        if not database.resolve().parent.is_dir():  # a link that leads nowhere: SQLite would try for long
+            raise ConfigError("uri", "a file that can be written to", f"{database} (a link that leads nowhere)") from None
         return
-    if not database.is_file() or not _writable(database):
+    except OSError as error:
+        raise ConfigError("uri", "a file that can be written to", f"{database} ({error.strerror})") from error
+    if not regular or not _writable(database):
         raise ConfigError("uri", "a file that can be written to", str(database))
     try:
         connection = sqlite3.connect(database, timeout=10)
@@ -559,8 +588,11 @@ def _signature(file: Path) -> ModelSignature:
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
+    content = file.read_bytes()
+    if damage := grids.damage(content):  # LiteRT may not survive a file that was damaged on the disk
+        raise ValueError(damage)
     with native.caught():
-        network = served.Network(file.read_bytes())
+        network = served.Network(content)
     shapes = (-1, *network.shape[1:]), (-1, network.classes)
     inputs, outputs = (Schema([TensorSpec(np.dtype(np.float32), shape)]) for shape in shapes)
     return ModelSignature(inputs, outputs)

@@ -6,52 +6,42 @@ The only module that knows the order of things.
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import logging
-import os
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib import metadata
 from itertools import repeat
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from sweep import (
     audit,
-    calibrate,
-    channels,
-    data,
+    contract,
     distill,
-    equivalence,
     export,
-    fake_quant,
     files,
-    filters,
     fit,
-    grids,
     measure,
-    mixed,
     models,
-    native,
-    pack,
+    names,
+    origin,
     quant,
     random_weights,
-    records,
-    served,
+    sources,
     track,
 )
 from sweep.cache import Cache, Hit, canonical, digest
+from sweep.conversion import Converter, kernels
 from sweep.plan import Job, Plan, Quantisation, Stage
 from sweep.records import (
-    Array,
     Arrays,
     Checkpoint,
     ConfigError,
@@ -85,21 +75,7 @@ _FILES = (
     "sensitivity.png",
 )
 _TRIED = 4  # images with which an untrained network is calibrated
-_COMPARED = 32  # images on which a packed file must answer as before
-# Why an untrained network cannot become a file.
-_REFUSALS = (
-    export.ExportError,
-    calibrate.RangeError,
-    fake_quant.WrappingError,
-    equivalence.EquivalenceError,
-    audit.AuditError,
-)
 _ACCURACIES = ("val_accuracy", "float_accuracy")
-# Rooms below that only some stages use.
-_USED: Mapping[str, tuple[ModuleType, ...]] = {
-    filters.__name__: (channels, equivalence),
-    quant.__name__: (grids, mixed, export, calibrate, fake_quant, equivalence, pack, served),
-}
 _LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "numpy")
 
 
@@ -177,28 +153,14 @@ def _shares(plan: Plan) -> list[Stage]:
     return [plan.prune.share(number / count) for number in range(1, count + 1)]
 
 
-@cache
-def _code(*modules: ModuleType) -> str:
-    """sha256 (hex) of the source text of what computed a result."""
-    return hashlib.sha256("\0".join(inspect.getsource(module) for module in modules).encode()).hexdigest()
-
-
-def _modules(*values: object) -> list[ModuleType]:
-    """Where a stage, a network or a goal and the parts that they are made of are written, and what those rooms use."""
-    found = {records: None, data: None, models: None, fit: None}
-    left = list(values)
-    while left:
-        value = left.pop()
-        if is_dataclass(value) and (module := inspect.getmodule(type(value))):
-            found |= dict.fromkeys((module, *_USED.get(module.__name__, ())))
-            left += [getattr(value, field.name) for field in fields(value)]
-    return sorted(found, key=lambda module: module.__name__)
+def _code(*parts: object) -> str:
+    """sha256 (hex) of the code behind what computes a result."""
+    return sources.behind(*parts).digest
 
 
 @cache
 def _versions() -> dict[str, str]:
-    kernels = "onednn" if os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1" else "eigen"
-    return {name: metadata.version(name) for name in _LIBRARIES} | {"kernels": kernels}
+    return {name: metadata.version(name) for name in _LIBRARIES} | {"kernels": kernels()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,6 +223,7 @@ class _Run:
         self._plan, self._store, self._progress, self._rivals = plan, store, progress, rivals
         self._data = plan.check()
         self._nodes = _nodes(plan, self._parameters)
+        self._converter = Converter(store, self._data, plan.seed, plan.threads)
         self._student = next(node for node in self._nodes if node.is_student)
         self._view = canonical(plan.dataset.augment) if plan.train.augment else None
         self._networks: dict[_Node, Checkpoint] = {}
@@ -282,19 +245,11 @@ class _Run:
         named = facts if before == content else audit.read(before)
         if not audit.same(facts, named):
             raise audit.AuditError("the packed file: expected the kernels that it had before, found others")
-        audit.expect(
-            named,
-            storage=plan.quant.storage,
-            bits=network.bits,
-            zeros=network.zeros,
-            layers=plan.prune.layers,
-            filters=self._uncut_filters() - network.removed if network.filters else None,
-            activations=plan.quant.activations,
-        )
+        self._expect(named, network)
         if plan.quant.budget_kib is not None and len(content) > plan.quant.budget_kib * 1024:
             raise audit.AuditError(f"the file: expected at most {plan.quant.budget_kib} KiB, found {len(content) / 1024:.1f}")
         if plan.quant.storage is Storage.INTEGER:
-            audit.expect_weights(before, network.masks, network.clusters)
+            self._expect_weights(before, network)
         val_accuracy, test_accuracy = self._accuracies(content)
         float_accuracy, latency = float(artifact["float_accuracy"]), measure.latency(content)
         metrics = Metrics(
@@ -313,6 +268,34 @@ class _Run:
         )
         curves = {node.name: self._curves[node] for node in nodes}
         return Result(content, metrics, curves, baselines, network.bits, self._data)
+
+    def _expect(self, facts: audit.Audit, network: Checkpoint) -> None:
+        """Check that the network's file is as the plan asks.
+
+        Raises:
+            AuditError: with the user's names for layers.
+        """
+        with _named_for(network):
+            audit.expect(
+                facts,
+                storage=self._plan.quant.storage,
+                bits=names.in_a_file(network).bits if network.bits else {},
+                zeros=network.zeros,
+                layers=self._plan.prune.layers,
+                filters=self._uncut_filters() - network.removed if network.filters else None,
+                activations=self._plan.quant.activations,
+            )
+
+    def _expect_weights(self, content: bytes, network: Checkpoint) -> None:
+        """Check that the network's full-integer file has its zeros and its clusters where they are.
+
+        Raises:
+            AuditError: with the user's names for layers.
+        """
+        if network.masks or network.clusters:
+            in_a_file = names.in_a_file(network)
+            with _named_for(network):
+                audit.expect_weights(content, in_a_file.masks, in_a_file.clusters)
 
     def network(self) -> tuple[Checkpoint, Data]:
         for _ in self._taken():
@@ -375,34 +358,98 @@ class _Run:
         if self._checked or self._store.holds(self._key(node)):
             return
         fit.start(plan.threads)
+        self._require_contract()
         for group, choice in (("distill", plan.distill), ("prune", plan.prune), ("quant", plan.quant)):
             if group == "prune" and plan.prune.sparsity == 0:
                 continue
             models.fresh(plan.seed)
-            try:
+            with _under(group):
                 choice.require(plan.model, self._data.input_shape, self._data.classes)
-            except ConfigError as error:
-                raise error.under(group) from error
+        self._require_facts()
         if plan.quant.storage is Storage.INTEGER and (refusal := self._refusal(plan.quant)):
             raise ConfigError("quant", "a network whose kernels become integers", refusal)
         if not plan.prune.removes_filters:
-            plan.quant.require_budget(self._untrained, self._data.train, lambda network: len(self._written(network)))
+            plan.quant.require_budget(self._untrained, self._data.train, self._weight)
         self._checked = True
+
+    def _specs(self) -> list[tuple[str, Spec]]:
+        """Configuration key and network, of every network of the plan."""
+        named = {"model": self._plan.model, **self._plan.distill.networks()}
+        chosen = [node.model for node in self._nodes if node.model not in named.values()]
+        return [*named.items(), *(("distill.assistants", model) for model in chosen)]
+
+    def _contract_key(self, model: Spec) -> dict[str, Any]:
+        return {
+            "contract of": model,
+            "student": model == self._plan.model,
+            "start": model == self._nodes[0].model,
+            "input_shape": self._data.input_shape,
+            "classes": self._data.classes,
+            "seed": self._plan.seed,
+            "kernels": kernels(),
+            "code": _code(model, contract, Converter),
+        }
+
+    def _require_contract(self) -> None:
+        """Refuse a network of the plan that is not what a network must be.
+
+        Raises:
+            ConfigError: with the network's key.
+        """
+        for where, model in self._specs():
+            if not self._store.holds(self._contract_key(model)):
+                with _under(where):
+                    contract.require(model, self._data.input_shape, self._data.classes, self._plan.seed)
+
+    def _require_facts(self) -> None:
+        """Refuse a network that its own float32 file does not show as it is, or that does not suit what is to be done to it.
+
+        Raises:
+            ConfigError: with the network's key, or that of the choice.
+        """
+        plan, student = self._plan, self._plan.model
+
+        def accepted(model: Spec) -> Arrays:
+            if model in (student, self._nodes[0].model):  # the others never become files
+                facts = self._untrained_facts(model)
+                if model == student:
+                    contract.require_counted(models.restore(self._untrained()), facts)
+            return {}  # that it was accepted is all there is to keep: what refuses a network may be gone tomorrow
+
+        for where, model in self._specs():
+            with _under(where):
+                self._store.fetch(self._contract_key(model), partial(accepted, model))
+        built = models.restore(self._untrained())
+        if plan.prune.sparsity > 0:
+            with _under("prune"):
+                contract.require_targets(built, plan.prune.layers, removed=plan.prune.removes_filters)
+                if not plan.prune.removes_filters:
+                    contract.require_true_sparsity(built, plan.prune.layers, self._untrained_facts(student))
+        if plan.cluster.levels is not None:
+            with _under("cluster"):
+                contract.require_targets(built, getattr(plan.cluster, "layers", "all"))
+        if plan.quant.storage is Storage.INTEGER and plan.quant.untrained() != plan.quant:
+            with _under("quant"):
+                contract.require_wrappable(built)
+
+    def _untrained_facts(self, model: Spec) -> audit.Audit:
+        """What the float32 file of the network with random weights holds.
+
+        Raises:
+            ConfigError: without a key, for a network that does not become one.
+        """
+        try:
+            return audit.read(self._converter.float_file(self._untrained(model)))
+        except (export.ExportError, audit.AuditError) as error:
+            raise ConfigError("", "a network that becomes a .tflite file", str(error)) from error
 
     def _refusal(self, form: Quantisation) -> str:
         """Why the network cannot become a file of this form, found with random weights; empty where it can."""
         plan, data = self._plan, self._data
 
         def attempt() -> Arrays:
-            network = self._untrained()
-            network = replace(network, bits=dict.fromkeys(models.kernel_names(network), 8))
             few = Split(data.train.images[:_TRIED], data.train.labels[:_TRIED])
-            try:
-                content, _ = self._converted(form.ready(network, few), form, few)
-                audit.expect(audit.read(content), storage=form.storage, bits=network.bits, activations=form.activations)
-            except _REFUSALS as error:
-                return {"refusal": np.array(str(error))}
-            return {"refusal": np.array("")}
+            return {"refusal": np.array(self._converter.refusal(self._untrained(), form, few))}
 
         key = {
             "refusal of": plan.model,
@@ -410,15 +457,15 @@ class _Run:
             "activations": form.activations,
             "input_shape": data.input_shape,
             "classes": data.classes,
-            "versions": _versions(),
-            "code": _code(*_modules(plan.model, form), audit, random_weights),
+            "kernels": kernels(),
+            "code": _code(plan.model, form, Converter, random_weights),
         }
-        return str(self._store.fetch(key, attempt).arrays["refusal"])
+        return str(self._kept(key, attempt)["refusal"])
 
-    def _untrained(self) -> Checkpoint:
-        """The student with random weights, so that nothing is hidden by a factor of 1 or a bias of 0, as fresh ones would."""
+    def _untrained(self, spec: Spec | None = None) -> Checkpoint:
+        """A network, the student at first, with random weights: fresh ones hide things by factors of 1 and biases of 0."""
         models.fresh(self._plan.seed)
-        model = self._plan.model.build(self._data.input_shape, self._data.classes)
+        model = (spec or self._plan.model).build(self._data.input_shape, self._data.classes)
         model.set_weights(random_weights.draw([(weight.name, weight.numpy()) for weight in model.weights]))
         return models.snapshot(model)
 
@@ -440,7 +487,7 @@ class _Run:
         behind = self._val_accuracies(node.upstream)
         if len(untrained) < len(left) or len(behind) < sum(getattr(one.stage, "finetune", 0) for one in left):
             return
-        if self._store.holds(self._key(node)) or (rivals := Rivals.read(self._rivals)) is None:
+        if self._store.holds(self._key(node)) or (rivals := self._known_rivals(self._rivals)) is None:
             return
         if not rivals.objectives.keys() <= {*_ACCURACIES, *_Form._fields}:
             return  # nothing could be ahead of what is not known
@@ -449,6 +496,14 @@ class _Run:
             return
         if (reason := rivals.ahead(expected | self._rehearsal(untrained)._asdict())) is not None:
             raise Hopeless(f"stopped before {node.name}: {reason}")
+
+    def _known_rivals(self, path: Path) -> Rivals | None:
+        """The front so far; None where there is none, or none that can be read: then the trial runs to its end."""
+        try:
+            return Rivals.read(path)
+        except ConfigError as error:
+            _log.warning("no trial is stopped early: %s", error)
+            return None
 
     def _val_accuracies(self, node: _Node | None) -> tuple[float, ...]:
         """Validation accuracy of the network after each epoch up to `node`."""
@@ -464,43 +519,12 @@ class _Run:
             received = self._networks[node.upstream] if network is None and node.upstream else network
             network = stage.apply(received, self._context(node)).network
         network = fit.required(network)
-        content = self._written(network)
+        content = self._converter.file(network, self._plan.quant)
         return self._form(content, audit.read(content), network)
 
-    def _written(self, network: Checkpoint) -> bytes:
-        """What the network's file would be."""
-        models.fresh(self._plan.seed)
-        content, _ = self._converted(network, self._plan.quant, self._data.train)
-        return self._packed(content, self._plan.quant)
-
-    def _converted(self, network: Checkpoint, form: Quantisation, train: Split) -> tuple[bytes, Any]:
-        """The network's file before it is packed, and the Keras model that answers as it should."""
-        model, calibration = form.restore(network, train)
-        if form.storage is Storage.FLOAT32:
-            return self._float_file(network), model
-        if calibration is not None:
-            content, images = export.quantise(self._float_file(network), calibration), calibration.images
-        else:
-            content, images = export.convert(model, form.storage, network.bits), None
-        require_equivalent(content, model, form.storage, images)
-        return content, model
-
-    def _float_file(self, network: Checkpoint) -> bytes:
-        """The float32 file of a float network: the same for each way to quantise it after training."""
-
-        def make() -> Arrays:
-            model = models.restore(network)
-            content = export.convert(model, Storage.FLOAT32)
-            require_equivalent(content, model, Storage.FLOAT32)
-            return {"tflite": np.frombuffer(content, np.uint8)}
-
-        key = {
-            "float file of": network.fingerprint,
-            "threads": self._plan.threads,
-            "versions": _versions(),
-            "code": _code(records, models, export, equivalence),
-        }
-        return self._store.fetch(key, make).arrays["tflite"].tobytes()
+    def _weight(self, network: Checkpoint) -> int:
+        """How many bytes the network's file would have."""
+        return len(self._converter.file(network, self._plan.quant))
 
     def _uncut_filters(self) -> int:
         """How many filters the student has before pruning, in its float32 file."""
@@ -512,16 +536,16 @@ class _Run:
         def count() -> Arrays:
             fit.start(self._plan.threads)
             models.fresh(self._plan.seed)
-            built = model.build(self._data.input_shape, self._data.classes)
+            built = contract.build(model, self._data.input_shape, self._data.classes)
             return {"parameters": np.array(built.count_params())}
 
         key = {
             "parameters of": model,
             "input_shape": self._data.input_shape,
             "classes": self._data.classes,
-            "code": _code(*_modules(model)),
+            "code": _code(model),
         }
-        return int(self._store.fetch(key, count).arrays["parameters"])
+        return int(self._kept(key, count)["parameters"])
 
     def _key(self, node: _Node) -> dict[str, Any]:
         """All that determines the node's result."""
@@ -536,9 +560,15 @@ class _Run:
             "view": self._view,
             "seed": self._plan.seed,
             "threads": self._plan.threads,
-            "versions": _versions(),
-            "code": _code(*_modules(node.stage, node.model, node.goal)),
+            "kernels": kernels(),
+            "code": _code(*self._parts(node)),
         }
+
+    def _parts(self, node: _Node) -> tuple[object, ...]:
+        """What computes the node's result, besides the networks that it receives."""
+        augment = self._plan.dataset.augment if self._view else None
+        weighs = Converter if node.upstream else None  # a stage that is given a network may ask what its file would weigh
+        return node.stage, node.model, node.goal, node.recipe, augment, weighs
 
     def _digest(self, node: _Node | None) -> str | None:
         if node is None:
@@ -554,6 +584,7 @@ class _Run:
         _log.info("%s: computing %s", node.name, node.stage)
         models.fresh(plan.seed)
         outcome = node.stage.apply(self._networks[node.upstream] if node.upstream else None, self._context(node))
+        sources.require_unchanged()
         return {**outcome.network.to_arrays(), "curves": np.array(json.dumps(outcome.curves))}
 
     def _context(self, node: _Node) -> fit.Context:
@@ -567,8 +598,8 @@ class _Run:
             model=node.model,
             teacher=teacher,
             goal=node.goal,
-            remember=lambda key, compute: self._store.fetch(key, compute).arrays,
-            weigh=lambda network: len(self._written(network)),
+            remember=lambda key, compute: self._kept({**key, "code": _code(compute)}, compute),
+            weigh=self._weight,
             progress=self._progress,
         )
 
@@ -581,27 +612,19 @@ class _Run:
 
         def make() -> Arrays:
             self._progress.stage("convert")
-            fit.start(self._plan.threads)
-            models.fresh(self._plan.seed)
-            named, model = self._converted(self._networks[node], form, self._data.train)
-            return {
-                "tflite": np.frombuffer(self._packed(named, form), np.uint8),
-                "named": np.frombuffer(named, np.uint8),
-                "float_accuracy": np.array(fit.Answers(model).accuracy(self._data.validation)),
-            }
+            return self._converter.artifact(self._networks[node], form)
 
-        key = {
-            "file of": self._digest(node),
-            "form": form,
-            "code": _code(records, models, fit, quant, fake_quant, export, equivalence, calibrate, grids, pack, served),
-            "interpreter": metadata.version("ai-edge-litert"),
-        }
-        return self._store.fetch(key, make).arrays
+        return self._kept({"file of": self._digest(node), "form": form, "code": _code(form, Converter)}, make)
 
-    def _packed(self, content: bytes, form: Quantisation) -> bytes:
-        """The file as small as the form asks for."""
-        images = self._data.validation.images[:_COMPARED]
-        return pack.smallest(content, images, sparsely=form.sparse, strip=form.strip)
+    def _kept(self, key: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
+        """What the store has under a key, or what is computed, kept from now on."""
+
+        def computed() -> Arrays:
+            arrays = compute()
+            sources.require_unchanged()
+            return arrays
+
+        return self._store.fetch(key, computed).arrays
 
     def _baseline(self, node: _Node) -> dict[str, Any]:
         """What the node's network is as a float32 file."""
@@ -620,32 +643,10 @@ class _Run:
         key = {
             "accuracy of": hashlib.sha256(content).hexdigest(),
             "data": self._data.split_hash,
-            "code": _code(records, measure, served),
-            "interpreter": metadata.version("ai-edge-litert"),
+            "code": _code(measure),
         }
-        validation, test = self._store.fetch(key, make).arrays["accuracies"]
+        validation, test = self._kept(key, make)["accuracies"]
         return float(validation), float(test)
-
-
-def require_equivalent(content: bytes, model: Any, storage: Storage, images: Array | None = None) -> None:
-    """Refuse a file that answers otherwise than the Keras model that it was made of.
-
-    Args:
-        content: the file.
-        model: from float32 images to logits.
-        storage: the kind of file.
-        images: uint8 (n, height, width, channels), the first few of which are answered: those that set the activations' ranges
-            where the model does not cut off what is outside, as the file does. None for random ones.
-
-    Raises:
-        EquivalenceError: saying by how much.
-    """
-    if images is None:
-        images = equivalence.images(model.input_shape[1:])
-    pixels = images[: equivalence.COUNT] / np.float32(255)
-    with native.caught():
-        found = served.Network(content).predict(pixels)
-    equivalence.require(equivalence.CONVERSIONS[storage], model(pixels, training=False).numpy(), found)
 
 
 def execute(job: Job, progress: Progress) -> tuple[Metrics, str | None]:
@@ -660,6 +661,8 @@ def execute(job: Job, progress: Progress) -> tuple[Metrics, str | None]:
     """
 
     def work() -> tuple[Metrics, Findings]:
+        if (began := origin.of_sweep(job.folder.parent)) is not None:
+            began.require_of_trial(origin.Origin.of([(job.plan, job.plan.check())]))
         result = run(job.plan, Cache(job.store), progress, job.rivals)
         files.write(job.folder / "model.tflite", result.content)
         write_data(job, result.data)
@@ -739,6 +742,24 @@ def recorded(job: Job, work: Callable[[], tuple[T, Findings]], source: str = "sw
         time.time(),
     )
     return result, _track(job, record)
+
+
+@contextmanager
+def _named_for(network: Checkpoint) -> Iterator[None]:
+    """Tell what a file lacks with the user's names for the layers."""
+    try:
+        yield
+    except audit.AuditError as error:
+        raise audit.AuditError(names.told(str(error), network)) from error
+
+
+@contextmanager
+def _under(where: str) -> Iterator[None]:
+    """Place the key of a refusal below another."""
+    try:
+        yield
+    except ConfigError as error:
+        raise error.under(where) from error
 
 
 def _track(job: Job, record: TrialRecord) -> str | None:

@@ -333,6 +333,15 @@ def test_one_tensor_that_differs_is_enough(files: dict[str, bytes]) -> None:
         audit.expect(replace(audit.read(files["int8"]), kernels=()), storage=Storage.INTEGER, bits=all_at(8))
 
 
+def test_a_kernel_without_a_name_of_its_own_is_told_by_its_layer(files: dict[str, bytes]) -> None:
+    def unnamed(model: Any) -> None:
+        kernel(model, 2).name = b"tfl.dequantize"
+
+    found = audit.read(edited(files["int8"], unnamed))
+    with pytest.raises(AuditError, match=r"kernel 'tfl.dequantize' of the layer 'c2': expected INT4, found INT8"):
+        audit.expect(found, storage=Storage.INTEGER, bits=all_at(8) | {"c2": 4})
+
+
 def test_what_contradicts_itself_is_refused(files: dict[str, bytes]) -> None:
     def longer(model: Any) -> None:
         kernel(model, 0).shape = [3, 3, 3, 2]

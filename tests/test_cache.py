@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import os
+import pickle
+import shutil
 import subprocess
 import sys
+import zipfile
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -15,6 +21,7 @@ from hypothesis import strategies as st
 
 from sweep import cache
 from sweep.cache import Cache, canonical, digest
+from sweep.entry import Entry
 
 ARRAYS = {"weights": np.arange(6.0).reshape(2, 3), "text": np.array("{}"), "none": np.zeros((0, 2), bool)}
 
@@ -167,3 +174,250 @@ def test_the_command_lists_shrinks_and_empties(tmp_path, capsys):
     cache.main(["clear", "--store", str(tmp_path)])
     assert capsys.readouterr().out.splitlines()[-1].startswith("0 entries")
     assert cache.main(["ls", "--store", str(Path(tmp_path) / "absent")]) == 0
+
+
+def the_entry(store: Cache) -> Path:
+    """The file of the entry that the store keeps under {"a": 1}."""
+    store.fetch({"a": 1}, lambda: ARRAYS)
+    [path] = store.entries()
+    return path
+
+
+def sealed(body: bytes) -> bytes:
+    """A body under a checksum that fits it."""
+    return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+
+
+def archive(**arrays) -> bytes:
+    """An entry's content, checksum and all, with these arrays only."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return sealed(buffer.getvalue())
+
+
+def zipped(content: bytes, compression: int = zipfile.ZIP_STORED, name: str = "key.npy") -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as file:
+        file.writestr(name, content)
+    return sealed(buffer.getvalue())
+
+
+def npy(header: str) -> bytes:
+    """An array's header, without its data."""
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+
+
+STORED = b"PK\x01\x02\x14\x03\x14\x00\x00\x00\x00\x00"  # how the directory says that a file is not compressed
+FACTS = {"key": np.array('{"a": 1}'), "seconds": np.array(1.0)}
+FORM = np.array('{"weights": ["<f8", [2, 3]], "text": ["<U2", []], "none": ["|b1", [0, 2]]}')
+CONTENTS = {
+    "nothing": b"",
+    "a pickle": sealed(pickle.dumps({"a": 1})),
+    "an object array": archive(**FACTS, form=FORM, weights=np.array([{}], object)),
+    "no arrays at all": archive(),
+    "no arrays of its own": archive(**FACTS),
+    "fewer arrays than were kept": archive(**FACTS, form=FORM),
+    "arrays of another type": archive(**FACTS, form=FORM, weights=np.zeros((2, 3), "i1"), text=np.zeros(()), none=np.zeros(0)),
+    "no key": archive(seconds=np.array(1.0), form=np.array("{}")),
+    "seconds that are a text": archive(**FACTS | {"seconds": np.array("x")}, form=np.array("{}")),
+    "seconds that are no number": archive(**FACTS | {"seconds": np.array(np.nan)}, form=np.array("{}")),
+    "a bomb": zipped(bytes(1 << 24), zipfile.ZIP_DEFLATED),
+    "an array of a petabyte": zipped(npy("{'descr': '<f8', 'fortran_order': False, 'shape': (125000000000000,)}\n")),
+    "an array of negative sizes": zipped(npy("{'descr': '<f8', 'fortran_order': False, 'shape': (-1, -1)}\n") + bytes(8)),
+    "a header without an end": zipped(npy("(" * 9000)),
+    "an unknown compression": sealed(zipped(b"x")[65:].replace(STORED, STORED[:-2] + b"\x63\x00")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
+def test_what_is_no_entry_is_computed_again_and_replaced_and_told_once(tmp_path, content, caplog):
+    store = Cache(tmp_path)
+    path = the_entry(store)
+    path.write_bytes(content)
+    assert not store.holds({"a": 1})
+    assert not store.fetch({"a": 1}, lambda: ARRAYS).reused
+    assert [record.message.count("damaged") for record in caplog.records] == [1]
+    assert store.holds({"a": 1})
+    assert store.fetch({"a": 1}, never).reused
+
+
+def in_place(path: Path, kind: str) -> None:
+    """Put something in a file's place that is none."""
+    path.unlink(missing_ok=True)
+    match kind:
+        case "folder":
+            path.mkdir()
+        case "full folder":
+            (path / "more").mkdir(parents=True)
+            (path / "more" / "file").touch()
+        case "pipe":
+            os.mkfifo(path)
+        case "dangling link":
+            path.symlink_to("nowhere")
+        case "loop":
+            path.symlink_to(path.name)
+        case "link to a folder":
+            path.symlink_to("..")
+        case "device":
+            path.symlink_to("/dev/zero")
+
+
+PLACES = ("folder", "full folder", "pipe", "dangling link", "loop", "link to a folder", "device")
+
+
+@pytest.mark.parametrize("kind", PLACES)
+def test_what_is_no_file_is_replaced(tmp_path, kind):
+    store = Cache(tmp_path)
+    path = the_entry(store)
+    in_place(path, kind)
+    assert not store.holds({"a": 1})
+    assert not store.fetch({"a": 1}, lambda: ARRAYS).reused
+    assert store.fetch({"a": 1}, never).reused
+    assert path.is_file()
+    assert not path.is_symlink()
+
+
+@pytest.mark.parametrize("kind", PLACES)
+def test_what_is_no_lock_costs_the_lock(tmp_path, kind):
+    store = Cache(tmp_path)
+    path = the_entry(store)
+    path.unlink()
+    in_place(path.with_suffix(".lock"), kind)
+    assert not store.fetch({"a": 1}, lambda: ARRAYS).reused
+    assert store.fetch({"a": 1}, never).reused
+
+
+def test_an_entry_in_anothers_place_is_not_believed(tmp_path, caplog):
+    store = Cache(tmp_path)
+    path = the_entry(store)
+    other = store.fetch({"a": 2}, lambda: {**ARRAYS, "weights": np.zeros((2, 3))})
+    [foreign] = set(store.entries()) - {path}
+    path.write_bytes(foreign.read_bytes())
+    assert not store.holds({"a": 1})
+    hit = store.fetch({"a": 1}, lambda: ARRAYS)
+    assert "another result's" in caplog.text
+    assert not hit.reused
+    assert (store.fetch({"a": 1}, never).arrays["weights"] == ARRAYS["weights"]).all()
+    assert (store.fetch({"a": 2}, never).arrays["weights"] == other.arrays["weights"]).all()
+
+
+def refuse(monkeypatch, owner, name, error):
+    def refusal(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(owner, name, refusal)
+
+
+def test_an_entry_that_may_not_be_read_is_replaced(tmp_path, monkeypatch):
+    store = Cache(tmp_path)
+    the_entry(store)
+    with monkeypatch.context() as patched:
+        refuse(patched, Path, "read_bytes", PermissionError(13, "Permission denied"))
+        assert not store.fetch({"a": 1}, lambda: ARRAYS).reused
+    assert store.fetch({"a": 1}, never).reused
+
+
+def test_what_cannot_be_replaced_is_gone_on_without_and_told_once(tmp_path, monkeypatch, caplog):
+    store = Cache(tmp_path)
+    in_place(the_entry(store), "full folder")
+    refuse(monkeypatch, shutil, "rmtree", PermissionError(13, "Permission denied"))
+    for _ in range(3):
+        assert not store.fetch({"a": 1}, lambda: ARRAYS).reused
+    assert len(caplog.records) == 2  # that it is damaged, and that it cannot be kept
+    assert not list(tmp_path.rglob("*.aside"))
+
+
+def test_a_store_that_is_only_read_is_read(tmp_path, monkeypatch, caplog):
+    store = Cache(tmp_path)
+    the_entry(store)
+    read_only = OSError(30, "Read-only file system")
+    for owner, name in ((os, "utime"), (Path, "mkdir"), (os, "open")):
+        refuse(monkeypatch, owner, name, read_only)
+    assert store.fetch({"a": 1}, never).reused
+    for number in (2, 3, 4):
+        assert not store.fetch({"a": number}, lambda: ARRAYS).reused
+    assert len(caplog.records) == 2  # no lock, nothing kept
+    assert "Read-only file system" in caplog.text
+
+
+@pytest.mark.parametrize("place", ["", "parent"])
+def test_a_file_in_the_stores_place_costs_what_is_kept(tmp_path, place, caplog):
+    folder = tmp_path / "cache"
+    if place:
+        parent = folder / digest({"a": 1})[:2]
+        folder.mkdir()
+        parent.touch()
+    else:
+        folder.touch()
+    for _ in range(2):
+        assert not Cache(folder).fetch({"a": 1}, lambda: ARRAYS).reused
+        assert Cache(folder).fetch_unless_busy({"a": 1}, lambda: ARRAYS).arrays is ARRAYS
+    assert not Cache(folder).holds({"a": 1})
+
+
+@pytest.fixture
+def littered(tmp_path):
+    """A store with an entry, and with all that is none in the places of entries and of what is left behind."""
+    store = Cache(tmp_path)
+    folder = the_entry(store).parent
+    for number, content in enumerate(CONTENTS.values()):
+        (folder / f"{number:064x}.entry").write_bytes(content)
+    for kind in PLACES:
+        for ending in ("entry", "lock", "aside"):
+            in_place(folder / f"{kind}.{ending}", kind)
+    (folder / "a\nb\x1b[2J\udcff.entry").touch()
+    (folder / f"{0:064x}.entry").write_bytes(Entry('{"stage": {"class": "a.\\n\\ud800"}}', 1.0, {}).to_bytes())
+    return store, tmp_path
+
+
+def test_the_command_shows_what_is_damaged(littered, capsys):
+    store, folder = littered
+    assert cache.main(["ls", "--store", str(folder)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(list(store.entries())) + 1
+    assert sum(line.endswith("damaged") for line in lines) == len(CONTENTS) - 1 + len(PLACES) + 1
+    assert all(line.isprintable() for line in lines)
+
+
+def test_the_command_shrinks_and_empties_what_is_damaged(littered, capsys):
+    store, folder = littered
+    assert cache.main(["gc", "--store", str(folder)]) == 0
+    assert all(path.is_file() and not path.is_symlink() for path in store.entries())
+    assert store.fetch({"a": 1}, never).reused
+    assert cache.main(["clear", "--store", str(folder)]) == 0
+    assert not list(folder.glob("??/*"))
+    assert capsys.readouterr().err == ""
+
+
+def test_what_cannot_be_removed_is_told_and_the_rest_removed(tmp_path, capsys, monkeypatch):
+    store = Cache(tmp_path)
+    in_place(the_entry(store).with_name("x.entry"), "full folder")
+    refuse(monkeypatch, shutil, "rmtree", PermissionError(13, "Permission denied"))
+    assert cache.main(["clear", "--store", str(tmp_path)]) == 1
+    assert len(list(store.entries())) == 1
+    assert capsys.readouterr().err.startswith("error: could not remove")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["gc", "--max-gib", "nan"], "error: --max-gib: expected a number of at least 0; received nan"),
+        (["gc", "--max-gib", "-1"], "error: --max-gib: expected a number of at least 0; received -1.0"),
+        (["gc", "--max-gib=inf"], "error: --max-gib: expected a number of at least 0; received inf"),
+        (["gc", "--max-gib", "a\nb"], "error: argument --max-gib: invalid float value: 'a\\nb'"),
+        (["gc", "--colour\nred"], "error: unrecognized arguments: --colour red"),
+        (["list"], "error: argument action: invalid choice: 'list' (choose from 'ls', 'gc', 'clear')"),
+        ([], "error: the following arguments are required: action"),
+        (["ls", "--store", __file__], f"error: --store: expected a folder; received {__file__}"),
+    ],
+)
+def test_a_mistake_gets_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, arguments, line):
+    monkeypatch.chdir(tmp_path)
+    path = the_entry(Cache(tmp_path / "mlruns" / "cache"))
+    try:
+        code = cache.main(arguments)
+    except SystemExit as end:
+        code = end.code
+    assert code == 2
+    assert capsys.readouterr().err == f"{line}\n"
+    assert path.exists()

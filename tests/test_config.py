@@ -142,7 +142,7 @@ def test_teacher_and_assistants_come_from_the_model_group():
         (["pipeline.order=[distill,cluster,distill,cluster,quant]"], "pipeline.order"),
         (["cluster=kmeans", "cluster.levels=1"], "cluster.levels"),
         (["+cluster.levels=4"], "cluster"),
-        (["cluster._target_=sweep.prune.NoPruning"], "cluster"),
+        (["cluster._target_=sweep.prune.NoPruning"], "cluster._target_"),
         (["quant.per_layer_bits={stem:9}"], "quant.per_layer_bits.stem"),
         (["quant.sparse=1"], "quant.sparse"),
         (["train.optimizer=null"], "train.optimizer"),

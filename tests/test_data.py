@@ -27,7 +27,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweep import data
+from sweep import data, download
 from sweep.data import Augment, Cifar10, Dataset, Digits, FashionMnist, Mnist, OwnArrays, fair_order
 from sweep.records import Array, ConfigError, Data
 
@@ -710,8 +710,8 @@ def test_a_server_that_is_down_is_one_error(cache: Path) -> None:
 
 
 def test_a_server_that_never_answers_is_not_waited_for(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert max(data._TIMEOUT) <= 60
-    monkeypatch.setattr(data, "_TIMEOUT", (0.2, 0.2))
+    assert max(download._TIMEOUT) <= 60
+    monkeypatch.setattr(download, "_TIMEOUT", (0.2, 0.2))
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sweep import channels, equivalence, export, fake_quant, grids, models, quant, random_weights, served, trial
+from sweep import audit, channels, conversion, equivalence, export, fake_quant, grids, models, quant, random_weights, served
 from sweep.equivalence import EquivalenceError, Step
 from sweep.records import Split, Storage
 
@@ -104,8 +104,8 @@ def test_concatenations_survive_quantisation_aware_training(kind, bits, digits):
     network = with_bits(concatenated(kind), bits)
     model, _ = stage.restore(stage.ready(network, train), train)
     content = export.convert(model, Storage.INTEGER, network.bits)
-    trial.require_equivalent(content, model, Storage.INTEGER)
-    trial.audit.expect(trial.audit.read(content), storage=Storage.INTEGER, bits=network.bits)
+    conversion.require_equivalent(content, model, Storage.INTEGER)
+    audit.expect(audit.read(content), storage=Storage.INTEGER, bits=network.bits)
     # Eight bits change little, so what comes out is still the network that went in.
     pixels = train.images[:8] / np.float32(255)
     whole = models.restore(network)(pixels, training=False).numpy()
@@ -126,11 +126,11 @@ def test_the_file_of_another_network_is_told(storage):
     models.fresh(0)
     model = randomised(models.CNN(filters=(16, 32), units=()).build((8, 8, 1), 10))
     content = export.convert(model, storage)
-    trial.require_equivalent(content, model, storage)
+    conversion.require_equivalent(content, model, storage)
     kernel = model.get_layer("conv2").kernel
     kernel.assign(kernel.numpy()[:, :, ::-1])
     with pytest.raises(EquivalenceError, match=f"the conversion to .*{storage.value}.*: expected"):
-        trial.require_equivalent(content, model, storage)
+        conversion.require_equivalent(content, model, storage)
 
 
 @pytest.mark.usefixtures("tensorflow")

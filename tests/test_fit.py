@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,6 +56,59 @@ def test_the_loop_gives_the_weights_that_keras_gives(context, optimizer):
             theirs.train_on_batch(made.data.train.images[chosen] / np.float32(255), made.one_hot()[chosen])
     for mine, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
         np.testing.assert_allclose(mine, other, rtol=1e-3, atol=2e-4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Carrying(models.CNN):
+    """A network whose layers add to the loss, constrain their weights or are frozen."""
+
+    words: Any
+
+    def build(self, input_shape, classes):
+        import tf_keras as keras
+
+        image = keras.Input(input_shape, name="image")
+        x = keras.layers.Flatten(name="flat")(image)
+        x = keras.layers.Dense(12, "relu", name="hidden", **self.words)(x)
+        return keras.Model(image, keras.layers.Dense(classes, name="logits")(x))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"kernel_regularizer": "l2"},
+        {"activity_regularizer": "l2", "bias_regularizer": "l1"},
+        {"kernel_constraint": "non_neg"},
+        {"kernel_constraint": "max_norm", "kernel_regularizer": "l1"},
+        {"trainable": False},
+    ],
+    ids="-".join,
+)
+def test_what_layers_carry_counts_as_in_keras(context, words):
+    made = context(model=Carrying(filters=(), units=(), words=words), recipe=replace(RECIPE, batch_size=64))
+    ours, curves = trained(made)
+
+    models.fresh(made.seed)
+    theirs = made.model.build(made.data.input_shape, made.data.classes)
+    before = theirs.get_layer("hidden").get_weights()
+    rule = made.recipe.optimizer.build()
+    rule.learning_rate = 0.003
+    import tf_keras as keras
+
+    theirs.compile(rule, keras.losses.CategoricalCrossentropy(from_logits=True))
+    for epoch in range(2):
+        order = fit.shuffled(made.seed, epoch, 256)
+        losses = []
+        for first in range(0, 256, 64):
+            chosen = order[first : first + 64]
+            images = made.data.train.images[chosen] / np.float32(255)
+            losses.append(theirs.train_on_batch(images, made.one_hot()[chosen]))
+        assert curves["loss"][epoch] == pytest.approx(np.mean(losses), rel=1e-3)
+    for mine, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-3, atol=2e-4)
+    after = ours.get_layer("hidden").get_weights()
+    assert np.array_equal(before[0], after[0]) == (words == {"trainable": False})
+    assert (after[0].min() >= 0) == (words.get("kernel_constraint") == "non_neg")
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(context):
@@ -159,8 +213,9 @@ def test_strided_1x1_convolutions_on_few_channels_train_on_one_thread():
     program = """
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from conftest import RECIPE, Silent
 from sweep import data, distill, fit, models
 fit.start(1)

@@ -18,8 +18,9 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from hydra_plugins.pareto_sweeper import _impl
+from hydra_plugins.pareto_sweeper import _impl, _space
 from hydra_plugins.pareto_sweeper._space import Space
+from hydra_plugins.worker_launcher.launcher import WorkerLauncher
 from sweep import build, files, track
 from sweep.records import ConfigError, Metrics
 
@@ -510,3 +511,79 @@ def test_a_search_tells_its_trials_the_front_and_a_grid_does_not(loader, master,
         plain = Launcher(tmp_path / "other")
         swept(plain, loader, master, "prune.sparsity=0.2,0.4", f"output={tmp_path / 'other'}", "sweep.name=s1", **settings)
         assert not any(text.startswith("sweep.rivals=") for overrides in plain.launched for text in overrides)
+
+
+def test_a_grid_is_counted_before_it_is_written_out(loader, master, launcher):
+    """Neither the range nor the five axes of a hundred values could be written out in the memory or the time that there is."""
+    hundred = ",".join(map(str, range(1, 101)))
+    axes = [f"{key}={hundred}" for key in ("seed", "train.epochs", "train.batch_size", "prune.finetune", "threads")[:4]]
+    for axis, count in ((["seed=range(1000000000)"], "1,000,000,000"), (axes, "100,000,000")):
+        with pytest.raises(ConfigError) as refused:
+            swept(launcher, loader, master, *axis)
+        line = f"hydra.sweeper.max_points: expected at most 100,000 points, or n_trials for a search; received {count}"
+        assert str(refused.value) == line
+    with pytest.raises(ConfigError, match="max_points"):
+        swept(launcher, loader, master, "seed=1,2,3", max_points=2)
+    assert not launcher.launched
+
+
+def test_a_search_may_be_over_any_number_of_points(loader, master, launcher):
+    found = points(loader, master, launcher, "seed=range(1000000000)", "prune.sparsity=range(0,1,1e-9)", n_trials=3)
+    assert len(set(found)) == 3
+    for point in found:
+        seed, sparsity = (text.partition("=")[2] for text in point.split())
+        assert 0 <= int(seed) < 10**9
+        assert 0 <= float(sparsity) < 1
+
+
+@pytest.mark.parametrize(
+    ("axis", "line"),
+    [
+        ("seed=range(5,0)", "seed: expected at least one value; received range(5,0), which is empty"),
+        ("seed=range(0,5,0)", "seed: expected a range of finite numbers whose step is not 0; received range(0,5,0)"),
+        (
+            "model.width=range(0,inf)",
+            "model.width: expected a range of finite numbers whose step is not 0; received range(0,inf)",
+        ),
+        ("seed=shuffle(range(1000000000))", "seed: expected at most 100,000 values to shuffle; received 1,000,000,000"),
+        ("quant=glob(x*)", "quant: expected at least one value; received glob(x*), which matches nothing"),
+    ],
+)
+def test_an_axis_of_nothing_or_without_end_is_refused(loader, master, launcher, axis, line):
+    with pytest.raises(ConfigError) as refused:
+        swept(launcher, loader, master, axis)
+    assert str(refused.value) == line
+
+
+@pytest.mark.parametrize("axis", ["+seed=1,2", "~seed=1,2", "+new=1,2", "++new.key=1,2"])
+def test_an_axis_that_hydra_does_not_take_is_refused_before_the_sweep_has_a_folder(loader, master, launcher, tmp_path, axis):
+    with pytest.raises((ConfigError, ConfigCompositionException)) as refused:
+        swept(launcher, loader, master, axis)
+    assert build.explain(refused.value)[0] == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_key_may_be_added_or_overridden_along_an_axis(loader, master, launcher):
+    assert points(loader, master, launcher, "++seed=1,2") == ["++seed=1", "++seed=2"]
+
+
+@pytest.mark.parametrize(
+    "text", ["range(0,2000)", "range(-1000,1000,1)", "range(5000,0,-2)", "range(0,1,0.0005)", "range(1,0,-0.0004)"]
+)
+def test_a_long_range_gives_the_texts_of_a_short_one(loader, text):
+    [override] = OverridesParser.create(config_loader=loader).parse_overrides([f"seed={text}"])
+    steps = _space._axis(override).values
+    assert isinstance(steps, _space.Steps)
+    written = [_space._short(number) for number in override.sweep_string_iterator()]
+    assert list(steps) == written
+    assert [steps.index(number) for number in written] == list(range(len(written)))
+    assert steps[-3:] == tuple(written[-3:])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("n_jobs", 0), ("n_jobs", -1), ("n_jobs", 10**6), ("recycle_after", 0), ("max_gib", float("nan")), ("max_gib", -1)],
+)  # fmt: skip
+def test_a_launcher_that_could_run_nothing_is_refused(key, value):
+    with pytest.raises(ConfigError, match=f"hydra.launcher.{key}"):
+        WorkerLauncher(**{"n_jobs": 1, "recycle_after": 25, "max_gib": 4.0, key: value})

@@ -249,6 +249,48 @@ def test_a_read_only_folder_is_refused_even_to_root(tmp_path: Path, below: str) 
     assert not list(folder.iterdir())
 
 
+@pytest.mark.parametrize("name", ["runs?v=1", "50% off", "a%20b", "a#b", 'it\'s "x" & y; [z] {1}', "été", "a:b@c", "a+b=c,d"])
+def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    tracker = MLflow(f"sqlite:///{folder}/mlflow.db", "sweep", None, None)
+    tracker.prepare()
+    run_id = tracker.log_trial(make_record(tmp_path))
+    assert {path.name for path in tmp_path.iterdir()} == {name, "trial-000"}
+    assert {path.name for path in folder.iterdir()} == {"mlflow.db", "artifacts"}
+    [file] = folder.rglob("metrics.json")
+    assert file.read_text() == "trial-000 metrics.json"
+    assert run_id in file.parts
+
+
+@pytest.mark.parametrize(
+    "uri", ["http://[::1", "http://h:port", "http://h:99999999", "https://", "http:///x", "sqlite:///a\nb", "sqlite:///a\0b"]
+)
+def test_an_address_that_is_none_is_refused_at_its_key(uri: str) -> None:
+    with pytest.raises(ConfigError, match=r"^uri: expected") as refused:
+        MLflow(uri, "sweep", None, None).prepare()
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize("kind", ["loop", "pipe", "folder", "device", "nowhere"])
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+    database = tmp_path / "mlflow.db"
+    match kind:
+        case "loop":
+            database.symlink_to(database)
+        case "pipe":
+            os.mkfifo(database)
+        case "folder":
+            database.mkdir()
+        case "device":
+            database.symlink_to("/dev/zero")
+        case "nowhere":
+            database.symlink_to(tmp_path / "closed" / "mlflow.db")
+    began = time.monotonic()
+    with pytest.raises(ConfigError, match=r"^uri: expected"):
+        MLflow(f"sqlite:///{database}", "sweep", None, None).prepare()
+    assert time.monotonic() - began < 10
+
+
 def test_a_folder_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"^uri: expected a folder"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -407,6 +407,81 @@ class Twice(models.CNN):
 
 
 QAT = quant.QAT(bits=8, calibration_samples=64, finetune=1, learning_rate=0.001)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Odd(models.CNN):
+    """A network that is not what it should be, in one way or another."""
+
+    way: str
+
+    def build(self, input_shape, classes):
+        import tf_keras as keras
+
+        layers = keras.layers
+        x = image = keras.Input(input_shape, name="image")
+        if self.way == "rows":
+            x = layers.LSTM(4, name="rows")(layers.Reshape(input_shape[:2], name="reshape")(x))
+        elif self.way == "along":
+            x = layers.Conv1D(4, 3, name="along")(layers.Reshape(input_shape[:2], name="reshape")(x))
+        else:
+            x = layers.Conv2D(4, 3, trainable=self.way != "frozen", name="conv")(x)
+        last = "softmax" if self.way == "softmax" else None
+        units = 1 if self.way == "one" else classes
+        return keras.Model(image, layers.Dense(units, last, name="logits")(layers.Flatten(name="flat")(x)))
+
+
+def odd(way: str) -> Odd:
+    return Odd(filters=(), units=(), way=way)
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"model": odd("one")}, r"model: expected one float32 output, logits \(n, 10\); received float32 \(n, 1\)"),
+        ({"model": odd("rows")}, r"model: expected layers whose weights the file holds .*; received rows \(LSTM\)"),
+        ({"model": odd("along")}, r"prune: expected Conv2D and Dense layers alone, .*; received along \(Conv1D\)"),
+        ({"model": odd("frozen")}, r"prune: expected layers that may change; received conv \(Conv2D\)"),
+        ({"model": odd("frozen"), "prune": prune.NoPruning(), "quant": QAT}, r"quant: expected layers that may change"),
+        ({"distill": replace(KD, teacher=odd("softmax"))}, r"distill\.teacher: expected logits .* logits \(Dense\), softmax"),
+        (
+            {
+                "distill": distill.Assistants(
+                    **{field.name: getattr(KD, field.name) for field in fields(KD)}, assistants={"between": odd("one")}
+                )
+            },
+            r"distill\.assistants\.between: expected one float32 output",
+        ),
+    ],
+)
+def test_a_network_that_is_not_what_it_should_be_is_refused_before_anything_trains(changed, reason, tmp_path):
+    progress = Silent()
+    with pytest.raises(ConfigError, match=reason):
+        trial.run(replace(PLAN, **changed), Cache(tmp_path), progress)
+    assert not progress.finished
+    assert not progress.advanced
+
+
+def test_a_frozen_kernel_is_left_alone_and_rounded(tmp_path):
+    plan = replace(PLAN, model=odd("frozen"), prune=prune.NoPruning())
+    network, _ = trial.network(plan, Cache(tmp_path), Silent())
+    models.fresh(plan.seed)
+    fresh = plan.model.build((8, 8, 1), 10).get_weights()
+    assert np.array_equal(network.weights[0], fresh[0])
+    assert not np.array_equal(network.weights[2], fresh[2])
+    assert trial.run(plan, Cache(tmp_path), Silent()).metrics.weight_bits == 8
+
+
+def test_a_network_that_was_accepted_is_not_built_again(tmp_path, monkeypatch):
+    ran(PLAN, tmp_path)
+    monkeypatch.setattr(trial.contract, "require", None)
+    monkeypatch.setattr(trial.contract, "require_counted", None)
+    ran(replace(PLAN, train=replace(RECIPE, epochs=1)), tmp_path)
+
+
+def test_a_network_without_kinds_is_no_choice():
+    with pytest.raises(ConfigError, match="model: expected a choice of its group or a _target_ with check and kinds and build"):
+        replace(PLAN, model=type("Half", (), {"check": None, "build": None})())
 
 
 @pytest.mark.parametrize(

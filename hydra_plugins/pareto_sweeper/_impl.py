@@ -6,9 +6,7 @@ The records that it leaves (`sweep.json`, a `trial.json` a trial) are what `swee
 from __future__ import annotations
 
 import itertools
-import json
 import math
-import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -23,10 +21,11 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 
+from hydra_plugins.pareto_sweeper._records import Records
 from hydra_plugins.pareto_sweeper._space import Space
 from hydra_plugins.pareto_sweeper._study import Constraint, Proposal, Study
 from hydra_plugins.worker_launcher._pool import Isolated
-from sweep import build, files, pareto, quantities, report, sweeps, track
+from sweep import build, files, jsonfiles, pareto, quantities, report, sweeps, track
 from sweep.records import ConfigError, Metrics, TrialRecord, require_choice, require_integer, require_number
 from sweep.rivals import Rivals
 
@@ -63,6 +62,7 @@ class Settings:
     max_failure_rate: float
     early_stop: float | None
     patience: int | None
+    max_points: int = 100_000
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.objectives) <= 4:
@@ -74,14 +74,15 @@ class Settings:
             require_choice("hydra.sweeper.constraints", metric, _METRICS)
         require_integer("hydra.sweeper.seed", self.seed, 0, 2**31 - 1)
         require_integer("hydra.sweeper.n_jobs", self.n_jobs, 1, 1024)
+        require_integer("hydra.sweeper.max_points", self.max_points, 1, 10_000_000)
         require_number("hydra.sweeper.max_failure_rate", self.max_failure_rate, 0, 1)
         for name, least in (("n_trials", 1), ("patience", 1)):
             if (value := getattr(self, name)) is not None:
-                require_integer(f"hydra.sweeper.{name}", value, least)
+                require_integer(f"hydra.sweeper.{name}", value, least, 10_000_000)
         if self.timeout is not None:
-            require_number("hydra.sweeper.timeout", self.timeout, 0, open_low=True)
+            require_number("hydra.sweeper.timeout", self.timeout, 0, 10**9, open_low=True)
         if self.early_stop is not None:
-            require_number("hydra.sweeper.early_stop", self.early_stop, 0)
+            require_number("hydra.sweeper.early_stop", self.early_stop, 0, 10**6)
 
     @property
     def bounds(self) -> tuple[Constraint, ...]:
@@ -150,13 +151,13 @@ class _Batches:
         return dict(zip(batch, ended, strict=True))
 
     def _trial(self, number: int) -> Path:
-        return self._folder / _named(number)
+        return self._folder / sweeps.trial_name(number)
 
     def _found(self, number: int, error: Exception) -> JobReturn:
         """What the folder of a trial tells that the launcher does not."""
         folder, returned = self._trial(number), JobReturn(status=JobStatus.COMPLETED)
         if (folder / "metrics.json").exists():
-            returned.return_value = {**json.loads((folder / "metrics.json").read_text()), "run_id": None}
+            returned.return_value = {**jsonfiles.read(folder / "metrics.json"), "run_id": None}
         elif (folder / "pruned.txt").exists():
             returned.return_value = {"pruned": (folder / "pruned.txt").read_text().strip()}
         else:
@@ -189,11 +190,12 @@ def sweep(
         endless = next(axis for axis in space.axes if axis.interval)
         raise ConfigError("hydra.sweeper.n_trials", f"a number of trials, since {endless.key} is an interval", "null")
     bounds = settings.bounds
-    space.check()
+    space.require_at_most(settings.max_points, search=settings.n_trials is not None or not space.finite)
+    origin = space.check()
     folder = build.output(config) / "sweeps" / build.sweep_name(config)
     tracker = build.tracker(config)
     build.prepare(tracker)
-    records = _Records.open(folder, space, settings, arguments)
+    records = Records.open(folder, space, settings, arguments, origin)
     with records.lock():
         study = Study(
             folder,
@@ -203,7 +205,10 @@ def sweep(
             sampler=settings.sampler,
             seed=settings.seed,
             total=settings.n_trials if settings.n_trials is not None or space.finite else sys.maxsize,
+            recorded=(recorded := records.trials()),
         )
+        if study.retold:
+            _say(f"{study.retold} trials that study.journal does not know are told again from their records")
         parent = tracker.open_sweep(
             folder.name, space.text, {"mlflow.source.name": "sweep"}, f"{study.total:.0f} trials.", resume=records.parent_run_id
         )
@@ -211,7 +216,9 @@ def sweep(
         # Not in a grid, which is to be whole; nor over seeds, since a mean over those that were lucky is none.
         whole = (settings.n_trials is None and space.finite) or any(axis.key == sweeps.SEED for axis in space.axes)
         pool = launcher.pool() if hasattr(launcher, "pool") else nullcontext(_Batches(launcher, settings.n_jobs, folder))
-        return _Sweep(space, settings, study, records, tracker, parent, pool, None if whole else settings.early_stop).run()
+        return _Sweep(
+            space, settings, study, records, recorded, tracker, parent, pool, None if whole else settings.early_stop
+        ).run()
 
 
 @dataclass(eq=False)
@@ -221,7 +228,8 @@ class _Sweep:
     space: Space
     settings: Settings
     study: Study
-    records: _Records
+    records: Records
+    recorded: tuple[sweeps.Trial, ...]
     tracker: track.Tracker
     parent: str | None
     pool: AbstractContextManager[Pool]
@@ -254,7 +262,7 @@ class _Sweep:
             f"{ended - failed} of {ended} trials{early} in {quantities.clock(time.time() - self._began)}: {self.records.folder}"
         )
         if failed:
-            which = ", ".join(map(_named, sorted(self._failed)))
+            which = ", ".join(map(sweeps.trial_name, sorted(self._failed)))
             raise SweepFailed(f"{failed} of {ended} trials failed ({which}); each holds an error.txt and a log")
         return self._ended
 
@@ -281,7 +289,7 @@ class _Sweep:
         own = [
             f"sweep.name={self.records.folder.name}",
             f"sweep.axes={len(proposal.point)}",
-            f"hydra.sweep.subdir={_named(proposal.number)}",
+            f"hydra.sweep.subdir={sweeps.trial_name(proposal.number)}",
         ]
         if self.parent is not None:
             own.append(f"tracking.parent_run_id={self.parent}")
@@ -312,7 +320,7 @@ class _Sweep:
         if error is None:
             self.records.trial(proposal, "COMPLETE", self.space, seconds=seconds, run_id=value.get("run_id"))
             self.study.tell(proposal, value)
-            self._tell_rivals({_named(number): value})
+            self._tell_rivals({sweeps.trial_name(number): value})
         elif pruned:
             self._pruned.append(number)
             self.records.trial(proposal, "PRUNED", self.space, seconds=seconds, error=error)
@@ -327,8 +335,7 @@ class _Sweep:
 
     def _meet_rivals(self) -> None:
         """Begin with the front of earlier starts."""
-        earlier = sweeps.read(self.records.folder).complete if self.early_stop is not None else ()
-        self._tell_rivals({_named(trial.number): trial.metrics for trial in earlier})
+        self._tell_rivals({sweeps.trial_name(trial.number): trial.metrics for trial in self.recorded if trial.complete})
 
     def _tell_rivals(self, complete: Mapping[str, Mapping[str, float]]) -> None:
         """Let the trials under way know what they have to beat, these trials (by name) and their metrics included."""
@@ -347,7 +354,7 @@ class _Sweep:
         folder = self.records.trial_folder(proposal)
         if (folder / "error.txt").exists():
             return
-        (folder / "error.txt").write_text(error + "\n")
+        files.write(folder / "error.txt", error + "\n")
         swept = dict(text.split("=", 1) for text in proposal.point)
         tracker = build.tracker(self.space.compose([*proposal.point, *_child_of(self.parent)]))
         record = TrialRecord(folder.name, folder, swept, swept, {}, {}, {}, error, began, time.time())
@@ -431,137 +438,10 @@ class _Sweep:
         return [trial.run_id for trial in front if trial.run_id is not None]
 
 
-@dataclass(eq=False)
-class _Records:
-    """The files of a sweep that are neither Optuna's nor a trial's own."""
-
-    folder: Path
-    content: dict[str, Any]
-    parent_run_id: str | None = None
-
-    @staticmethod
-    def open(folder: Path, space: Space, settings: Settings, arguments: Sequence[str]) -> _Records:
-        """The records in `folder`, new or of an earlier start.
-
-        Raises:
-            ConfigError: when the earlier start had another space or other objectives.
-        """
-        fixed = dict(text.split("=", 1) for text in (*space.fixed, *space.where_known) if "=" in text)
-        content: dict[str, Any] = {
-            "name": folder.name,
-            "command": shlex.join(["python", "-m", "sweep.main", "-m", *arguments, *_given_to_hydra(space.config)]),
-            "axes": space.text,
-            "fixed": _without_places(fixed),
-            "objectives": dict(settings.objectives),
-            "constraints": {metric: str(text) for metric, text in settings.constraints.items()},
-            "sampler": settings.sampler if settings.n_trials is not None or not space.finite else None,
-            "n_trials": settings.n_trials,
-            "seed": settings.seed,
-            "started": time.time(),
-            "ended": None,
-            "importances": {},
-            "status": "RUNNING",
-            "parent_run_id": None,
-        }
-        records = _Records(folder, content)
-        if (folder / "sweep.json").exists():
-            earlier = json.loads((folder / "sweep.json").read_text())
-            for name in ("axes", "fixed", "objectives", "constraints"):
-                if earlier[name] != content[name]:
-                    changed = _difference(earlier[name], content[name])
-                    expected = f"a new name, or the {name} that this sweep began with"
-                    raise ConfigError("sweep.name", expected, f"{folder.name} ({changed})")
-            content["started"] = earlier["started"]
-            records.parent_run_id = earlier.get("parent_run_id")
-        return records
-
-    def lock(self) -> AbstractContextManager[Any]:
-        """Held while the sweep runs.
-
-        Raises:
-            ConfigError: when another process holds it.
-        """
-        from filelock import FileLock, Timeout
-
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / ".lock")
-        try:
-            return lock.acquire(timeout=0)
-        except Timeout:
-            raise ConfigError("sweep.name", "a sweep that is not running already", self.folder.name) from None
-
-    def trial_folder(self, proposal: Proposal) -> Path:
-        """Where the files of a trial are."""
-        return self.folder / _named(proposal.number)
-
-    @property
-    def rivals(self) -> Path:
-        """The file with the front so far."""
-        return self.folder / "front.json"
-
-    def begin(self, parent_run_id: str | None) -> None:
-        """The sweep starts."""
-        self.content["parent_run_id"] = parent_run_id
-        self._save()
-
-    def end(self, status: str, importances: Mapping[str, Any]) -> None:
-        """The sweep ends."""
-        self.content.update(status=status, ended=time.time(), importances=importances)
-        self._save()
-
-    def trial(
-        self,
-        proposal: Proposal,
-        state: str,
-        space: Space,
-        *,
-        seconds: float | None = None,
-        error: str | None = None,
-        run_id: str | None = None,
-    ) -> None:
-        """Write what is known of a trial."""
-        folder = self.trial_folder(proposal)
-        folder.mkdir(parents=True, exist_ok=True)
-        content = {
-            "number": proposal.number,
-            "state": state,
-            "overrides": dict(text.split("=", 1) for text in proposal.point),
-            "fixed": _without_places(dict(text.split("=", 1) for text in space.constants(proposal.point) if "=" in text)),
-            "seconds": seconds,
-            "error": error,
-            "run_id": run_id,
-        }
-        files.write_json(folder / "trial.json", content)
-
-    def _save(self) -> None:
-        files.write_json(self.folder / "sweep.json", self.content)
-
-
-def _named(number: int) -> str:
-    """The name of a trial, and of its folder."""
-    return f"trial-{number:03d}"
-
-
-def _without_places(fixed: Mapping[str, str]) -> dict[str, str]:
-    """What of the overrides says what a trial is, not where it is written."""
-    return {key: text for key, text in fixed.items() if key not in ("sweep.name", "output")}
-
-
-def _difference(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What differs, old and new."""
-    keys = [key for key in {**earlier, **now} if earlier.get(key) != now.get(key)]
-    return ", ".join(f"{key}={earlier.get(key, 'absent')} then, {key}={now.get(key, 'absent')} now" for key in keys)
-
-
 def _quoted(path: Path) -> str:
     """A path as an override's value, whatever is in it."""
     escaped = str(path).replace("'", "\\'")
     return f"'{escaped}'"
-
-
-def _given_to_hydra(config: DictConfig) -> list[str]:
-    """The command line's overrides of Hydra's own keys, the sweeper's among them."""
-    return [text for text in config.hydra.overrides.hydra if not text.startswith("hydra.mode=")]
 
 
 def _child_of(parent: str | None) -> list[str]:

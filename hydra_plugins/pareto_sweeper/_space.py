@@ -5,11 +5,14 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
-from typing import Any, NoReturn
+from typing import Any, NoReturn, overload
 
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
@@ -18,12 +21,56 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sweep import build
+from sweep.origin import Origin
+from sweep.plan import Plan
 from sweep.records import ConfigError
 
 # Up to here every single point is checked; in a larger space every value of every axis, each once.
 _CHECKED_WHOLE = 256
+# A range of more values than this is never written out; so many of it are checked.
+_WRITTEN_OUT, _CHECKED_STEPS = 1000, 10
+_MOST_SHUFFLED, _COUNTABLE = 100_000, 2**53
+# Choices of the groups that are composed to count the points exactly.
+_COMPOSED = 64
 # What all trials of a sweep have in common, by its nature or (threads) by that of the processes that they share.
 _SHARED = ("output", "sweep.", "tracking", "threads")
+
+
+@dataclass(frozen=True)
+class Steps(Sequence[str]):
+    """The texts of evenly spaced numbers, each made when it is asked for: there may be more than memory holds.
+
+    Args:
+        start: the first number.
+        step: from one to the next.
+        length: how many there are.
+        integer: whether they are integers.
+    """
+
+    start: Decimal
+    step: Decimal
+    length: int
+    integer: bool
+
+    def __len__(self) -> int:
+        return self.length
+
+    @overload
+    def __getitem__(self, position: int) -> str: ...
+    @overload
+    def __getitem__(self, position: slice) -> tuple[str, ...]: ...
+    def __getitem__(self, position: int | slice) -> str | tuple[str, ...]:
+        if isinstance(position, slice):
+            return tuple(self[number] for number in range(*position.indices(self.length)))
+        number = self.start + self.step * range(self.length)[position]
+        return str(int(number)) if self.integer else _short(str(float(number)))
+
+    def index(self, value: str, start: int = 0, stop: int | None = None) -> int:
+        """The position of a text, found by its number."""
+        position = round((Decimal(value) - self.start) / self.step)
+        if not 0 <= position < self.length or self[position] != value:
+            raise ValueError(f"{value} is none of the steps")
+        return position
 
 
 @dataclass(frozen=True)
@@ -49,12 +96,14 @@ class Axis:
 
     key: str
     text: str
-    values: tuple[str, ...]
+    values: Sequence[str]
     interval: Interval | None = None
 
     @property
     def ordered(self) -> bool:
         """Whether the values are numbers that only grow or only fall, so that near ones are alike."""
+        if isinstance(self.values, Steps):
+            return len(self.values) > 1
         try:
             numbers = [float(value) for value in self.values]
         except ValueError:
@@ -62,9 +111,12 @@ class Axis:
         return len(numbers) > 1 and numbers in (sorted(numbers), sorted(numbers, reverse=True))
 
     def samples(self) -> tuple[str, ...]:
-        """Values that a check has to try: all of them, or an interval's ends."""
+        """Values that a check has to try: all of them, an interval's ends, or some of a range of very many and its ends."""
+        if isinstance(self.values, Steps):
+            last = len(self.values) - 1
+            return tuple(self.values[last * number // _CHECKED_STEPS] for number in range(_CHECKED_STEPS + 1))
         if self.interval is None:
-            return self.values
+            return tuple(self.values)
         return tuple(number_text(end, self.interval) for end in (self.interval.low, self.interval.high))
 
 
@@ -156,6 +208,26 @@ class Space:
     def size(self) -> float:
         """How many points there are; infinite with an interval of real numbers."""
         return sum(math.prod(_count(axis) for axis in self._third(choices)) for choices in self._choices)
+
+    def require_at_most(self, points: int, *, search: bool) -> None:
+        """Refuse a grid of more points, and a search over more choices of the groups: each of those is composed.
+
+        Raises:
+            ConfigError: with their number, within a second.
+        """
+        groups = math.prod(_count(axis) for level in self._levels[:2] for axis in level)
+        if groups > points or (not search and self._most > points and groups > _COMPOSED):
+            found = groups if search else self._most
+        else:
+            found = 0 if search or self._most <= points else self.size
+        if found > points:
+            expected = f"at most {points:,} points, or n_trials for a search"
+            raise ConfigError("hydra.sweeper.max_points", expected, f"{found:,.0f}")
+
+    @property
+    def _most(self) -> float:
+        """How many points there are where every axis applies everywhere."""
+        return math.prod(_count(axis) for axis in self.axes)
 
     def _first(self, chosen: Point) -> tuple[Axis, ...]:
         """The axes over groups that every configuration has."""
@@ -249,18 +321,23 @@ class Space:
         """As `compose`, without Hydra's own part: values are set in what the choices compose to, in a tenth of the time."""
         choices = self._choices_of(point)
         if choices not in self._bases:
-            self._bases[choices] = OmegaConf.masked_copy(
-                base := self.compose(choices), [str(key) for key in base if key != "hydra"]
-            )
+            base = self.compose(choices)
+            self._folders[choices] = base.hydra.sweep.dir
+            self._bases[choices] = OmegaConf.masked_copy(base, [str(key) for key in base if key != "hydra"])
+            OmegaConf.set_struct(self._bases[choices], True)
         composed = copy.deepcopy(self._bases[choices])
-        for override in OverridesParser.create().parse_overrides([text for text in point if text not in choices]):
-            added = override.is_add() or override.is_force_add()
-            OmegaConf.update(composed, override.key_or_group, override.value(), force_add=added)
+        overrides = OverridesParser.create().parse_overrides([text for text in point if text not in choices])
+        ConfigLoaderImpl._apply_overrides_to_config(overrides, composed)
         return composed
 
     @cached_property
     def _bases(self) -> dict[Point, DictConfig]:
         """What these choices of the groups compose to."""
+        return {}
+
+    @cached_property
+    def _folders(self) -> dict[Point, str]:
+        """The sweep's folder under these choices of the groups."""
         return {}
 
     def constants(self, overrides: Sequence[str]) -> Point:
@@ -281,14 +358,33 @@ class Space:
         """What `constants` found for these choices of the groups."""
         return {}
 
-    def check(self) -> None:
+    def check(self) -> Origin:
         """Refuse, before anything runs, what any point's own run would refuse.
 
+        Returns:
+            What the points stand on.
+
         Raises:
-            ConfigError: as `build.plan` and `Plan.check`; for a key that exists for no choice of the groups.
+            ConfigError: as `build.plan` and `Plan.check`; for a key that exists for no choice of the groups; for a point that
+                would be written to another place than the sweep.
+            ConfigCompositionException: Hydra's own, for an override that it does not take.
         """
+        return Origin.of((plan, plan.check()) for plan in self._plans())
+
+    def _plans(self) -> Iterator[Plan]:
+        """The plans of the points that a check has to try.
+
+        Raises:
+            ConfigError: as `check`.
+        """
+        folder = self.config.hydra.sweep.dir  # first, so that a time in it is the same in what is composed
         for point in self._samples():
-            build.plan(self._composed(point)).check()
+            composed = self._composed(point)
+            own = self._folders[self._choices_of(point)]
+            for key, value, shared in (("output", composed.output, self.config.output), ("hydra.sweep.dir", own, folder)):
+                if value != shared:
+                    raise ConfigError(key, "one value for the whole sweep", str(value))
+            yield build.plan(composed)
 
     def _samples(self) -> Iterator[Point]:
         if self.finite and self.size <= _CHECKED_WHOLE:
@@ -325,6 +421,11 @@ def _axis(override: Override) -> Axis:
     key, text = override.get_key_element(), str(override.input_line).partition("=")[2]
     value = override.value()
     if isinstance(value, RangeSweep):
+        steps = _steps(key, text, value)
+        if len(steps) > _WRITTEN_OUT and not value.shuffle:
+            return Axis(key, text, steps)
+        if len(steps) > _MOST_SHUFFLED:
+            raise ConfigError(key, f"at most {_MOST_SHUFFLED:,} values to shuffle", f"{len(steps):,}")
         # 0.1, 0.2, 0.3: not the 0.30000000000000004 that adding steps comes to.
         return Axis(key, text, tuple(dict.fromkeys(_short(one) for one in override.sweep_string_iterator())))
     if not isinstance(value, IntervalSweep):
@@ -332,10 +433,32 @@ def _axis(override: Override) -> Axis:
         if not values:
             raise ConfigError(key, "at least one value", f"{text}, which matches nothing")
         return Axis(key, text, values)
-    low, high = value.start, value.end
-    if low is None or high is None or low >= high or ("log" in value.tags and low <= 0):
+    low, high = (math.nan if end is None else end for end in (value.start, value.end))
+    if not -math.inf < low < high < math.inf or ("log" in value.tags and low <= 0):
         raise ConfigError(key, "an interval(low, high) with low < high, above 0 for a log scale", text)
     return Axis(key, text, (), Interval(low, high, "log" in value.tags, isinstance(low, int) and isinstance(high, int)))
+
+
+def _steps(key: str, text: str, value: RangeSweep) -> Steps:
+    """The numbers of a range.
+
+    Raises:
+        ConfigError: for a range of none, or of more than can be counted.
+    """
+    numbers = (value.start, value.stop, value.step)
+    integer = all(isinstance(number, int) for number in numbers)
+    start, stop, step = (Decimal(str(number)) for number in numbers)
+    if not all(number.is_finite() for number in (start, stop, step)) or step == 0:
+        raise ConfigError(key, "a range of finite numbers whose step is not 0", text)
+    try:
+        count = math.ceil((stop - start) / step)
+    except ArithmeticError:
+        count = sys.maxsize
+    if count < 1:
+        raise ConfigError(key, "at least one value", f"{text}, which is empty")
+    if count > _COUNTABLE:
+        raise ConfigError(key, f"at most {_COUNTABLE:,} values", text)
+    return Steps(start, step, count, integer)
 
 
 def _short(number: str) -> str:

@@ -1,7 +1,7 @@
 """The Optuna study of a sweep: what to try next, what is known already, and what a killed sweep left behind.
 
-A grid and a search go the same way: a grid's points are put in the queue in their order. The study is a journal file, so a
-kill at any moment loses nothing that was told.
+A grid and a search go the same way: a grid's points are put in the queue in their order. The study is a journal file (see
+`_journal`); where it lacks what the trials' own records say, it is told again.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hydra_plugins.pareto_sweeper._journal import Journal, unreadable
 from hydra_plugins.pareto_sweeper._space import Axis, Point, Space, number_text
+from sweep import sweeps
 from sweep.records import ConfigError, require_choice
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+# Up to so many points are gone through for those that are left.
+_ENUMERATED = 100_000
 # How often a sampler may propose what is known before an unknown point is drawn at random instead.
 _REPEATS = 20
 _RELATIONS: Mapping[str, Callable[[float, float], float]] = {
@@ -89,9 +93,15 @@ class Study:
         sampler: `tpe`, `nsga2`, `nsga3`, `qmc` or `random`.
         seed: of the sampler.
         total: how many trials there are to be in all; None for every point of a finite space.
+        recorded: what the trials' own records say, by number. They are the truth: what they call finished is told to the study
+            where its journal does not know it, and what the journal alone calls finished runs again. None trusts the journal.
+
+    Attributes:
+        total: the number of trials that there are to be.
+        retold: how many trials the journal did not know to be finished.
 
     Raises:
-        ConfigError: for an unknown sampler.
+        ConfigError: for an unknown sampler, a journal that cannot be read, or a recorded trial of another space.
     """
 
     def __init__(
@@ -104,32 +114,108 @@ class Study:
         sampler: str,
         seed: int,
         total: int | None,
+        recorded: Sequence[sweeps.Trial] | None = None,
     ) -> None:
         import optuna
-        from optuna.storages.journal import JournalFileBackend, JournalStorage
-        from optuna.study import StudyDirection
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         require_choice("hydra.sweeper.sampler", sampler, tuple(_SAMPLERS))
         self._space, self._objectives, self._constraints = space, dict(objectives), constraints
         self._sampler, self._seed = sampler, seed
-        self._study = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(folder / "study.journal"))),
+        self.total = min(total if total is not None else math.inf, space.size)
+        self._queue = iter(space.points() if total is None else ())
+        self._known: set[Point] = set()
+        self._next, self.retold = 0, 0
+        records = {trial.number: trial for trial in recorded or ()}
+        for trial in records.values():
+            self._require_point(trial)
+        path = folder / "study.journal"
+        try:
+            self._study = self._opened(path)
+            if self._contradicts(records):  # the journal of another sweep
+                path.replace(path.with_name("study.journal.foreign"))
+                self._study = self._opened(path)
+            self._tell_the_finished(records)
+            self._bury_the_dead()
+            self._tell_the_unknown(records)
+            numbered = self._numbered()
+            points = {number: tuple(trial.user_attrs["point"]) for number, trial in numbered.items()}
+        except (KeyError, ValueError, TypeError, AttributeError, AssertionError, IndexError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise unreadable(path, error) from error
+        points |= {number: trial.point for number, trial in records.items() if number not in points and trial.point}
+        unfinished = {number for number, trial in numbered.items() if "killed" in trial.user_attrs}
+        if recorded is not None:
+            unfinished |= {number for number in points if number not in records or not records[number].finished}
+        self._next = 1 + max(points, default=-1)
+        self._interrupted = sorted((number, points[number]) for number in unfinished)
+        self._known = {point for number, point in points.items() if number not in unfinished}
+
+    def _opened(self, path: Path) -> optuna.Study:
+        import optuna
+        from optuna.storages.journal import JournalStorage
+        from optuna.study import StudyDirection
+
+        return optuna.create_study(
+            storage=JournalStorage(Journal(path)),
             study_name="sweep",
-            directions=[StudyDirection[direction.upper()] for direction in objectives.values()],
+            directions=[StudyDirection[direction.upper()] for direction in self._objectives.values()],
             sampler=self._sampler_for(0, 0),
             load_if_exists=True,
         )
-        self.total = min(total if total is not None else math.inf, space.size)
-        self._queue = iter(space.points() if total is None else ())
-        self._bury_the_dead()
-        # The last trial of each number: an earlier one was killed, and this one took its place.
-        numbered = {trial.user_attrs["number"]: trial for trial in self._study.trials if "number" in trial.user_attrs}
-        points = {number: tuple(trial.user_attrs["point"]) for number, trial in numbered.items()}
-        killed = {number for number, trial in numbered.items() if "killed" in trial.user_attrs}
-        self._next = 1 + max(numbered, default=-1)
-        self._interrupted = sorted((number, points[number]) for number in killed)
-        self._known = {point for number, point in points.items() if number not in killed}
+
+    def _numbered(self) -> dict[int, optuna.trial.FrozenTrial]:
+        """The last trial of each number: an earlier one was killed, and this one took its place."""
+        return {trial.user_attrs["number"]: trial for trial in self._study.trials if "number" in trial.user_attrs}
+
+    def _require_point(self, trial: sweeps.Trial) -> None:
+        """Refuse a recorded trial of another space."""
+        try:
+            held = not trial.finished or self._space.walk(lambda axis: _held(axis, trial.overrides[axis.key])) == trial.point
+        except (KeyError, ValueError, OverflowError):
+            held = False
+        if not held:
+            expected = "a point of this sweep, or a new name for the sweep"
+            raise ConfigError(str(trial.folder / "trial.json"), expected, " ".join(trial.point) or "none")
+
+    def _contradicts(self, records: Mapping[int, sweeps.Trial]) -> bool:
+        """Whether the journal is of other objectives, or has another point for a recorded trial."""
+        directions = [direction.name.lower() for direction in self._study.directions]
+        if directions != list(self._objectives.values()):
+            return True
+        return any(
+            records[number].point != tuple(trial.user_attrs["point"])
+            for number, trial in self._numbered().items()
+            if number in records and records[number].point
+        )
+
+    def _tell_the_finished(self, records: Mapping[int, sweeps.Trial]) -> None:
+        """Tell the study of trials that ended after its last word: their records were written, and then a kill came."""
+        from optuna.trial import Trial, TrialState
+
+        for number, trial in self._numbered().items():
+            if trial.state is TrialState.RUNNING and number in records and records[number].finished:
+                under_way = Proposal(number, records[number].point, Trial(self._study, trial._trial_id))
+                self._tell_recorded(under_way, records[number])
+
+    def _tell_the_unknown(self, records: Mapping[int, sweeps.Trial]) -> None:
+        """Tell the study of finished trials that it does not have."""
+        numbered = self._numbered()
+        for number in sorted(records):
+            trial = records[number]
+            known = number in numbered and "killed" not in numbered[number].user_attrs
+            if trial.finished and not known:
+                self._tell_recorded(self._propose(number, trial.point), trial)
+
+    def _tell_recorded(self, proposal: Proposal, trial: sweeps.Trial) -> None:
+        self.retold += 1
+        if trial.complete:
+            self.tell(proposal, trial.metrics)
+        elif trial.state == "PRUNED":
+            self.prune(proposal, trial.error or "")
+        else:
+            self.fail(proposal, trial.error or "")
 
     @property
     def begun(self) -> int:
@@ -222,7 +308,7 @@ class Study:
     def _unknown(self) -> Point | None:
         """A point that is not known, drawn evenly; None when none can be found."""
         random = np.random.default_rng([self._seed, self._next])
-        if self._space.finite:
+        if self._space.size <= _ENUMERATED:
             left = [point for point in self._space.points() if point not in self._known]
             return left[random.integers(len(left))] if left else None
         for _ in range(50 * _REPEATS):
@@ -269,15 +355,31 @@ def _suggested(trial: optuna.Trial, axis: Axis) -> str:
         return number_text(trial.suggest_float(axis.key, interval.low, interval.high, log=interval.log), interval)
     if axis.ordered:
         return axis.values[trial.suggest_int(axis.key, 0, len(axis.values) - 1)]
-    return str(trial.suggest_categorical(axis.key, axis.values))
+    return str(trial.suggest_categorical(axis.key, tuple(axis.values)))
 
 
 def _drawn(random: np.random.Generator, axis: Axis) -> str:
     """The text of a value drawn evenly."""
     if axis.interval is None:
-        return str(random.choice(axis.values))
+        return axis.values[int(random.integers(len(axis.values)))]
     number = random.uniform(axis.interval.low, axis.interval.high + axis.interval.integer)
     return number_text(math.floor(number) if axis.interval.integer else number, axis.interval)
+
+
+def _held(axis: Axis, text: str) -> str:
+    """The text, where it is a value of the axis.
+
+    Raises:
+        ValueError: where it is none.
+    """
+    interval, encoded = axis.interval, _encoded(axis, text)
+    if interval is None:
+        held = text in axis.values
+    else:  # an end that is written with six digits may lie outside
+        held = interval.low <= encoded <= interval.high or number_text(encoded, interval) in axis.samples()
+    if not held:
+        raise ValueError(text)
+    return text
 
 
 def _encoded(axis: Axis, text: str) -> Any:

@@ -30,6 +30,7 @@ class ParetoSweeperConfig:
             stopped before its next fine-tuning: accuracies as they are, other metrics as a fraction. null: never. Never in a
             grid either, nor where `seed` is an axis.
         patience: trials without growth of the hypervolume after which the sweep stops; null for none.
+        max_points: points that a grid may have; a search may be over any number.
     """
 
     _target_: str = "hydra_plugins.pareto_sweeper.sweeper.ParetoSweeper"
@@ -44,6 +45,7 @@ class ParetoSweeperConfig:
     max_failure_rate: float = 0.5
     early_stop: float | None = 0.05
     patience: int | None = None
+    max_points: int = 100_000
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="pareto", node=ParetoSweeperConfig, provider="pareto_sweeper")

@@ -31,9 +31,23 @@ ConfigStore.instance().store(group="hydra/launcher", name="workers", node=Worker
 
 
 class WorkerLauncher(Launcher):
-    """Runs trials in processes of their own, so that none can take the sweep down with it."""
+    """Runs trials in processes of their own, so that none can take the sweep down with it.
+
+    Args:
+        n_jobs: as in `WorkerLauncherConfig`, at least 1.
+        recycle_after: at least 1.
+        max_gib: above 0.
+
+    Raises:
+        ConfigError: for a value out of its range.
+    """
 
     def __init__(self, n_jobs: int, recycle_after: int, max_gib: float) -> None:
+        from sweep.records import require_integer, require_number  # it imports numpy, which `--help` does without
+
+        require_integer("hydra.launcher.n_jobs", n_jobs, 1, 1024)
+        require_integer("hydra.launcher.recycle_after", recycle_after, 1, 10**9)
+        require_number("hydra.launcher.max_gib", max_gib, 0, 10**6, open_low=True)
         self._workers, self._recycle_after, self._max_gib = n_jobs, recycle_after, max_gib
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
