@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from sweep import models
+from sweep import equivalence, models
 from sweep.records import Array, Checkpoint, ConfigError
 
 # Layers that keep their channels apart (or, a softmax, all of them), by their Keras names.
@@ -79,6 +79,9 @@ def cut(network: Checkpoint, wiring: Wiring, dropped: Collection[int]) -> Checkp
 
     Returns:
         The smaller network, its masks cut with it, and the layers' filters counted.
+
+    Raises:
+        EquivalenceError: when it answers otherwise than the network whose layers do not see those channels.
     """
     import tf_keras as keras
 
@@ -99,10 +102,25 @@ def cut(network: Checkpoint, wiring: Wiring, dropped: Collection[int]) -> Checkp
             after.get_layer(name).set_weights(values)
         if name in masks:
             masks[name] = masks[name][..., keep_in[name], :][..., keep_out[name]]
+    _require_equivalent(before, after, keep_in)
     filters = {
         name: (network.filters.get(name, (count,))[0], int(keep_out[name].sum())) for name, count in wiring.filters.items()
     }
     return replace(models.snapshot(after, masks), filters={**network.filters, **filters})
+
+
+def _require_equivalent(before: Any, after: Any, keep_in: Mapping[str, Array]) -> None:
+    """Refuse a network without some channels that answers otherwise than the whole one, of which no kernel sees these channels.
+
+    The kernels of `before` lose what they make of them.
+    """
+    for layer in before.layers:
+        if type(layer).__name__ in _MAKERS:
+            first = layer.weights[0]  # of a separable convolution, the depthwise one
+            first.assign(first.numpy() * keep_in[layer.name][:, np.newaxis])
+    images = equivalence.images(before.input_shape[1:]) / np.float32(255)
+    expected, found = (model(images, training=False).numpy() for model in (before, after))
+    equivalence.require(equivalence.Step.REMOVAL, expected, found)
 
 
 def _shrink(kind: str, config: dict[str, Any], keep: Mapping[str, Array]) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from sweep import compose
+from sweep import compose, supervisor, watched
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -53,6 +53,7 @@ def carry_out(work: Callable[[Job, bool], T], config: DictConfig) -> T:
         job.plan.check()
         if not swept:
             build.prepare(job.tracker)
+        watched.begin(folder)
         return work(job, swept)
     except Exception as error:
         if swept or _TRACEBACK:
@@ -71,7 +72,7 @@ def main(run: Callable[[DictConfig], object], *, sweeps: bool = True) -> int:
         run: what is done under a composed configuration.
         sweeps: whether it takes -m.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, supervisor.interrupt)
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     try:
         compose.run(run, sys.argv[1:], sweeps=sweeps)
@@ -102,8 +103,3 @@ def _tell(error: Exception) -> int:
     code, line = build.explain(error)
     print(f"error: {line}", file=sys.stderr)
     return code
-
-
-def _interrupt(*_: object) -> None:
-    """End as Ctrl-C does, with everything closed."""
-    raise KeyboardInterrupt

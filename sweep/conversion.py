@@ -8,14 +8,35 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sweep import audit, calibrate, export, fit, models, names, pack, quant, sources
+from sweep import (
+    audit,
+    calibrate,
+    equivalence,
+    export,
+    fake_quant,
+    fit,
+    models,
+    names,
+    native,
+    pack,
+    served,
+    sources,
+)
 from sweep.cache import Cache
-from sweep.records import Arrays, Checkpoint, Data, Split, Storage
+from sweep.records import Array, Arrays, Checkpoint, Data, Split, Storage
 
 if TYPE_CHECKING:
     from sweep.plan import Quantisation
 
 _COMPARED = 32  # images on which a packed file must answer as before
+# Why a network cannot become a file.
+_REFUSALS = (
+    export.ExportError,
+    calibrate.RangeError,
+    fake_quant.WrappingError,
+    equivalence.EquivalenceError,
+    audit.AuditError,
+)
 
 
 def kernels() -> str:
@@ -66,7 +87,7 @@ class Converter:
             content, _ = self._converted(form.ready(network, few), form, few)
             bits = names.in_a_file(network).bits
             audit.expect(audit.read(content), storage=form.storage, bits=bits, activations=form.activations)
-        except (export.ExportError, calibrate.RangeError, audit.AuditError, quant.WrappingError) as error:
+        except _REFUSALS as error:
             return names.told(str(error), network)
         return ""
 
@@ -75,23 +96,29 @@ class Converter:
         if form.storage is Storage.INTEGER:
             network = names.in_a_file(network)
         model, calibration = form.restore(network, train)
-        if calibration is not None:
-            return export.quantise(self.float_file(network), calibration), model
         if form.storage is Storage.FLOAT32:
             return self.float_file(network), model
-        return export.convert(model, form.storage, network.bits), model
+        if calibration is not None:
+            content, images = export.quantise(self.float_file(network), calibration), calibration.images
+        else:
+            content, images = export.convert(model, form.storage, network.bits), None
+        require_equivalent(content, model, form.storage, images)
+        return content, model
 
     def float_file(self, network: Checkpoint) -> bytes:
         """The float32 file of a float network: the same for each way to quantise it after training."""
 
         def make() -> Arrays:
-            return {"tflite": np.frombuffer(export.convert(models.restore(network), Storage.FLOAT32), np.uint8)}
+            model = models.restore(network)
+            content = export.convert(model, Storage.FLOAT32)
+            require_equivalent(content, model, Storage.FLOAT32)
+            return {"tflite": np.frombuffer(content, np.uint8)}
 
         key = {
             "float file of": network.fingerprint,
             "threads": self.threads,
             "kernels": kernels(),
-            "code": sources.behind(models, export).digest,
+            "code": sources.behind(models, export, equivalence).digest,
         }
         return self.store.fetch(key, make).arrays["tflite"].tobytes()
 
@@ -99,3 +126,24 @@ class Converter:
         """The file as small as the form asks for."""
         images = self.data.validation.images[:_COMPARED]
         return pack.smallest(content, images, sparsely=form.sparse, strip=form.strip)
+
+
+def require_equivalent(content: bytes, model: Any, storage: Storage, images: Array | None = None) -> None:
+    """Refuse a file that answers otherwise than the Keras model that it was made of.
+
+    Args:
+        content: the file.
+        model: from float32 images to logits.
+        storage: the kind of file.
+        images: uint8 (n, height, width, channels), the first few of which are answered: those that set the activations' ranges
+            where the model does not cut off what is outside, as the file does. None for random ones.
+
+    Raises:
+        EquivalenceError: saying by how much.
+    """
+    if images is None:
+        images = equivalence.images(model.input_shape[1:])
+    pixels = images[: equivalence.COUNT] / np.float32(255)
+    with native.caught():
+        found = served.Network(content).predict(pixels)
+    equivalence.require(equivalence.CONVERSIONS[storage], model(pixels, training=False).numpy(), found)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from sweep import calibrate, grids, native
+from sweep import calibrate, fake_quant, grids, native
 from sweep.records import Storage
 
 
@@ -24,20 +24,32 @@ def convert(model: Any, storage: Storage, bits: Mapping[str, int] | None = None)
     The graph is frozen first, which makes the conversion 5 to 10 times faster and changes nothing in what comes out.
 
     Args:
-        model: a Keras model from float32 images (n, height, width, channels) to logits; for INTEGER fake-quantised.
+        model: a Keras model from float32 images (n, height, width, channels) to logits; for INTEGER fake-quantised, and with
+            wider grids afterwards where a bias would not have fitted into the file.
         storage: the kind of file. INTEGER takes and gives int8.
         bits: layer name to the bits of its kernel's grid, which the converter does not always keep; for INTEGER.
 
     Raises:
         ExportError: when the converter cannot do it, or a weight or the range of an activation is not finite.
     """
-    import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
     try:
         calibrate.require_finite((weight.name, weight.numpy()) for weight in model.weights)
     except calibrate.RangeError as error:
         raise ExportError(f"the network: {error}") from error
+    content = _converted(model, storage)
+    if storage is not Storage.INTEGER:
+        return content
+    if grids.cuts_biases(content):
+        fake_quant.widen_narrow_grids(model)
+        content = _converted(model, storage)
+    return grids.hold_biases(grids.mend(content, bits or {}))
+
+
+def _converted(model: Any, storage: Storage) -> bytes:
+    """What the converter makes of a Keras model."""
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
     image = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="image")
     function = tf.function(lambda image: {"logits": model(image, training=False)}).get_concrete_function(image)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([convert_variables_to_constants_v2(function)])
@@ -50,8 +62,7 @@ def convert(model: Any, storage: Storage, bits: Mapping[str, int] | None = None)
     with _refusals("the network"), warnings.catch_warnings():
         # The ranges of a full-integer file are in the network's own fake quantisation.
         warnings.filterwarnings("ignore", "Statistics for quantized inputs were expected")
-        content = bytes(converter.convert())
-    return grids.mend(content, bits or {})
+        return bytes(converter.convert())
 
 
 def quantise(content: bytes, calibration: grids.Calibration) -> bytes:
@@ -86,7 +97,7 @@ def quantise(content: bytes, calibration: grids.Calibration) -> bytes:
         else:
             quantised = mlir_quantize(ranged, input_data_type=tf.int8, output_data_type=tf.int8)
     try:
-        return grids.place(bytes(quantised), calibration.kernels)
+        return grids.hold_biases(grids.place(bytes(quantised), calibration.kernels))
     except ValueError as error:
         raise ExportError(f"the quantised file: {error}") from error
 

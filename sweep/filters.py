@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from sweep import channels, fit, models
+from sweep import channels, equivalence, fit, models, random_weights
 from sweep.parts import require_part
 from sweep.records import (
     MOST_CHANNELS,
@@ -170,10 +170,16 @@ class _ChannelPruning:
         Raises:
             ConfigError: naming the layer or the key.
         """
-        network = models.snapshot(model.build(input_shape, classes))
-        if not channels.wire(models.restore(network), self.layers).groups:
+        built = model.build(input_shape, classes)
+        built.set_weights(random_weights.draw([(weight.name, weight.numpy()) for weight in built.weights]))
+        network = models.snapshot(built)
+        if not channels.wire(built, self.layers).groups:
             raise ConfigError("layers", "layers with filters that can be removed", f"{self.layers}: the logits only")
-        if not self._cut(network, self.sparsity).removed:
+        try:
+            removed = self._cut(network, self.sparsity).removed
+        except equivalence.EquivalenceError as error:
+            raise ConfigError("", "a network whose channels can be removed", str(error)) from error
+        if not removed:
             raise ConfigError("sparsity", f"enough to remove a filter while each layer keeps {self.minimum}", self.sparsity)
 
     def _cut(self, network: Checkpoint, sparsity: float) -> Checkpoint:

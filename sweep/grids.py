@@ -9,6 +9,8 @@ puts their integers where the toolkit has its own.
 
 from __future__ import annotations
 
+import copy
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -27,6 +29,8 @@ _LARGEST = {"INT4": 7, "INT8": 127}
 COMPUTE = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 KERNEL, BIAS = 1, 2
 _BIASES = {"INT32": np.int32, "INT64": np.int64}
+# XNNPACK holds sixteen times the bias of an INT4 kernel in 32 bits, and the sums besides (ai-edge-litert 2.3.0).
+_LARGEST_BIAS = 2.0**26
 
 
 def layer_of(tensor: str) -> str | None:
@@ -195,6 +199,65 @@ def _kernels(model: Any, codes: list[str]) -> Iterator[tuple[Any, Any, str]]:
             kernel = graph.tensors[at]
             if (layer := layer_of((kernel.name or b"").decode())) is not None:
                 yield operator, kernel, layer
+
+
+def cuts_biases(content: bytes) -> bool:
+    """Whether a bias of a full-integer `.tflite` lies at the end of 32 bits: the converter cuts off what lies beyond."""
+    model, codes, types = parsed(content)
+    graph = model.subgraphs[0]
+    for operator in graph.operators:
+        if codes[operator.opcodeIndex] in COMPUTE and len(operator.inputs) > BIAS and operator.inputs[BIAS] >= 0:
+            bias = graph.tensors[operator.inputs[BIAS]]
+            if types[bias.type] == "INT32":
+                stored = np.frombuffer(model.buffers[bias.buffer].data, np.int32)
+                if np.isin(stored, (np.iinfo(np.int32).min, np.iinfo(np.int32).max)).any():
+                    return True
+    return False
+
+
+def hold_biases(content: bytes) -> bytes:
+    """The file with the biases of INT4 kernels small enough for the interpreter, which answers nonsense for larger ones.
+
+    A bias is stored in steps of the input's scale times the kernel's, so it is large where a channel's weights are all but
+    zero. Such a channel gets larger steps, by a power of two: beside such a bias the weights that they round away are nothing.
+
+    Args:
+        content: the bytes of a full-integer `.tflite`.
+
+    Returns:
+        The same bytes where no bias is too large.
+    """
+    model, codes, types = parsed(content)
+    graph, changed = model.subgraphs[0], False
+    for operator in graph.operators:
+        if codes[operator.opcodeIndex] not in COMPUTE or len(operator.inputs) <= BIAS or operator.inputs[BIAS] < 0:
+            continue
+        kernel, bias = graph.tensors[operator.inputs[KERNEL]], graph.tensors[operator.inputs[BIAS]]
+        if (types[kernel.type], types[bias.type]) != ("INT4", "INT32"):
+            continue
+        sizes = np.abs(np.frombuffer(model.buffers[bias.buffer].data, np.int32).astype(float))
+        if len(kernel.quantization.scale) == 1:
+            sizes = sizes.max(keepdims=True)
+        factors = np.exp2(np.ceil(np.log2(np.maximum(sizes / _LARGEST_BIAS, 1))))
+        if factors.max() > 1:
+            kernel, _ = _own(graph, operator, KERNEL), _own(graph, operator, BIAS)
+            values = _unpacked(model.buffers[kernel.buffer].data, "INT4")[: math.prod(kernel.shape)].reshape(kernel.shape)
+            along = np.ones(values.ndim, int)
+            along[kernel.quantization.quantizedDimension] = len(factors)
+            store(model, kernel, _packed(np.rint(values / factors.reshape(along)).ravel(), "INT4"))
+            _stretch(model, types, operator, factors)
+            changed = True
+    return written(model) if changed else content
+
+
+def _own(graph: Any, operator: Any, position: int) -> Any:
+    """The tensor among an operator's inputs, a copy where other operators read it too: equal constants are one tensor."""
+    tensor = graph.tensors[index := operator.inputs[position]]
+    if sum(int(np.count_nonzero(np.asarray(one.inputs) == index)) for one in graph.operators) > 1:
+        tensor = copy.deepcopy(tensor)
+        graph.tensors.append(tensor)
+        operator.inputs[position] = len(graph.tensors) - 1
+    return tensor
 
 
 def _stretch(model: Any, types: dict[int, str], operator: Any, factor: Any) -> None:

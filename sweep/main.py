@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from sweep import command
+from sweep import command, supervisor
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -44,4 +44,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(supervisor.supervised(main))

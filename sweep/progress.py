@@ -1,6 +1,7 @@
 """What the terminal shows while a trial runs: a line for each stage that ended, and a bar for the one under way.
 
-On a terminal the bar is redrawn in place; elsewhere (a file, CI) only the lines are written. Everything goes to stderr.
+On a terminal the bar is redrawn in place; elsewhere (a file, CI) only the lines are written. Everything goes to stderr. Whoever
+watches the process (see `watched`) is told the same.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
+from sweep import watched
 from sweep.records import Progress
 
 
@@ -47,6 +49,7 @@ class Terminal(Progress):
 
     def stage(self, name: str, unit: str = "epoch") -> None:
         """Show an empty bar for the stage, whose work is counted in `unit`."""
+        watched.note(f"during {name}")
         self._clear()
         self._unit = unit
         self._task = self._bars.add_task(name, total=None, note="", left="")
@@ -59,6 +62,7 @@ class Terminal(Progress):
 
     def finish(self, name: str, seconds: float, reused: bool) -> None:
         """Leave a line in the bar's place."""
+        watched.note(f"after {name}")
         self.say(f"{name:<10} reused, saved {seconds:.1f} s" if reused else f"{name:<10} done in {seconds:.1f} s")
 
     def say(self, line: str) -> None:

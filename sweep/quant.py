@@ -12,9 +12,7 @@ from __future__ import annotations
 import logging
 import math
 import operator
-import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from types import NoneType
@@ -22,7 +20,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from sweep import calibrate, data, fit, grids, mixed, models
+from sweep import data, fake_quant, fit, grids, mixed, models
 from sweep.parts import require_part
 from sweep.records import (
     Array,
@@ -42,7 +40,6 @@ _log = logging.getLogger(__name__)
 
 _FEWEST, _MOST = 2, 8
 _HELD_ASIDE = 512  # training images that sensitivity is measured on
-_ACTIVATION_BITS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,10 +113,6 @@ class Dynamic(_Untouched):
     """Weights of the larger tensors stored as int8, activations float (quantised on the fly)."""
 
     storage = Storage.DYNAMIC
-
-
-class WrappingError(RuntimeError):
-    """The toolkit cannot train the network under fake quantisation."""
 
 
 class Range(Protocol):
@@ -490,7 +483,7 @@ class QAT(_Integer):
         model = self._calibrated(network, context.data.train)
         held = fit.Held(models.kernels(model), network)
         curves = fit.fit(model, context, epochs=self.finetune, learning_rate=self.learning_rate, goal=context.goal, held=held)
-        _pin_input_range(model)
+        fake_quant.pin_input_range(model)
         return fit.Outcome(replace(network, weights=tuple(model.get_weights())), curves)
 
     def untrained(self) -> Self:
@@ -499,7 +492,7 @@ class QAT(_Integer):
 
     def restore(self, network: Checkpoint, train: Split) -> tuple[Any, None]:
         """The fake-quantised Keras model to convert, which brings its ranges."""
-        model = _fake_quantised(models.architecture(network), network.bits, shared=network.clusters)
+        model = fake_quant.wrapped(models.architecture(network), network.bits, shared=network.clusters)
         model.set_weights(list(network.weights))
         return model, None
 
@@ -516,9 +509,10 @@ class QAT(_Integer):
             columns = values.reshape(-1, 1 if values.ndim == 2 or name in network.clusters else values.shape[-1])
             ends = self.weight_range.ends(columns, network.bits[name]).astype(np.float32)
             kernel.assign(np.clip(columns, -ends, ends).reshape(values.shape))
-        model = _fake_quantised(model, network.bits, shared=network.clusters)
-        _calibrate(model, self._images(train))
-        return model
+        wrapped = fake_quant.wrapped(model, network.bits, shared=network.clusters)
+        fake_quant.require_equivalent(wrapped, model)
+        fake_quant.calibrate_ranges(wrapped, self._images(train))
+        return wrapped
 
 
 def rounded(kernel: Any, bits: int, weight_range: Range, *, one: bool) -> grids.Rounded:
@@ -545,107 +539,3 @@ def _is_depthwise(kernel: Any) -> bool:
 def _stored(weights: int, bits: int) -> int:
     """Bytes of a kernel in a file."""
     return -(-weights // 2) if bits <= 4 else weights
-
-
-def _fake_quantised(model: Any, bits: Mapping[str, int], *, shared: Collection[str]) -> Any:
-    """The float `model` with every weight and activation on a grid, its ranges still to be calibrated.
-
-    Args:
-        model: a float Keras model.
-        bits: layer name to the bits of its kernel's grid.
-        shared: layers whose kernel has one grid for all of its channels, so that weights that are equal stay equal as integers.
-    """
-    import tensorflow as tf
-    import tf_keras as keras
-    from tensorflow_model_optimization.python.core.quantization.keras import quantize
-    from tensorflow_model_optimization.python.core.quantization.keras.experimental.default_n_bit import (
-        default_n_bit_quantize_registry as registries,
-    )
-    from tensorflow_model_optimization.python.core.quantization.keras.experimental.default_n_bit import (
-        default_n_bit_quantize_scheme as schemes,
-    )
-    from tensorflow_model_optimization.python.core.quantization.keras.experimental.default_n_bit import (
-        default_n_bit_quantizers as quantizers,
-    )
-
-    if isinstance(model, keras.Sequential):  # the toolkit gives the input a layer of its own in a functional model only
-        model = keras.Model(model.inputs, model.outputs, name=model.name)
-
-    class OneGrid(quantizers.DefaultNBitConvWeightsQuantizer):  # type: ignore[misc]
-        """A convolution's range, the same for each channel: the converter folds batch normalisation into no other kind."""
-
-        def __call__(self, inputs: Any, training: bool, weights: Any, **kwargs: Any) -> Any:
-            if training:
-                end = tf.fill(weights["max_var"].shape, tf.reduce_max(tf.abs(inputs)))
-                weights["min_var"].assign(-end)
-                weights["max_var"].assign(end)
-            return super().__call__(inputs, False, weights, **kwargs)
-
-    class Registry(registries.DefaultNBitQuantizeRegistry):  # type: ignore[misc]
-        """The toolkit's own, with each layer's bits in place of one number for all."""
-
-        def get_quantize_config(self, layer: Any) -> Any:
-            width = bits.get(layer.name, _MOST)
-            config = registries.DefaultNBitQuantizeRegistry(
-                num_bits_weight=width, num_bits_activation=_ACTIVATION_BITS
-            ).get_quantize_config(layer)
-            if layer.name in shared and isinstance(config.weight_quantizer, quantizers.DefaultNBitConvWeightsQuantizer):
-                config.weight_quantizer = OneGrid(num_bits_weight=width, num_bits_activation=_ACTIVATION_BITS)
-            return config
-
-    class Scheme(schemes.DefaultNBitQuantizeScheme):  # type: ignore[misc]
-        def get_quantize_registry(self) -> Any:
-            return Registry(num_bits_weight=_MOST, num_bits_activation=_ACTIVATION_BITS)
-
-    scheme = Scheme(num_bits_weight=_MOST, num_bits_activation=_ACTIVATION_BITS)
-    try:
-        return quantize.quantize_apply(quantize.quantize_annotate_model(model), scheme)
-    except (RuntimeError, ValueError) as error:
-        reason = re.sub(r":<class '[\w.]*?(\w+)'>", r" (\1)", str(error)).partition(". ")[0]
-        raise WrappingError(f"one that the toolkit cannot train so: {reason}") from error
-
-
-def _calibrate(model: Any, images: Any) -> None:
-    """Set every activation range to what `images`, uint8 (n, height, width, channels), give in one batch.
-
-    The toolkit starts the ranges at -6 and 6 and moves them by a thousandth a step: for long that would clip or waste the grid.
-
-    Raises:
-        RangeError: naming the first range that is not finite.
-    """
-    import tensorflow as tf
-
-    norms = [inner for layer in model.layers if type(inner := getattr(layer, "layer", layer)).__name__ == "BatchNormalization"]
-    trainable = [norm.trainable for norm in norms]
-    for norm in norms:
-        norm.trainable = False
-    with _ranges_follow_the_batch():
-        model(tf.constant(images, tf.float32) / 255.0, training=True)
-    for norm, was in zip(norms, trainable, strict=True):
-        norm.trainable = was
-    calibrate.require_finite((weight.name, weight.numpy()) for weight in model.weights)
-    _pin_input_range(model)
-
-
-@contextmanager
-def _ranges_follow_the_batch() -> Iterator[None]:
-    """Let the moving averages forget everything but the batch at hand."""
-    from tensorflow_model_optimization.python.core.quantization.keras import quant_ops
-
-    averaged = quant_ops.MovingAvgQuantize
-
-    def latest(*args: Any, **kwargs: Any) -> Any:
-        return averaged(*args, **{**kwargs, "ema_decay": 0.0})
-
-    quant_ops.MovingAvgQuantize = latest
-    try:
-        yield
-    finally:
-        quant_ops.MovingAvgQuantize = averaged
-
-
-def _pin_input_range(model: Any) -> None:
-    """Give the input the range that images have, [0, 1], so that its grid is exactly the pixel values."""
-    low, high = (next(one for one in model.layers[1].weights if one.name.endswith(end)) for end in ("_min:0", "_max:0"))
-    low.assign(0.0)
-    high.assign(1.0)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sweep import command, files, fit, mixed, models, plots, prune, quant, trial
+from sweep import command, files, fit, mixed, models, plots, prune, quant, supervisor, trial
 from sweep.cache import Cache
 from sweep.progress import Terminal
 from sweep.records import Array, Checkpoint, ConfigError, Split
@@ -193,4 +193,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(supervisor.supervised(main))

@@ -357,6 +357,7 @@ class _Run:
         plan = self._plan
         if self._checked or self._store.holds(self._key(node)):
             return
+        self._progress.stage("check")
         fit.start(plan.threads)
         self._require_contract()
         for group, choice in (("distill", plan.distill), ("prune", plan.prune), ("quant", plan.quant)):

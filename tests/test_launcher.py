@@ -40,7 +40,7 @@ def test_a_trial_that_aborts_is_a_failure_with_its_reason_and_the_sweep_goes_on(
     )  # fmt: skip
     assert process.returncode == 1, process.stderr
     assert [state(tmp_path, number)["state"] for number in range(3)] == ["COMPLETE", "FAIL", "COMPLETE"]
-    reason = "WorkerDied: the process that ran the trial is gone (signal 6, SIGABRT)"
+    reason = "WorkerDied: the process that ran the trial is gone (signal 6, SIGABRT) during check"
     assert state(tmp_path, 1)["error"] == reason
     assert (tmp_path / "sweeps" / "s" / "trial-001" / "error.txt").read_text().strip() == reason
     assert f"trial 2 failed: {reason}" in process.stderr

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # What a trial cost and how fast the machine was: no two sweeps agree on these.
 TIMES = {"latency_ms", "latency_p10_ms", "latency_p90_ms", "train_seconds", "stages_reused", "seconds_saved"}
 WIDTHS = (1, 2, 0.5, 3)
-DEAD = "WorkerDied: the process that ran the trial is gone (signal 6, SIGABRT)"
+DEAD = "WorkerDied: the process that ran the trial is gone (signal 6, SIGABRT) during check"
 ERRORS = [None, DEAD, None, "ArithmeticError: on purpose"]
 
 

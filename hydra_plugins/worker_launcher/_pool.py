@@ -23,6 +23,8 @@ from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
+from sweep import watched
+
 _SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -141,10 +143,11 @@ class Isolated:
 class _Worker:
     """One process and the parent's end of its pipe."""
 
-    def __init__(self, serve: Callable[[Connection, bytes], None], payload: bytes) -> None:
+    def __init__(self, serve: Callable[[Connection, bytes, Path], None], payload: bytes) -> None:
         self.connection, theirs = _SPAWN.Pipe()
         self.jobs = 0
-        self._process = _SPAWN.Process(target=serve, args=(theirs, payload), daemon=True)
+        self._temporary = watched.make()
+        self._process = _SPAWN.Process(target=serve, args=(theirs, payload, self._temporary), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -156,13 +159,15 @@ class _Worker:
         self._process.join(timeout=10)
         if self._process.is_alive():
             self._process.kill()
+            self._process.join()
+        watched.remove(self._temporary)
 
     def obituary(self) -> WorkerDied:
         """Why it is gone."""
         self._process.join(timeout=10)
-        code = self._process.exitcode
-        cause = f"exit code {code}" if code is None or code >= 0 else f"signal {-code}, {signal.Signals(-code).name}"
-        return WorkerDied(f"the process that ran the trial is gone ({cause})")
+        doing = watched.last(self._temporary)
+        watched.remove(self._temporary)
+        return WorkerDied(watched.death(self._process.exitcode, doing))
 
 
 def _failed(error: Exception) -> JobReturn:
@@ -171,9 +176,9 @@ def _failed(error: Exception) -> JobReturn:
     return returned
 
 
-def _serve(connection: Connection, payload: bytes) -> None:
+def _serve(connection: Connection, payload: bytes, temporary: Path) -> None:
     """A worker's life: set up, then job after job until the parent closes the pipe or dies."""
-    _depend_on_parent()
+    _depend_on_parent(temporary)
     context, task, config, state = cloudpickle.loads(payload)
     Singleton.set_state(state)
     setup_globals()
@@ -182,12 +187,13 @@ def _serve(connection: Connection, payload: bytes) -> None:
             number, overrides = connection.recv()
         except (EOFError, OSError):
             return
+        watched.begin(None)
         connection.send((_run(context, task, config, number, overrides), _resident_bytes()))
 
 
-def _serve_one(connection: Connection, payload: bytes) -> None:
+def _serve_one(connection: Connection, payload: bytes, temporary: Path) -> None:
     """The life of a process that runs one job."""
-    _depend_on_parent()
+    _depend_on_parent(temporary)
     try:
         task, folder, config, state = cloudpickle.loads(payload)
         Singleton.set_state(state)
@@ -199,16 +205,18 @@ def _serve_one(connection: Connection, payload: bytes) -> None:
     connection.send(_sendable(value))
 
 
-def _depend_on_parent() -> None:
+def _depend_on_parent(temporary: Path) -> None:
+    watched.enter(temporary)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends its workers
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    threading.Thread(target=_die_with_parent, args=(temporary,), daemon=True).start()
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(temporary: Path) -> None:
     """A killed parent takes its workers along: nobody would hear them."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
+        watched.remove(temporary)
         os._exit(1)
 
 
