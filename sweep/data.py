@@ -13,7 +13,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
@@ -27,6 +27,7 @@ from sweep.records import Array, Arrays, ConfigError, Data, Split, require_choic
 _log = logging.getLogger(__name__)
 
 _TF_KERAS = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
+_MOST_GIB = 1024
 _SPLIT_VERSION = 1
 """Part of every `split_hash`; raised whenever `fair_order` or its use in `_load` changes."""
 
@@ -143,19 +144,19 @@ class _Filed(Dataset):
 
     Args:
         path: where they are; None where that is not given.
-        max_gib: the GiB of memory that its arrays may take, above 0. Files that declare more are not read.
+        max_gib: the GiB of memory that its arrays may take, above 0 and at most 1,024. Files that declare more are not read.
     """
 
     accepts: ClassVar[str]
 
     path: str | None
-    max_gib: float = 4
+    max_gib: float = field(default=4, compare=False)  # it makes no other data set
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if type(self.path) not in (str, type(None)) or self.path == "":
             raise ConfigError("path", self.accepts, self.path)
-        require_number("max_gib", self.max_gib, 0, open_low=True)
+        require_number("max_gib", self.max_gib, 0, _MOST_GIB, open_low=True)
 
     def _read(
         self, place: Path, shape: tuple[int, int, int] | None, classes: int | None, channels: int | None = None

@@ -130,8 +130,9 @@ def _name(dataset: Dataset) -> str:
     """A data set by its name and whatever else says which images it has."""
     common = {field.name for field in fields(data_sets.Dataset)}
     value: object = dataset  # one of the user's own may be no dataclass
-    own = [field.name for field in fields(value) if field.name not in common] if is_dataclass(value) else []
-    return " ".join([str(dataset.name), *(f"{key}={getattr(dataset, key)}" for key in own)])
+    own = [field.name for field in fields(value) if field.compare and field.name not in common] if is_dataclass(value) else []
+    given = {key: getattr(dataset, key) for key in own}
+    return " ".join([str(dataset.name), *(f"{key}={text}" for key, text in given.items() if text is not None)])
 
 
 def _leaves(plan: Plan) -> Iterator[tuple[str, str]]:

@@ -128,7 +128,8 @@ class Trial:
         path, loader = self.folder / "config.yaml", getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         try:
             if not path.is_file():
-                raise ConfigError(str(path), "the composed configuration in YAML", "no file")
+                received = "no regular file" if os.path.lexists(path) else "nothing"
+                raise ConfigError(str(path), "the composed configuration in YAML", received)
             content = path.read_bytes()
             if _depth(yaml.parse(content, Loader=loader)) > _DEEPEST:
                 raise ConfigError(str(path), "the composed configuration in YAML", "values nested too deeply")
