@@ -86,6 +86,7 @@ def main(run: Callable[[], object], *, sweeps: bool = True) -> int:
             from sweep import build
 
             build.check_places(words)
+        _warn_on_stderr()
         run()
     except KeyboardInterrupt:
         print("interrupted; finished stages are kept, and the same command goes on from them", file=sys.stderr)

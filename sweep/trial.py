@@ -250,6 +250,11 @@ class _Run:
         self._nodes = _nodes(plan, self._parameters)
         self._student = next(node for node in self._nodes if node.is_student)
         self._view = canonical(plan.dataset.augment) if plan.train.augment else None
+        if plan.train.augment and plan.dataset.augment == data.Augment(shift=0, flip=False):
+            _log.warning(
+                "train.augment is true and dataset.augment leaves images as they are:"
+                " dataset.augment.shift=1 moves them by up to a pixel, dataset.augment.flip=true mirrors half of them"
+            )
         self._networks: dict[_Node, Checkpoint] = {}
         self._curves: dict[_Node, Curves] = {}
         self._keys: dict[_Node, str] = {}
