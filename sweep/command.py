@@ -75,6 +75,7 @@ def main(run: Callable[[DictConfig], object], *, sweeps: bool = True) -> int:
     signal.signal(signal.SIGTERM, supervisor.interrupt)
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     try:
+        _warn_on_stderr()
         compose.run(run, sys.argv[1:], sweeps=sweeps)
     except KeyboardInterrupt:
         print("interrupted; finished stages are kept, and the same command goes on from them", file=sys.stderr)

@@ -40,6 +40,7 @@ from sweep import (
 )
 from sweep.cache import Cache, Hit, canonical, digest
 from sweep.conversion import Converter, kernels
+from sweep.data import Augment
 from sweep.plan import Job, Plan, Quantisation, Stage
 from sweep.records import (
     Arrays,
@@ -226,6 +227,11 @@ class _Run:
         self._converter = Converter(store, self._data, plan.seed, plan.threads)
         self._student = next(node for node in self._nodes if node.is_student)
         self._view = canonical(plan.dataset.augment) if plan.train.augment else None
+        if plan.train.augment and plan.dataset.augment == Augment(shift=0, flip=False):
+            _log.warning(
+                "train.augment is true and dataset.augment leaves images as they are:"
+                " dataset.augment.shift=1 moves them by up to a pixel, dataset.augment.flip=true mirrors half of them"
+            )
         self._networks: dict[_Node, Checkpoint] = {}
         self._curves: dict[_Node, Curves] = {}
         self._keys: dict[_Node, str] = {}

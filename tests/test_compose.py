@@ -296,7 +296,7 @@ def test_a_file_that_is_no_configuration_is_told_in_one_line_and_at_once(conf, t
     code, line = explained("--config-dir", str(folder), "model=mine", "sweep.name=a")
     assert code in (0, 2), line
     assert line.isprintable()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30  # a bomb would take minutes, and all memory
 
 
 def test_aliases_of_a_sensible_size_are_fine(conf):

@@ -311,6 +311,15 @@ def test_augmentation_is_part_of_the_key_only_where_it_is_used(first, store):
     assert not any(reused for _, reused in ran(replace(augmented, dataset=wider), store)[1])
 
 
+def test_augmentation_that_does_nothing_is_said(tmp_path, caplog):
+    idle = replace(PLAN.dataset, augment=data.Augment(shift=0, flip=False))
+    for augment, dataset, said in [(True, idle, 1), (True, PLAN.dataset, 0), (False, idle, 0)]:
+        caplog.clear()
+        trial._Run(replace(PLAN, train=replace(RECIPE, augment=augment), dataset=dataset), Cache(tmp_path), Silent(), None)
+        assert [record.levelname for record in caplog.records] == ["WARNING"] * said
+        assert ("dataset.augment.shift=1" in caplog.text) == bool(said)
+
+
 class Recorder(track.NoTracking):
     """A tracker that keeps the records, or fails."""
 
