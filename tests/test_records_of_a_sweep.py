@@ -18,9 +18,13 @@ from hydra.types import RunMode
 
 from hydra_plugins.pareto_sweeper import _impl
 from hydra_plugins.pareto_sweeper._journal import Journal
+from hydra_plugins.pareto_sweeper._records import Records
+from hydra_plugins.pareto_sweeper._space import Space
+from hydra_plugins.pareto_sweeper._study import Study
 from hydra_plugins.pareto_sweeper.sweeper import ParetoSweeperConfig
-from sweep import files, jsonfiles, report, rivals, sweeps
+from sweep import files, jsonfiles, report, sweeps
 from sweep.records import ConfigError, Metrics
+from sweep.rivals import Rivals
 
 AXES = ("prune.sparsity=interval(0.1,0.9)", "quant=none,ptq", "quant.bits=4,8")
 NAMES = ("study.journal", "sweep.json", "front.json", "trial-001/trial.json", "trial-001/metrics.json")
@@ -258,7 +262,7 @@ def test_a_damaged_configuration_is_named(folder, content):
 def test_a_damaged_front_is_named(tmp_path, content):
     (tmp_path / "front.json").write_bytes(content)
     with pytest.raises(ConfigError, match=r"front\.json"):
-        rivals.Rivals.read(tmp_path / "front.json")
+        Rivals.read(tmp_path / "front.json")
 
 
 def test_a_write_that_fails_names_the_file_and_keeps_what_was_there(tmp_path, monkeypatch):
@@ -289,19 +293,40 @@ def test_a_record_is_only_read_from_a_regular_file_of_some_size(tmp_path):
             jsonfiles.read(tmp_path / name)
 
 
+@pytest.fixture(scope="module")
+def opened(loader, finished):
+    """Read the records and the study of a folder as a start of the sweep does; returns the study."""
+    output = finished.parents[1]
+    given = [f"output={output}", "sweep.name=s", "tracking=none", *AXES]
+    config = loader.load_configuration("config", given, run_mode=RunMode.MULTIRUN)
+    keys = asdict(ParetoSweeperConfig(n_trials=3))
+    del keys["_target_"]
+    settings = _impl.Settings(**keys)
+    space = Space.parse(loader, config, {}, given)
+    origin = space.check()
+
+    def study(folder):
+        recorded = Records.open(folder, space, settings, given, origin).trials()
+        Rivals.read(folder / "front.json")
+        directions = settings.objectives
+        return Study(folder, space, objectives=directions, constraints=(), sampler="tpe", seed=0, total=3, recorded=recorded)
+
+    return study
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_a_record_that_was_cut_anywhere_loses_no_finished_trial(folder, start, name, tmp_path):
+def test_a_record_that_was_cut_anywhere_loses_no_finished_trial(folder, opened, name):
     """Cut after each byte of its last kilobyte: the sweep goes on, or names the file and goes on without it."""
-    before, whole = points(folder), tmp_path / "whole"
-    shutil.copytree(folder, whole)
-    content = (folder / name).read_bytes()
+    content, journal = (folder / name).read_bytes(), (folder / "study.journal").read_bytes()
     for length in range(max(0, len(content) - 1024), len(content)):
+        (folder / "study.journal").write_bytes(journal)
         (folder / name).write_bytes(content[:length])
-        if told := refusal(start):
+        if told := refusal(lambda: opened(folder)):
             assert name in told
             (folder / name).unlink()
-            start()
-        assert points(folder) == before
-        shutil.rmtree(folder)
-        shutil.copytree(whole, folder)
+        study = opened(folder)
+        assert study.begun + len(study._interrupted) == 3
+        if not name.startswith("trial"):
+            assert study.begun == 3
+    (folder / name).write_bytes(content)
