@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PIECE = 1 << 20
 """Bytes that are read, inflated or skipped at once."""
-_GZIP_MEMBERS = 1 << 16
+_GZIP_MEMBERS = 1 << 14
 _TAR_MEMBERS = 10_000
 _TAR_EXTENSION = 1 << 16  # bytes of a record that holds the long name of the next member
 _TAR_OTHER = 1 << 28  # bytes of an archive beyond those that are wanted

@@ -331,9 +331,7 @@ def _load(dataset: Dataset) -> Data:
         train = train[np.sort(fair_order(labels[train])[: dataset.limit])]
     if absent := np.setdiff1d(labels, labels[train]).tolist():
         missing = datafiles.listed(list(map(str, absent)))
-        _log.warning(
-            "%s: no image of class %s is left to train on by dataset.validation and dataset.limit", dataset.name, missing
-        )
+        _log.warning("dataset.validation and dataset.limit leave no image of class %s to train on", missing)
     content_hash = _hash_arrays(arrays)
     split = json.dumps([_SPLIT_VERSION, content_hash, dataset.validation, dataset.limit])
     return Data(

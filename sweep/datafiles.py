@@ -194,6 +194,8 @@ def _npy_form(stream: IO[bytes]) -> _Form:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Python 2's integers, and of old names of types
         shape, is_fortran, dtype = readers[version](stream)
+    if any(abs(size) >= 1 << 63 for size in shape):
+        raise ValueError("an axis longer than any address")
     return _Form(dtype, tuple(map(int, shape)), bool(is_fortran), stream.tell())
 
 
