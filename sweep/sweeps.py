@@ -412,10 +412,10 @@ def trial(folder: Path) -> Trial:
     if not os.path.lexists(path):
         return Trial(named, "RUNNING", {}, {}, {}, (), None, None, None, {}, folder)
     record = jsonfiles.read(path)
-    if (given := get(path, record, "number", int)) != named:
-        raise ConfigError(f"{path}: number", str(named), given)
     state = get(path, record, "state", str)
     require_choice(f"{path}: state", state, _STATES)
+    if (given := get(path, record, "number", int)) != named:
+        raise ConfigError(f"{path}: number", str(named), given)
     metrics: dict[str, float] = {}
     baselines: list[Baseline] = []
     if state == "COMPLETE":
