@@ -27,7 +27,11 @@ ROOT = Path(__file__).resolve().parents[1]
 TIMES = {"latency_ms", "latency_p10_ms", "latency_p90_ms", "train_seconds", "stages_reused", "seconds_saved"}
 WIDTHS = (1, 2, 0.5, 3)
 DEAD = "WorkerDied: the process that ran the trial is gone (signal 6, SIGABRT) during check"
-ERRORS = [None, DEAD, None, "ArithmeticError: on purpose"]
+REFUSED = (
+    "ConfigError: model: expected a Sequential or functional Keras 2 model (tf_keras) from build((8, 8, 1), 10);"
+    " received ArithmeticError: on purpose"
+)
+ERRORS = [None, DEAD, None, REFUSED]
 
 
 @dataclass(frozen=True, kw_only=True)

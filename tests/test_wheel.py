@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -15,7 +16,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def succeed(*words: object, cwd: Path = ROOT) -> str:
     """Run a command; returns what it writes to stdout."""
-    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=900, cwd=cwd, check=False)
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # nothing but what is installed
+    done = subprocess.run(
+        [str(word) for word in words], capture_output=True, text=True, timeout=900, cwd=cwd, env=own, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
