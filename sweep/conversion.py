@@ -19,6 +19,7 @@ from sweep import (
     names,
     native,
     pack,
+    quant,
     served,
     sources,
 )
@@ -82,11 +83,13 @@ class Converter:
 
     def refusal(self, network: Checkpoint, form: Quantisation, few: Split) -> str:
         """Why a network without bits cannot become a file of this form, calibrated on `few`; empty where it can."""
-        network = replace(network, bits=dict.fromkeys(models.kernel_names(network), 8))
+        layers = models.kernel_names(network)
+        bits = form.layer_bits(layers) if isinstance(form, (quant.PTQ, quant.QAT)) else dict.fromkeys(layers, 8)
+        network = replace(network, bits=bits)
         try:
             content, _ = self._converted(form.ready(network, few), form, few)
-            bits = names.in_a_file(network).bits
-            audit.expect(audit.read(content), storage=form.storage, bits=bits, activations=form.activations)
+            asked = names.in_a_file(network).bits
+            audit.expect(audit.read(content), storage=form.storage, bits=asked, activations=form.activations)
         except _REFUSALS as error:
             return names.told(str(error), network)
         return ""

@@ -255,6 +255,21 @@ class _Integer(_File):
             bits |= {name: asked[pattern] for name in names if fnmatchcase(name, pattern)}
         return bits | {name: asked[name] for name in names if name in asked}
 
+    def tried(self) -> Self:
+        """This form with bits in three kinds, within which files are alike: 4 for 2 to 4, 5 for 5 to 7, and 8.
+
+        What `auto` will find is not known yet: 8 bits.
+        """
+        if self._auto:
+            return replace(self, bits=_MOST, per_layer_bits=None, first_last_bits=None, mean_bits=None, budget_kib=None)
+        kinds = {bits: 4 if bits <= 4 else 5 if bits < _MOST else _MOST for bits in range(_FEWEST, _MOST + 1)}
+        return replace(
+            self,
+            bits=kinds[self.bits],
+            per_layer_bits={name: kinds[bits] for name, bits in self._asked.items()},
+            first_last_bits=None if self.first_last_bits is None else kinds[self.first_last_bits],
+        )
+
     def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
         """Refuse a name in `per_layer_bits` that no layer has, and a network with a kernel that has no grid here.
 

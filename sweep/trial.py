@@ -453,15 +453,20 @@ class _Run:
     def _refusal(self, form: Quantisation) -> str:
         """Why the network cannot become a file of this form, found with random weights; empty where it can."""
         plan, data = self._plan, self._data
+        tried, bits = form, None
+        if isinstance(form, (quant.PTQ, quant.QAT)):
+            tried = alike = form.tried()
+            bits = [alike.bits, alike.per_layer_bits, alike.first_last_bits]
 
         def attempt() -> Arrays:
             few = Split(data.train.images[:_TRIED], data.train.labels[:_TRIED])
-            return {"refusal": np.array(self._converter.refusal(self._untrained(), form, few))}
+            return {"refusal": np.array(self._converter.refusal(self._untrained(), tried, few))}
 
         key = {
             "refusal of": plan.model,
             "by": type(form).__qualname__,
             "activations": form.activations,
+            "bits": bits,
             "input_shape": data.input_shape,
             "classes": data.classes,
             "kernels": kernels(),

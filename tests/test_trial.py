@@ -403,6 +403,18 @@ class NormalisedDense(models.CNN):
         return keras.Model(image, keras.layers.Dense(classes, name="logits")(keras.layers.BatchNormalization(name="norm")(x)))
 
 
+@dataclass(frozen=True, kw_only=True)
+class SeparateReLU(models.CNN):
+    """A ReLU layer right after a convolution, whose weights the toolkit then leaves as they are."""
+
+    def build(self, input_shape, classes):
+        import tf_keras as keras
+
+        image = keras.Input(input_shape, name="image")
+        x = keras.layers.ReLU(name="relu")(keras.layers.Conv2D(8, 3, name="conv")(image))
+        return keras.Model(image, keras.layers.Dense(classes, name="logits")(keras.layers.Flatten(name="flat")(x)))
+
+
 class Twice(models.CNN):
     """A convolution that is used twice."""
 
@@ -500,6 +512,9 @@ def test_a_network_without_kinds_is_no_choice():
         (NormalisedDense, QAT, r"the toolkit cannot train so: Layer norm \(BatchNormalization\) is not supported$"),
         (Twice, PLAN.quant, "the float32 file: expected a kernel of twice in the file, found none"),
         (Twice, QAT, "expected a layer out of twice, logits"),
+        (SeparateReLU, replace(QAT, bits=3), "of the layer 'conv': expected INT4, found INT8"),
+        (SeparateReLU, replace(QAT, bits=6), r"expected at most 32 levels \(5 bits\), found"),
+        (SeparateReLU, replace(QAT, per_layer_bits={"c*": 2}), "of the layer 'conv': expected INT4, found INT8"),
     ],
 )
 def test_a_network_that_no_integer_file_can_hold_is_refused_before_it_trains(model, form, reason, tmp_path):
