@@ -30,7 +30,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.experimental.d
     default_n_bit_quantize_scheme,
 )
 
-from sweep import models
+from sweep.models import families
 
 SPARSITIES = (0.5, 0.7, 0.9)
 FORMS = ("none", "ptq", "qat", "qat4")
@@ -105,11 +105,11 @@ class Script:
         return spec.build(self.data["train_images"].shape[1:], 10)
 
     def teacher(self) -> Any:
-        return self.fit(self.fresh(models.ResNet(blocks=3)), EPOCHS, RATE)
+        return self.fit(self.fresh(families.ResNet(blocks=3)), EPOCHS, RATE)
 
     def student(self) -> Any:
         teacher = self.once("teacher", self.teacher)
-        return self.fit(Distiller(self.fresh(models.LeNet5()), teacher), EPOCHS, RATE).student
+        return self.fit(Distiller(self.fresh(families.LeNet5()), teacher), EPOCHS, RATE).student
 
     def pruned(self, sparsity: float) -> Any:
         student = keras.models.clone_model(source := self.once("student", self.student))

@@ -30,19 +30,24 @@ from typing import Any
 
 import numpy as np
 
-from sweep import export, fit, grids, models, native, quant
-from sweep.records import Array, Spec, Storage
+from sweep.compress.quantize import clipping, rounding
+from sweep.core import native
+from sweep.core.types import Array, Spec, Storage
+from sweep.models import checkpoints, families
+from sweep.tflite import requantize
+from sweep.tflite.convert import quantise
+from sweep.train import loop
 
 IMAGES = 128
 WIDTHS = range(2, 9)
-RANGES: tuple[quant.Range, ...] = (quant.MinMax(), quant.MSE(), quant.OCTAV())
+RANGES: tuple[clipping.Range, ...] = (clipping.MinMax(), clipping.MSE(), clipping.OCTAV())
 NETWORKS: dict[str, tuple[Spec, tuple[int, int, int]]] = {
-    "khan_student": (models.Khan(filters=(16, 32), units=()), (28, 28, 1)),
-    "lenet5": (models.LeNet5(), (28, 28, 1)),
-    "mobilenet": (models.MobileNet(stem=16, filters=(32, 64, 64, 128, 128), strides=(1, 2, 1, 2, 1)), (32, 32, 3)),
-    "resnet8": (models.ResNet(blocks=1), (32, 32, 3)),
-    "resnet20": (models.ResNet(blocks=3), (32, 32, 3)),
-    "resnet56": (models.ResNet(blocks=9), (32, 32, 3)),
+    "khan_student": (families.Khan(filters=(16, 32), units=()), (28, 28, 1)),
+    "lenet5": (families.LeNet5(), (28, 28, 1)),
+    "mobilenet": (families.MobileNet(stem=16, filters=(32, 64, 64, 128, 128), strides=(1, 2, 1, 2, 1)), (32, 32, 3)),
+    "resnet8": (families.ResNet(blocks=1), (32, 32, 3)),
+    "resnet20": (families.ResNet(blocks=3), (32, 32, 3)),
+    "resnet56": (families.ResNet(blocks=9), (32, 32, 3)),
 }
 
 
@@ -53,10 +58,10 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def quantised(content: bytes, kernels: dict[str, Any], images: Array, bits: int, weight_range: quant.Range) -> bytes:
+def quantised(content: bytes, kernels: dict[str, Any], images: Array, bits: int, weight_range: clipping.Range) -> bytes:
     """The file with every kernel at so many bits."""
-    rounded = {name: quant.rounded(kernel, bits, weight_range, one=False) for name, kernel in kernels.items()}
-    return export.quantise(content, grids.Calibration(images, rounded))
+    rounded = {name: rounding.rounded(kernel, bits, weight_range, one=False) for name, kernel in kernels.items()}
+    return quantise(content, requantize.Calibration(images, rounded))
 
 
 def converted(model: Any, images: Array) -> bytes:
@@ -76,15 +81,15 @@ def converted(model: Any, images: Array) -> bytes:
 def row(name: str) -> Iterator[str]:
     """The cells of a network's line."""
     spec, shape = NETWORKS[name]
-    models.fresh(0)
+    checkpoints.fresh(0)
     model = spec.build(shape, 10)
     images = np.random.default_rng(0).integers(0, 256, (IMAGES, *shape), np.uint8)
-    kernels = models.every_kernel(model)
+    kernels = checkpoints.every_kernel(model)
     content = b""
 
     def convert() -> None:
         nonlocal content
-        content = export.convert(model, Storage.FLOAT32)
+        content = convert(model, Storage.FLOAT32)
 
     first = seconds(convert)
     quantised(content, kernels, images, 8, RANGES[0])  # imports
@@ -104,7 +109,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", nargs="*", choices=[[], *NETWORKS], help="which (all)")
     names = parser.parse_args().networks or list(NETWORKS)
-    fit.start(1)
+    loop.start(1)
     print("| network | weights | float32 file (once) | from it, median | slowest | converter | ratio |")
     print("|---|---|---|---|---|---|---|")
     for name in names:

@@ -24,9 +24,10 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 
-from hydra_plugins.pareto_sweeper._space import Point, Space
-from hydra_plugins.pareto_sweeper._study import Study
-from sweep import pareto, sweeps
+from sweep.results import pareto, ranking
+from sweep.search.axes import Point
+from sweep.search.space import Space
+from sweep.search.study import Study
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "bench" / "space.csv"
@@ -94,7 +95,7 @@ def shares(table: Table, points: list[Point]) -> list[float]:
 
 
 def _seen(table: Table, points: list[Point]) -> pareto.Floats:
-    return sweeps.seen({name: [table[point][name] for point in points] for name in OBJECTIVES}, OBJECTIVES)
+    return ranking.seen({name: [table[point][name] for point in points] for name in OBJECTIVES}, OBJECTIVES)
 
 
 def main() -> int:

@@ -44,7 +44,7 @@ from pathlib import Path
 import numpy as np
 from hydra import compose, initialize_config_dir
 
-from sweep import build
+from sweep.config import build
 
 ROOT = Path(__file__).resolve().parents[1]
 SWEEP = [
@@ -134,10 +134,13 @@ def epoch(folder: Path, words: Sequence[str]) -> Iterator[Line]:
 
 def one_epoch(network: str, side: str) -> float:
     """The median of five epochs after the first, in seconds: 4,096 images of CIFAR-10's shape, batches of 64."""
-    from sweep import data, fit, models
-    from sweep.records import Checkpoint, Data, Split
+    from sweep.core.types import Checkpoint, Data, Split
+    from sweep.data import augment
+    from sweep.models import checkpoints, families
+    from sweep.train import goals, loop, recipes
+    from sweep.train.context import Context
 
-    spec = {"lenet5": models.LeNet5(), "resnet8": models.ResNet(blocks=1)}[network]
+    spec = {"lenet5": families.LeNet5(), "resnet8": families.ResNet(blocks=1)}[network]
     draws = np.random.default_rng(0)
     images, labels = draws.integers(0, 256, (4096, 32, 32, 3), np.uint8), draws.integers(0, 10, 4096)
     ends: list[float] = []
@@ -168,24 +171,26 @@ def one_epoch(network: str, side: str) -> float:
         def nothing(network: Checkpoint) -> int:
             raise NotImplementedError
 
-        fit.start(build.cores())
-        models.fresh(0)
+        loop.start(build.cores())
+        checkpoints.fresh(0)
         train, few = Split(images, labels), Split(images[:1], labels[:1])
-        context = fit.Context(
+        context = Context(
             data=Data("random", 10, train, few, few, "", ""),
-            recipe=fit.Recipe(epochs=6, batch_size=64, learning_rate=0.001, optimizer=fit.Adam(), schedule=fit.Constant()),
-            augment=data.Augment(shift=0, flip=False),
+            recipe=recipes.Recipe(
+                epochs=6, batch_size=64, learning_rate=0.001, optimizer=recipes.Adam(), schedule=recipes.Constant()
+            ),
+            augment=augment.Augment(shift=0, flip=False),
             view=None,
             seed=0,
             model=spec,
             teacher=None,
-            goal=fit.Labels(),
+            goal=goals.Labels(),
             remember=lambda key, compute: compute(),
             weigh=nothing,
             progress=Clocked(),
         )
         model = spec.build((32, 32, 3), 10)
-        fit.fit(model, context, epochs=6, learning_rate=0.001, goal=fit.Labels())
+        loop.fit(model, context, epochs=6, learning_rate=0.001, goal=goals.Labels())
     return statistics.median(np.diff(ends))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-from sweep import supervisor
+from sweep.cli import supervisor
 
 COMMANDS = ("report", "best", "sensitivity", "cache")
 SUPERVISED = ("main", "sensitivity")

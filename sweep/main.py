@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from sweep import command, supervisor
+from sweep.cli import command, supervisor
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from sweep.plan import Job
+    from sweep.pipeline.plan import Job
 
 
 def run(config: DictConfig) -> dict[str, Any]:
@@ -23,13 +23,13 @@ def run(config: DictConfig) -> dict[str, Any]:
 
 def _execute(job: Job, swept: bool) -> dict[str, Any]:
     """Execute the job, and say what came of it."""
-    from sweep import trial
-    from sweep.progress import Terminal
+    from sweep.cli.progress import Terminal
+    from sweep.pipeline import executor, trial
 
     with Terminal(job.folder.name if swept else "") as terminal:
         try:
             metrics, run_id = trial.execute(job, terminal)
-        except trial.Hopeless as stop:
+        except executor.Hopeless as stop:
             terminal.say(str(stop))
             return {"pruned": str(stop)}
         terminal.say(metrics.summary(job.plan.sparse))

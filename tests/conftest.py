@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
-from sweep import data, fit, models
-from sweep.records import Arrays, Checkpoint, Data, Spec, Split
+from sweep.core.types import Arrays, Checkpoint, Data, Spec, Split
+from sweep.data import augment, datasets
+from sweep.models import families
+from sweep.train import goals, loop, recipes
+from sweep.train.context import Context
 
 # As `track` sets it, for the tests that read MLflow's store themselves and may import it first.
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
@@ -49,8 +52,8 @@ def real_file(name: str) -> Path:
 @pytest.fixture(scope="session")
 def digits() -> Data:
     """The real digits."""
-    still = data.Augment(shift=0, flip=False)
-    return data.Digits(validation=0.2, limit=None, augment=still).load()
+    still = augment.Augment(shift=0, flip=False)
+    return datasets.Digits(validation=0.2, limit=None, augment=still).load()
 
 
 @pytest.fixture(scope="session")
@@ -59,29 +62,29 @@ def few_digits(digits: Data) -> Data:
     return replace(digits, train=Split(digits.train.images[:256], digits.train.labels[:256]))
 
 
-RECIPE = fit.Recipe(epochs=2, batch_size=64, learning_rate=0.003, optimizer=fit.Adam(), schedule=fit.Constant())
+RECIPE = recipes.Recipe(epochs=2, batch_size=64, learning_rate=0.003, optimizer=recipes.Adam(), schedule=recipes.Constant())
 
 
 @pytest.fixture(scope="session")
 def tensorflow() -> None:
     """TensorFlow, set up before anything else can set it up otherwise."""
-    fit.start(2)
+    loop.start(2)
 
 
 @pytest.fixture(scope="session")
-def context(few_digits: Data, tensorflow: None) -> Callable[..., fit.Context]:
+def context(few_digits: Data, tensorflow: None) -> Callable[..., Context]:
     """Make a context on few digits; keywords replace its fields."""
 
-    def make(model: Spec | None = None, **fields: Any) -> fit.Context:
-        made = fit.Context(
+    def make(model: Spec | None = None, **fields: Any) -> Context:
+        made = Context(
             data=few_digits,
             recipe=RECIPE,
-            augment=data.Augment(shift=1, flip=False),
+            augment=augment.Augment(shift=1, flip=False),
             view=None,
             seed=3,
-            model=model or models.CNN(filters=(8, 16), units=(12,)),
+            model=model or families.CNN(filters=(8, 16), units=(12,)),
             teacher=None,
-            goal=fit.Labels(),
+            goal=goals.Labels(),
             remember=_remember_nothing,
             weigh=_weigh_nothing,
             progress=Silent(),

@@ -67,8 +67,7 @@ class ParetoSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Sweep over the axes in `arguments` and in `hydra.sweeper.params`."""
-        from hydra_plugins.pareto_sweeper import _impl
+        from sweep.search import loop
+        from sweep.search.settings import Settings
 
-        return _impl.sweep(
-            self._launcher, self._context.config_loader, self._config, _impl.Settings(**self._settings), arguments
-        )
+        return loop.sweep(self._launcher, self._context.config_loader, self._config, Settings(**self._settings), arguments)

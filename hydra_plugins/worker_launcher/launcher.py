@@ -43,7 +43,10 @@ class WorkerLauncher(Launcher):
     """
 
     def __init__(self, n_jobs: int, recycle_after: int, max_gib: float) -> None:
-        from sweep.records import require_integer, require_number  # it imports numpy, which `--help` does without
+        from sweep.core.errors import (
+            require_integer,
+            require_number,  # it imports numpy, which `--help` does without
+        )
 
         require_integer("hydra.launcher.n_jobs", n_jobs, 1, 1024)
         require_integer("hydra.launcher.recycle_after", recycle_after, 1, 10**9)
@@ -56,9 +59,9 @@ class WorkerLauncher(Launcher):
 
     def pool(self) -> Any:
         """The processes, as a context manager that takes jobs one by one (see `_pool.Pool`)."""
-        from hydra_plugins.worker_launcher import _pool
+        from sweep.search.pool import Pool
 
-        return _pool.Pool(
+        return Pool(
             self._context,
             self._task,
             self._config,

@@ -1,0 +1,102 @@
+"""A plain run in a process of its own, so that its death is told: where, by what signal, and in the run's folder.
+
+The child is forked before anything heavy is imported, so nothing is imported twice. It does the whole work; the parent waits,
+hands signals on, and dies with nothing to lose. A sweep needs none of this: its workers have a parent already.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+from sweep.core import watched
+
+_SWEEPS = frozenset({"-m", "--multirun"})
+_SAME = 1.0  # seconds within which a second interrupt is the first one, heard twice
+_interrupted = -_SAME
+
+
+def supervised(command: Callable[[], int]) -> int:
+    """The command's exit code; 1, with a line and an `error.txt`, where its process died of a signal.
+
+    Args:
+        command: what to do. It runs in this process where that is asked to sweep, and where processes cannot fork.
+    """
+    if not hasattr(os, "fork") or not _SWEEPS.isdisjoint(sys.argv[1:]):
+        return command()
+    folder = watched.make()
+    read, write = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        os.close(write)
+        _work(command, folder, read)
+    try:
+        os.close(read)
+        for number in _heeded():
+            signal.signal(number, lambda number, _: _hand_on(child, number))
+        _, status = os.waitpid(child, 0)
+        code = os.waitstatus_to_exitcode(status)
+        return code if code >= 0 else _tell(code, watched.last(folder))
+    finally:
+        watched.remove(folder)
+
+
+def interrupt(*_: object) -> None:
+    """A signal handler that ends the command as Ctrl-C does, with everything closed.
+
+    The terminal sends Ctrl-C to parent and child, and the parent hands it on: the child heeds it once.
+
+    Raises:
+        KeyboardInterrupt: always, but for a signal right after another.
+    """
+    global _interrupted
+    before, _interrupted = _interrupted, time.monotonic()
+    if _interrupted - before > _SAME:
+        raise KeyboardInterrupt
+
+
+def _work(command: Callable[[], int], folder: Path, alive: int) -> NoReturn:
+    """The child's life. It ends as a program of its own would, without returning to what the parent goes on with."""
+    watched.enter(folder)
+    for number in _heeded():
+        signal.signal(number, interrupt)
+    threading.Thread(target=_die_with_parent, args=(alive, folder), daemon=True).start()
+    sys.exit(command())
+
+
+def _heeded() -> list[signal.Signals]:
+    """The signals that end a command, but for those that it was started to ignore, as background jobs ignore Ctrl-C."""
+    return [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+def _die_with_parent(alive: int, folder: Path) -> None:
+    """Wait for the pipe's other end, which only the parent has, to be closed."""
+    os.read(alive, 1)
+    watched.remove(folder)
+    os._exit(1)
+
+
+def _hand_on(child: int, number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(child, number)
+
+
+def _tell(code: int, doing: watched.Doing) -> int:
+    """Say that the child died, here and in its run's folder."""
+    line = watched.death(code, doing)
+    if sys.stderr.isatty():
+        print("\x1b[?25h", file=sys.stderr)  # its progress bar hid the cursor
+    print(f"error: {line}; finished stages are kept, and the same command goes on from them", file=sys.stderr)
+    if doing.folder is not None and doing.folder.is_dir():
+        with suppress(OSError):
+            (doing.folder / "error.txt").write_text(f"WorkerDied: {line}\n")  # as a sweep has it
+    return 1

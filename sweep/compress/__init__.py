@@ -1,0 +1,1 @@
+"""The methods of compression, a package each."""

@@ -1,0 +1,1 @@
+"""Distillation from a teacher, directly or through assistants."""

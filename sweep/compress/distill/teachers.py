@@ -1,0 +1,227 @@
+"""Who teaches the student: nobody, a teacher, or a teacher through assistants."""
+
+from __future__ import annotations
+
+import bisect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Protocol
+
+from sweep.compress.distill.attention import pairs
+from sweep.compress.distill.stages import Attended, Distill, Taught, Train
+from sweep.core.errors import ConfigError, require_epochs, require_integer
+from sweep.core.protocols import require_part
+from sweep.core.types import Spec
+
+# Names that the records of a trial have for its other stages.
+_ROLES = re.compile(r"(teacher|train|distill|prune|cluster|quant)(_\d+)?")
+Parameters = Callable[[Spec], int]
+"""How many parameters a network has."""
+
+
+class Lesson(NamedTuple):
+    """A network that is trained before the student: its role, what it goes through, what it is, and for how long.
+
+    Epochs of None are the recipe's.
+    """
+
+    role: str
+    stage: Train | Distill
+    model: Spec
+    epochs: int | None
+
+
+class Distillation(Protocol):
+    """A choice of the `distill` group."""
+
+    def stage(self) -> Train | Distill:
+        """What the student goes through."""
+
+    def networks(self) -> Mapping[str, Spec]:
+        """Configuration key to network, of those that are named: none for the student's labels alone."""
+
+    def tutors(self, student: Spec, parameters: Parameters) -> tuple[Lesson, ...]:
+        """The networks that are trained before the student, each learning from the one before; the last teaches the student."""
+
+    def finetuning(self) -> Taught | None:
+        """What the student's fine-tuning in later stages works towards; None for the labels alone."""
+
+    def require(self, student: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
+        """Refuse, with a ConfigError, a student that cannot learn so."""
+
+
+@dataclass(frozen=True)
+class NoDistillation:
+    """The student learns from the labels alone."""
+
+    def stage(self) -> Train:
+        """Plain training."""
+        return Train()
+
+    def networks(self) -> Mapping[str, Spec]:
+        """None."""
+        return {}
+
+    def tutors(self, student: Spec, parameters: Parameters) -> tuple[Lesson, ...]:
+        """Nobody."""
+        return ()
+
+    def finetuning(self) -> None:
+        """The labels."""
+
+    def require(self, student: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
+        """Any network will do."""
+
+
+@dataclass(frozen=True)
+class KD:
+    """Distillation straight from a teacher.
+
+    Args:
+        teacher: the teacher's network, of the same `model` group as the student.
+        temperature: see `Taught`.
+        alpha: see `Taught`.
+        epochs: see `Distill`.
+        finetune: whether the teacher also has its word where a pruned or quantised student is fine-tuned.
+        teacher_epochs: of every network that is trained before the student, at least 1; None for as many as the student's.
+    """
+
+    teacher: Spec
+    temperature: float
+    alpha: float
+    epochs: int
+    finetune: bool
+    teacher_epochs: int | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        require_part("teacher", self.teacher, Spec)
+        if self.teacher_epochs is not None:
+            require_epochs("teacher_epochs", self.teacher_epochs, 1)
+        self.stage()
+        if not isinstance(self.finetune, bool):
+            raise ConfigError("finetune", "true or false", repr(self.finetune))
+
+    def stage(self) -> Distill:
+        """Distillation with these numbers."""
+        return Distill(Taught(self.temperature, self.alpha), self.epochs)
+
+    def networks(self) -> Mapping[str, Spec]:
+        """The teacher."""
+        return {"distill.teacher": self.teacher}
+
+    def tutors(self, student: Spec, parameters: Parameters) -> tuple[Lesson, ...]:
+        """The teacher, trained on labels."""
+        return (Lesson("teacher", Train(), self.teacher, self.teacher_epochs),)
+
+    def finetuning(self) -> Taught | None:
+        """The labels and the teacher's logits, when asked for."""
+        return Taught(self.temperature, self.alpha) if self.finetune else None
+
+    def require(self, student: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
+        """Any network will do."""
+
+
+@dataclass(frozen=True)
+class Features(KD):
+    """Distillation of a teacher's logits and of its attention (Zagoruyko and Komodakis 2017, arXiv 1612.03928).
+
+    The attention belongs to distilling alone: where a student is fine-tuned in later stages, wrapped for quantisation or with
+    filters being cut out, `finetune` brings the teacher's logits.
+
+    Args:
+        teacher: see `KD`.
+        temperature: see `Taught`.
+        alpha: see `Taught`.
+        epochs: see `Distill`.
+        finetune: see `KD`.
+        teacher_epochs: see `KD`.
+        beta: see `Attended`.
+        layers: see `Attended`.
+    """
+
+    beta: float
+    layers: Mapping[str, str] | None = field(default=None, kw_only=True)
+
+    def stage(self) -> Distill:
+        """Distillation with these numbers."""
+        return Distill(Attended(self.temperature, self.alpha, self.beta, self.layers), self.epochs)
+
+    def require(self, student: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
+        """Refuse layers that the networks do not have.
+
+        Raises:
+            ConfigError: as `pairs`.
+        """
+        pairs(student.build(input_shape, classes), self.teacher.build(input_shape, classes), self.layers)
+
+
+@dataclass(frozen=True)
+class Assistants(KD):
+    """Distillation through teacher assistants (Mirzadeh et al. 2020, arXiv 1902.03393): each learns from the one before.
+
+    Args:
+        teacher: see `KD`.
+        temperature: see `Taught`.
+        alpha: see `Taught`.
+        epochs: see `Distill`.
+        finetune: see `KD`.
+        teacher_epochs: see `KD`.
+        assistants: the networks between teacher and student, in this order, under names of the user's choice; or how many, at
+            least 0: then they are the teacher at smaller widths, with numbers of parameters in even ratios from the teacher's
+            to the student's.
+    """
+
+    assistants: Mapping[str, Spec] | int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.assistants, Mapping):
+            require_integer("assistants", self.assistants, 0, 9)
+            if self.assistants and not isinstance(getattr(self.teacher, "width", None), (int, float)):
+                raise ConfigError("assistants", "networks by name, since the teacher has no width to choose", self.assistants)
+            return
+        for name, model in self.assistants.items():
+            if _ROLES.fullmatch(name):
+                raise ConfigError("assistants", "names that no stage has", name)
+            require_part(f"assistants.{name}", model, Spec)
+
+    def networks(self) -> Mapping[str, Spec]:
+        """The teacher, and the assistants that have a name."""
+        named = self.assistants if isinstance(self.assistants, Mapping) else {}
+        return {**super().networks(), **{f"distill.assistants.{name}": model for name, model in named.items()}}
+
+    def tutors(self, student: Spec, parameters: Parameters) -> tuple[Lesson, ...]:
+        """The teacher, then the assistants.
+
+        Raises:
+            ConfigError: when they are to be chosen and the teacher has no more parameters than the student.
+        """
+        chain = self.assistants if isinstance(self.assistants, Mapping) else self._between(student, parameters)
+        return (
+            *super().tutors(student, parameters),
+            *(Lesson(name, self.stage(), model, self.teacher_epochs) for name, model in chain.items()),
+        )
+
+    def _between(self, student: Spec, parameters: Parameters) -> dict[str, Spec]:
+        count = self.assistants
+        if not isinstance(count, int) or count == 0:
+            return {}
+        most, least = parameters(self.teacher), parameters(student)
+        if most <= least:
+            raise ConfigError("distill.teacher", f"more than the {least:,} parameters of the student", f"{most:,}")
+        wanted = [most * (least / most) ** (number / (count + 1)) for number in range(1, count + 1)]
+        names = ["assistant"] if count == 1 else [f"assistant_{number}" for number in range(1, count + 1)]
+        return {name: self._of_size(size, parameters) for name, size in zip(names, wanted, strict=True)}
+
+    def _of_size(self, wanted: float, parameters: Parameters) -> Spec:
+        """The teacher at the width, of hundredths of its own, whose parameters come nearest to a number."""
+        teacher: Any = self.teacher
+        widths = [round(teacher.width * part / 100, 6) for part in range(1, 101)]
+        above = bisect.bisect_left(widths, wanted, key=lambda width: parameters(replace(teacher, width=width)))
+        nearest = min(
+            widths[max(0, above - 1) : above + 1],
+            key=lambda width: abs(parameters(replace(teacher, width=width)) - wanted),
+        )
+        chosen: Spec = replace(teacher, width=nearest)
+        return chosen

@@ -1,0 +1,1 @@
+"""Pruning of weights, of patterns of them, and of whole filters."""

@@ -1,0 +1,32 @@
+"""No pruning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sweep.core.types import Checkpoint, Spec
+from sweep.train.context import Context, Outcome, required
+
+
+@dataclass(frozen=True)
+class NoPruning:
+    """Every weight stays."""
+
+    sparsity = 0.0
+    layers = "all"
+    removes_filters = False
+
+    def apply(self, network: Checkpoint | None, context: Context) -> Outcome:
+        """Hand the network on."""
+        return Outcome(required(network))
+
+    def untrained(self) -> NoPruning:
+        """Itself."""
+        return self
+
+    def share(self, fraction: float) -> NoPruning:
+        """Itself."""
+        return self
+
+    def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
+        """Any network will do."""

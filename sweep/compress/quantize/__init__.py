@@ -1,0 +1,1 @@
+"""Quantisation after training (PTQ) and with training (QAT)."""

@@ -1,0 +1,87 @@
+"""Files without integer activations: float32, float16 and dynamic range."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from sweep.core.errors import (
+    ConfigError,
+)
+from sweep.core.types import Checkpoint, Spec, Split, Storage
+from sweep.models import checkpoints
+from sweep.train.context import Context, Outcome, required
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """What every choice says of the file.
+
+    Args:
+        sparse: whether kernels are stored sparsely where that is smaller and runs.
+        strip: whether names are left out.
+    """
+
+    sparse: bool = False
+    strip: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("sparse", "strip"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(name, "true or false", repr(getattr(self, name)))
+
+    def stage(self) -> Self:
+        """What is done to the network, however the file is packed."""
+        return replace(self, sparse=False, strip=False)
+
+
+@dataclass(frozen=True)
+class _Untouched(File):
+    """A choice that leaves the network as it is and speaks to the converter only."""
+
+    activations = 32
+    budget_kib = None
+
+    def apply(self, network: Checkpoint | None, context: Context) -> Outcome:
+        """Hand the network on."""
+        return Outcome(required(network))
+
+    def untrained(self) -> Self:
+        """Itself."""
+        return self
+
+    def ready(self, network: Checkpoint, train: Split) -> Checkpoint:
+        """The network itself."""
+        return network
+
+    def restore(self, network: Checkpoint, train: Split) -> tuple[Any, None]:
+        """The Keras model to convert; nothing else is needed."""
+        return checkpoints.restore(network), None
+
+    def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
+        """Any network will do."""
+
+    def require_budget(self, untrained: Callable[[], Checkpoint], train: Split, weigh: Callable[[Checkpoint], int]) -> None:
+        """There is none."""
+
+
+@dataclass(frozen=True)
+class Float32(_Untouched):
+    """No quantisation."""
+
+    storage = Storage.FLOAT32
+
+
+@dataclass(frozen=True)
+class Float16(_Untouched):
+    """Weights stored as float16, computed in float32."""
+
+    storage = Storage.FLOAT16
+
+
+@dataclass(frozen=True)
+class Dynamic(_Untouched):
+    """Weights of the larger tensors stored as int8, activations float (quantised on the fly)."""
+
+    storage = Storage.DYNAMIC

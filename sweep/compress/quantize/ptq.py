@@ -1,0 +1,72 @@
+"""Quantisation after training (PTQ).
+
+The kernels of the network's float32 file are rounded to their grids, and the activations take the ranges that training images
+then give them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from sweep.compress.quantize.integer import Integer
+from sweep.compress.quantize.rounding import is_depthwise, rounded
+from sweep.core.errors import (
+    ConfigError,
+    require_choice,
+)
+from sweep.core.types import Checkpoint, Spec, Split
+from sweep.models import checkpoints
+from sweep.tflite import requantize
+from sweep.train.context import Context, Outcome, required
+
+
+@dataclass(frozen=True)
+class PTQ(Integer):
+    """Post-training quantisation.
+
+    Args:
+        bits: see `_Integer`, for this and all other keys but the one here.
+        calibration_samples: see `_Integer`.
+        activations: their bits: 8, or 16, for which a depthwise layer has at least 5.
+    """
+
+    activations: int = field(default=8, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_choice("activations", self.activations, (8, 16))
+
+    def apply(self, network: Checkpoint | None, context: Context) -> Outcome:
+        """Say how many bits each layer gets; the weights stay, to be rounded where the file is made."""
+        return Outcome(self._with_bits(required(network), context))
+
+    def untrained(self) -> Self:
+        """Itself."""
+        return self
+
+    def restore(self, network: Checkpoint, train: Split) -> tuple[Any, requantize.Calibration]:
+        """The float Keras model with its kernels rounded, and what makes that of the network's float32 file."""
+        model, kernels = checkpoints.restore(network), {}
+        for name, kernel in checkpoints.every_kernel(model).items():
+            one = name in network.clusters
+            kernels[name] = grid = rounded(kernel, network.bits[name], self.weight_range, one=one)
+            kernel.assign(grid.values.reshape(kernel.shape))
+        return model, requantize.Calibration(self._images(train), kernels, self.activations)
+
+    def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
+        """As `_Integer`, and refuse what LiteRT computes wrongly: a depthwise INT4 kernel under 16-bit activations.
+
+        Raises:
+            ConfigError: naming it.
+        """
+        super().require(model, input_shape, classes)
+        if self.activations == 16:
+            kernels = checkpoints.every_kernel(model.build(input_shape, classes))
+            bits = self.layer_bits(list(kernels))
+            if self._auto:
+                bits = {name: min(widths) for name, widths in self._widths(kernels).items()}
+            for name, kernel in kernels.items():
+                if is_depthwise(kernel) and bits[name] <= 4:
+                    received = f"16, {name} with {bits[name]} bits"
+                    raise ConfigError("activations", "8 where a depthwise layer has 2 to 4 bits", received)

@@ -1,0 +1,82 @@
+"""Quantisation-aware training (QAT).
+
+The toolkit's n-bit scheme wraps the network, training images set the ranges, and it trains under the fake quantisation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+
+from sweep.compress.quantize import fake_quant
+from sweep.compress.quantize.integer import Integer
+from sweep.core.errors import (
+    require_epochs,
+    require_learning_rate,
+)
+from sweep.core.types import Checkpoint, Split
+from sweep.models import checkpoints
+from sweep.train import constraints, loop
+from sweep.train.context import Context, Outcome, required
+
+
+@dataclass(frozen=True)
+class QAT(Integer):
+    """Quantisation-aware training (Jacob et al. 2018, arXiv 1712.05877): calibrated, then trained under fake quantisation.
+
+    Args:
+        bits: see `_Integer`, for this and all other keys but the two here.
+        calibration_samples: see `_Integer`.
+        finetune: epochs of that training, at least 0.
+        learning_rate: their peak rate, above 0.
+    """
+
+    finetune: int
+    learning_rate: float
+
+    activations = 8
+    _one_depthwise_grid = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_epochs("finetune", self.finetune, 0)
+        require_learning_rate("learning_rate", self.learning_rate)
+
+    def apply(self, network: Checkpoint | None, context: Context) -> Outcome:
+        """Wrap, calibrate and train; pruned weights are held at zero, and those of a cluster equal."""
+        network = self._with_bits(required(network), context)
+        model = self._calibrated(network, context.data.train)
+        held = constraints.Held(checkpoints.kernels(model), network)
+        curves = loop.fit(model, context, epochs=self.finetune, learning_rate=self.learning_rate, goal=context.goal, held=held)
+        fake_quant.pin_input_range(model)
+        return Outcome(replace(network, weights=tuple(model.get_weights())), curves)
+
+    def untrained(self) -> Self:
+        """The calibration alone."""
+        return replace(self, finetune=0)
+
+    def restore(self, network: Checkpoint, train: Split) -> tuple[Any, None]:
+        """The fake-quantised Keras model to convert, which brings its ranges."""
+        model = fake_quant.wrapped(checkpoints.architecture(network), network.bits, shared=network.clusters)
+        model.set_weights(list(network.weights))
+        return model, None
+
+    def ready(self, network: Checkpoint, train: Split) -> Checkpoint:
+        """Wrapped and calibrated."""
+        return replace(network, weights=tuple(self._calibrated(network, train).get_weights()))
+
+    def _calibrated(self, network: Checkpoint, train: Split) -> Any:
+        """The fake-quantised Keras model, its ranges set by training images."""
+        model = checkpoints.restore(network)
+        for name, kernel in checkpoints.every_kernel(model).items():
+            values = kernel.numpy()
+            # As the toolkit has it: a grid for each channel of a convolution, one for all of a dense or a depthwise layer.
+            columns = values.reshape(-1, 1 if values.ndim == 2 or name in network.clusters else values.shape[-1])
+            ends = self.weight_range.ends(columns, network.bits[name]).astype(np.float32)
+            kernel.assign(np.clip(columns, -ends, ends).reshape(values.shape))
+        wrapped = fake_quant.wrapped(model, network.bits, shared=network.clusters)
+        fake_quant.require_equivalent(wrapped, model)
+        fake_quant.calibrate_ranges(wrapped, self._images(train))
+        return wrapped

@@ -1,0 +1,30 @@
+"""Numbers, counts, times and Markdown tables as text for people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+
+def known(value: float) -> float:
+    """The value; 0 where it is not known."""
+    return value if math.isfinite(value) else 0.0
+
+
+def count(number: int, noun: str) -> str:
+    """So many of something: `1 trial`, `2 trials`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def clock(seconds: float) -> str:
+    """A time in hours, minutes and seconds: `0:01:30`; a question mark for one that is not finite."""
+    if not math.isfinite(seconds):
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *([cell.replace("|", "&#124;") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,1 @@
+"""Data sets: read or downloaded, checked, split, augmented."""

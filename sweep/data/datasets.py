@@ -1,0 +1,286 @@
+"""Data sets: read or downloaded, checked, split the same way for everybody, and handed on as numpy arrays.
+
+Scope: images as uint8 NHWC with integer labels, held in memory. The official test split is never touched, the validation
+split is cut from the official training images, and neither depends on a run's seed. Pixels are not scaled here, pickles are
+never loaded, and nothing is unpacked to disk. Downloads go to $SWEEP_DATA_DIR, or to the user's cache folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from sweep.core.errors import ConfigError, require_integer, require_number
+from sweep.core.types import Arrays, Data
+from sweep.data import archives, datafiles, download, imagechecks
+from sweep.data.augment import Augment
+from sweep.data.datafiles import IDX, KEYS
+from sweep.data.splits import fair_order, hash_arrays, read_only
+
+_log = logging.getLogger(__name__)
+
+
+_TF_KERAS = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
+_MOST_GIB = 1024
+_SPLIT_VERSION = 1
+"""Part of every `split_hash`; raised whenever `fair_order` or its use in `_load` changes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset(ABC):
+    """A data set by its parameters. A subclass says where the official arrays come from. No split changes the file's order.
+
+    Args:
+        validation: the fraction, in (0, 1), of the n official training images that is held out for validation: the first
+            round(validation · n) of their `fair_order`.
+        limit: how many of the others to train on: the first of their own `fair_order`; None takes all.
+        augment: what training does to its images; no part of what `load` returns.
+
+    Raises:
+        ConfigError: for a value outside these ranges.
+    """
+
+    name: ClassVar[str]
+
+    validation: float
+    limit: int | None
+    augment: Augment
+
+    def __post_init__(self) -> None:
+        require_number("validation", self.validation, 0, 1, open_low=True, open_high=True)
+        if self.limit is not None:
+            require_integer("limit", self.limit, 1, 10**9)
+        if not isinstance(self.augment, Augment):
+            raise ConfigError("augment", "the keys shift and flip", self.augment)
+
+    def load(self) -> Data:
+        """The three splits, read once a process; every array is read-only.
+
+        Raises:
+            ConfigError: at `path` for what cannot be downloaded, read or used; at `validation` or `limit` where a split
+                would be empty, or is smaller than the limit; at `augment.shift` where it reaches across an image.
+        """
+        data = _load(replace(self, augment=Augment(shift=0, flip=False)))
+        require_integer("augment.shift", self.augment.shift, 0, min(data.input_shape[:2]) - 1)
+        return data
+
+    @abstractmethod
+    def _official(self) -> tuple[Arrays, int]:
+        """The official arrays by their .npz names, checked (see `imagechecks`), and the number of classes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Digits(Dataset):
+    """1,797 handwritten digits, grey, 8×8, in 10 classes; they come with scikit-learn.
+
+    Pixels v of 0 to 16 become round(v · 255 / 16). In the file's own order the first 1,437 are the official training images
+    and the last 360 the test split, by other writers than those at the beginning.
+    """
+
+    name: ClassVar[str] = "digits"
+
+    def _official(self) -> tuple[Arrays, int]:
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        images, labels = np.rint(digits.images[..., None] * (255 / 16)).astype(np.uint8), digits.target.astype(np.int64)
+        return dict(zip(KEYS, (images[:-360], labels[:-360], images[-360:], labels[-360:]), strict=True)), 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Filed(Dataset):
+    """A data set that is read from files.
+
+    Args:
+        path: where they are; None where that is not given.
+        max_gib: the GiB of memory that its arrays may take, above 0 and at most 1,024. Files that declare more are not read.
+    """
+
+    accepts: ClassVar[str]
+
+    path: str | None
+    max_gib: float = field(default=4, compare=False)  # it makes no other data set
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if type(self.path) not in (str, type(None)) or self.path == "":
+            raise ConfigError("path", self.accepts, self.path)
+        require_number("max_gib", self.max_gib, 0, _MOST_GIB, open_low=True)
+
+    def _read(
+        self, place: Path, shape: tuple[int, int, int] | None, classes: int | None, channels: int | None = None
+    ) -> tuple[Arrays, int]:
+        """The official arrays at a place and the number of classes; what is odd about arrays of the user's is logged.
+
+        Args:
+            place: as the user wrote it.
+            shape: what images have to be; None for whatever x_train has.
+            classes: how many there are; None for as many as y_train has labels.
+            channels: how many the user says that images have.
+        """
+        place = archives.located(place, self.accepts)
+        with datafiles.parsing(place, self.accepts), self._open(place) as source:
+            imagechecks.require_form(source, place, shape, channels)
+            imagechecks.require_room(source, place, self.max_gib)
+            arrays, classes = imagechecks.checked({key: one.read() for key, one in source.arrays.items()}, place, classes)
+        if self.path is not None:
+            for oddity in imagechecks.oddities(arrays, classes, source.unread, channels):
+                _log.warning("%s: %s", place, oddity)
+        return arrays, classes
+
+    @abstractmethod
+    def _open(self, place: Path) -> AbstractContextManager[datafiles.Source]:
+        """What a regular file or a folder holds; may raise anything where that is broken."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Published(_Filed):
+    """A data set of 10 classes that is downloaded from its publisher, or read from a place of the user's.
+
+    Args:
+        path: an .npz with uint8 images x_train, x_test and integer labels y_train, y_test, or the publisher's own files;
+            None downloads them.
+    """
+
+    base: ClassVar[str]
+    files: ClassVar[Mapping[str, str]]
+    """File name below `base` to its hash, as `algorithm:hex`."""
+    shape: ClassVar[tuple[int, int, int]]
+
+    def _official(self) -> tuple[Arrays, int]:
+        place = download.fetched(self.name, self.base, self.files) if self.path is None else Path(self.path)
+        return self._read(place, self.shape, 10)
+
+    def _open(self, place: Path) -> AbstractContextManager[datafiles.Source]:
+        if place.suffix.lower() == ".npz" and not place.is_dir():
+            return datafiles.open_npz(place)
+        return nullcontext(self._declared(place))
+
+    @abstractmethod
+    def _declared(self, place: Path) -> datafiles.Source:
+        """What the publisher's own files hold."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Idx(_Published):
+    """28×28 grey images in idx files, as LeCun, Cortes and Burges defined them for MNIST."""
+
+    shape: ClassVar[tuple[int, int, int]] = (28, 28, 1)
+    accepts: ClassVar[str] = f"an .npz, or a folder with {', '.join(IDX.values())} (each as it is or .gz)"
+
+    def _declared(self, place: Path) -> datafiles.Source:
+        if not place.is_dir():
+            raise ConfigError("path", self.accepts, f"{place}, which is neither")
+        return datafiles.declared_idx(place)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mnist(_Idx):
+    """MNIST: 60,000 and 10,000 handwritten digits."""
+
+    name: ClassVar[str] = "mnist"
+    base: ClassVar[str] = _TF_KERAS
+    files: ClassVar[Mapping[str, str]] = {
+        "mnist.npz": "sha256:731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1"
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class FashionMnist(_Idx):
+    """Fashion-MNIST: 60,000 and 10,000 articles of clothing."""
+
+    name: ClassVar[str] = "fashion_mnist"
+    base: ClassVar[str] = _TF_KERAS
+    files: ClassVar[Mapping[str, str]] = {
+        "train-images-idx3-ubyte.gz": "md5:8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        "train-labels-idx1-ubyte.gz": "md5:25c81989df183df01b3e8a0aad5dffbe",
+        "t10k-images-idx3-ubyte.gz": "md5:bef4ecab320f06d8554ea6380940ec79",
+        "t10k-labels-idx1-ubyte.gz": "md5:bb300cfdad3c16e7a12a480ee83cd310",
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cifar10(_Published):
+    """CIFAR-10: 50,000 and 10,000 colour photographs, 32×32."""
+
+    name: ClassVar[str] = "cifar10"
+    base: ClassVar[str] = "https://www.cs.toronto.edu/~kriz/"
+    files: ClassVar[Mapping[str, str]] = {"cifar-10-binary.tar.gz": "md5:c32a1d4ab5d03f1284b67883e8d87530"}
+    shape: ClassVar[tuple[int, int, int]] = (32, 32, 3)
+    accepts: ClassVar[str] = "an .npz, cifar-10-binary.tar.gz, or the folder of .bin files unpacked from it"
+    records: ClassVar[int] = 10_000
+    """Images in each of the six files."""
+
+    def _declared(self, place: Path) -> datafiles.Source:
+        if not place.is_dir() and not place.name.lower().endswith((".tar.gz", ".tgz")):
+            raise ConfigError("path", self.accepts, f"{place}, which is neither")
+        return datafiles.declared_cifar(place, self.accepts, self.records)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnArrays(_Filed):
+    """Images of the user's own, of any size and number of channels, in any number of classes.
+
+    Args:
+        path: an .npz with uint8 images x_train, x_test (n, height, width) or (n, height, width, channels), and integer labels
+            y_train, y_test that number the classes from 0.
+        channels: how many channels images have. That is the last axis whatever this says, but where a shape looks as if its
+            axes were others, as (n, 3, 32, 32) does, only saying it makes it so.
+    """
+
+    name: ClassVar[str] = "arrays"
+    accepts: ClassVar[str] = f"an .npz with the arrays {', '.join(KEYS)}"
+
+    channels: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.channels is not None:
+            require_integer("channels", self.channels, 1)
+
+    def _official(self) -> tuple[Arrays, int]:
+        if self.path is None:
+            raise ConfigError("path", self.accepts, "null")
+        return self._read(Path(self.path), shape=None, classes=None, channels=self.channels)
+
+    def _open(self, place: Path) -> AbstractContextManager[datafiles.Source]:
+        return datafiles.open_npz(place)
+
+
+@lru_cache(maxsize=2)
+def _load(dataset: Dataset) -> Data:
+    arrays, classes = dataset._official()
+    images, labels = arrays["x_train"], arrays["y_train"]
+    held_out, order = round(dataset.validation * len(labels)), fair_order(labels)
+    if not 0 < held_out < len(labels):
+        expected = f"a fraction that leaves {len(labels)} training images some on either side"
+        raise ConfigError("validation", expected, dataset.validation)
+    validation, train = np.sort(order[:held_out]), np.sort(order[held_out:])
+    if dataset.limit is not None:
+        if dataset.limit > len(train):
+            raise ConfigError("limit", f"null or at most {len(train)}, the training images there are", dataset.limit)
+        train = train[np.sort(fair_order(labels[train])[: dataset.limit])]
+    if absent := np.setdiff1d(labels, labels[train]).tolist():
+        missing = datafiles.listed(list(map(str, absent)))
+        _log.warning("dataset.validation and dataset.limit leave no image of class %s to train on", missing)
+    content_hash = hash_arrays(arrays)
+    split = json.dumps([_SPLIT_VERSION, content_hash, dataset.validation, dataset.limit])
+    return Data(
+        name=dataset.name,
+        classes=classes,
+        train=read_only(images[train], labels[train]),
+        validation=read_only(images[validation], labels[validation]),
+        test=read_only(arrays["x_test"], arrays["y_test"]),
+        content_hash=content_hash,
+        split_hash=hashlib.sha256(split.encode()).hexdigest(),
+    )

@@ -1,0 +1,44 @@
+"""The fixed order that splits are cut from, and the hash of what they are cut from."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from sweep.core.types import Array, Arrays, Split
+from sweep.data.augment import random_words
+
+
+def fair_order(labels: Array) -> Array:
+    """A fixed order of the images of which every beginning holds each class in fair proportion (Sainte-Laguë's method).
+
+    Every image gets a word of Philox's raw stream under the key (0, 0). The one with the r-th smallest word of its class
+    (r = 0, 1, …), of n, comes at (r + 1/2) / n; ties go to the smaller label.
+
+    Args:
+        labels: integers (n,) of at least 0.
+
+    Returns:
+        int64 (n,), a permutation of 0 … n - 1.
+    """
+    by_class = np.lexsort((random_words((0, 0), len(labels)), labels))
+    counts = np.bincount(labels)
+    rank = np.arange(len(labels)) - (np.cumsum(counts) - counts)[labels[by_class]]
+    return by_class[np.argsort((rank + 0.5) / counts[labels[by_class]], kind="stable")]
+
+
+def hash_arrays(arrays: Arrays) -> str:
+    """sha256 (hex) over the names, dtypes, shapes and bytes of C-contiguous arrays."""
+    digest = hashlib.sha256()
+    for key, array in arrays.items():
+        digest.update(f"{key} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
+
+
+def read_only(images: Array, labels: Array) -> Split:
+    """The split of these arrays, which nobody can write to any more."""
+    images.setflags(write=False)
+    labels.setflags(write=False)
+    return Split(images, labels)

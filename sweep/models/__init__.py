@@ -1,0 +1,1 @@
+"""Networks: the families, what a network must be, and checkpoints."""

@@ -1,0 +1,41 @@
+"""Random images for a network, and whether two of its answers are equal up to rounding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sweep.core.types import Array
+
+_IMAGES = 3
+_CLOSE = 1e-4  # relative: sums in another order
+
+
+def random_images(input_shape: tuple[int, int, int]) -> Array:
+    """float32 (3, height, width, channels) in [0, 1), the same at every call."""
+    images: Array = np.random.default_rng(0).random((_IMAGES, *input_shape), np.float32)
+    return images
+
+
+def close(one: Any, other: Any) -> bool:
+    """Whether two arrays are equal up to the rounding of float32 sums in another order."""
+    mine, theirs = np.asarray(one), np.asarray(other)
+    largest = max(float(np.abs(mine).max(initial=0)), 1e-6)
+    return mine.shape == theirs.shape and bool(
+        (np.abs(mine - theirs) <= _CLOSE * largest).all() or np.array_equal(mine, theirs)
+    )
+
+
+def flat(value: Any) -> list[Any]:
+    """The tensors of a nested structure, in its order."""
+    import tensorflow as tf
+
+    parts: list[Any] = tf.nest.flatten(value)
+    return parts
+
+
+def first_line(error: BaseException) -> str:
+    """The first sentence of an error's text, at most 300 letters; its class where it has none."""
+    text = " ".join(str(error).split())
+    return text.partition(". ")[0][:300] or type(error).__name__

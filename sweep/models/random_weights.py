@@ -1,0 +1,55 @@
+"""Random weights for a network that is tried before it is trained: they hide nothing, and no depth makes them overflow.
+
+No factor is exactly 1 and no offset exactly 0, as in a fresh network, where the converter folds away what a trained network
+keeps. Kernels hand the variance of their inputs on (He et al. 2015, arXiv 1502.01852), so that the activations of a network of
+any depth are of the size that a trained network's have.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from sweep.core.types import Array
+
+_OFFSETS = frozenset({"bias", "beta", "moving_mean", "mean"})
+_FACTORS = frozenset({"gamma", "moving_variance", "variance", "moving_stddev"})
+
+
+def draw(weights: Sequence[tuple[str, Array]]) -> list[Array]:
+    """New values for a network's weights, the same ones at every call.
+
+    Args:
+        weights: name in Keras (`conv1/kernel:0`) and value of each.
+
+    Returns:
+        Values of the same shapes and types: kernels of both signs, offsets of magnitudes in [0.05, 0.15] of both signs, factors
+        and variances in [0.8, 1.25] but not 1. What is no float (a counter, say) stays as it is.
+    """
+    draws = np.random.default_rng(0)
+    return [_drawn(name.rpartition("/")[2].partition(":")[0], value, draws) for name, value in weights]
+
+
+def _drawn(role: str, value: Array, draws: np.random.Generator) -> Array:
+    if not np.issubdtype(value.dtype, np.floating):
+        return value
+    if role in _FACTORS:
+        drawn = np.exp(_both_signs(value, math.log(1.02), math.log(1.25), draws))
+    elif role in _OFFSETS or value.ndim < 2:
+        drawn = _both_signs(value, 0.05, 0.15, draws)
+    else:
+        drawn = draws.normal(0.0, math.sqrt(2 / _fan_in(role, value.shape)), value.shape)
+    return np.asarray(drawn, value.dtype)
+
+
+def _both_signs(value: Array, low: float, high: float, draws: np.random.Generator) -> Array:
+    """Uniform magnitudes in [low, high], each sign for half of them."""
+    drawn: Array = draws.uniform(low, high, value.shape) * draws.choice((-1.0, 1.0), value.shape)
+    return drawn
+
+
+def _fan_in(role: str, shape: tuple[int, ...]) -> int:
+    """How many products are added up for an output: of a depthwise kernel those of one channel."""
+    return max(1, math.prod(shape[:-2] if role == "depthwise_kernel" else shape[:-1]))

@@ -1,0 +1,82 @@
+"""Whether a network comes back from its description, as every later stage brings it back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from sweep.core.errors import ConfigError
+from sweep.core.types import Array
+from sweep.models import checkpoints
+from sweep.models.layers import layer_list
+from sweep.models.probes import close, first_line, flat, random_images
+
+
+def not_restorable(model: Any, attempt: Callable[[Any], object], error: Exception) -> ConfigError:
+    """What to say of a network of which the attempt fails: the first layer with which it does, and why."""
+    for layer in model.layers:
+        try:
+            attempt(layer)
+        except Exception as reason:  # noqa: BLE001 - it is told
+            return ConfigError("", _RESTORABLE, f"{layer_list(layer)}: {first_line(reason)}")
+    return ConfigError("", _RESTORABLE, f"{type(error).__name__}: {first_line(error)}")
+
+
+_RESTORABLE = "layers that come back from their description (get_config) without code"
+
+
+def require_restorable(model: Any, input_shape: tuple[int, int, int]) -> None:
+    """The network that a checkpoint brings back is this one: it answers, learns and holds back as this one does."""
+    import tf_keras as keras
+
+    # All different, so that nothing is hidden by a factor of 1 or a bias of 0; no larger than they were.
+    draws = np.random.default_rng(0)
+    weights = [
+        (value * draws.uniform(0.9, 1.1, value.shape) + draws.uniform(0, 0.02, value.shape)).astype(value.dtype)
+        if np.issubdtype(value.dtype, np.floating)
+        else value
+        for value in model.get_weights()
+    ]
+    try:
+        model.set_weights(weights)
+        restored = checkpoints.restore(checkpoints.snapshot(model))
+    except Exception as error:  # of a layer's own code
+        raise not_restorable(model, lambda layer: keras.layers.deserialize(keras.layers.serialize(layer)), error) from error
+    for weight, again in zip(model.weights, restored.weights, strict=True):
+        mine, theirs = ((one.name, one.trainable, type(one.constraint).__name__) for one in (weight, again))
+        if mine != theirs:
+            raise ConfigError("", _RESTORABLE, f"{mine[0]} as {theirs}, which was {mine}")
+    images = random_images(input_shape)
+
+    def learnt(one: Any, *, training: bool) -> list[Array]:
+        """The answers, the losses that layers add, and the weights, which a call in training may move."""
+        keras.utils.set_random_seed(0)
+        one.set_weights(weights)
+        answers = one(images, training=training).numpy()
+        return [answers, np.array([float(loss) for loss in one.losses]), *one.get_weights()]
+
+    for training in (False, True):
+        first, second, back = (learnt(one, training=training) for one in (model, model, restored))
+        if all(map(close, first, second)) and not all(map(close, first, back)):
+            layer = first_difference(model, *(outputs(one, images) for one in (model, restored)))
+            raise ConfigError("", _RESTORABLE, f"another network, from {layer} on")
+
+
+def outputs(model: Any, images: Array) -> dict[str, list[Array]]:
+    """Layer name to what the layer gives for images, of each layer that is used once."""
+    import tf_keras as keras
+
+    layers = [layer for layer in model.layers if len(layer.inbound_nodes) == 1]
+    probe = keras.Model(model.inputs, [layer.output for layer in layers])
+    values = flat(probe(images, training=False))
+    return {layer.name: [np.asarray(values.pop(0)) for _ in flat(layer.output)] for layer in layers}
+
+
+def first_difference(model: Any, one: Mapping[str, list[Array]], other: Mapping[str, list[Array]]) -> str:
+    """The first layer of which two sets of outputs differ; the last one where none does."""
+    for name, parts in one.items():
+        if not all(map(close, parts, other[name])):
+            return layer_list(model.get_layer(name))
+    return layer_list(model.layers[-1])

@@ -1,0 +1,109 @@
+"""What the parts of a plan are: a protocol for each group of the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from sweep.core.types import Array, Checkpoint, Data, Spec, Split, Storage
+from sweep.tflite import requantize
+from sweep.train.context import Context, Outcome
+
+
+class Dataset(Protocol):
+    """A choice of the `dataset` group."""
+
+    @property
+    def name(self) -> str:
+        """The data set's name."""
+
+    @property
+    def augment(self) -> Callable[[Array, int, int], Array]:
+        """What training does to its images (see `fit.Context`)."""
+
+    def load(self) -> Data:
+        """The three splits; a ConfigError for data that cannot be read or used."""
+
+
+class Stage(Protocol):
+    """A step of the pipeline: a frozen dataclass whose fields, with what it receives, determine what it hands on."""
+
+    def apply(self, network: Checkpoint | None, context: Context) -> Outcome:
+        """From the network received (None: start from fresh weights) to the one handed on."""
+
+    def untrained(self) -> Stage | None:
+        """The stage without its training, for a file of the same form: itself if it has none, None if it is all training."""
+
+
+class Pruning(Stage, Protocol):
+    """A choice of the `prune` group."""
+
+    @property
+    def sparsity(self) -> float:
+        """The fraction asked for."""
+
+    @property
+    def layers(self) -> str:
+        """The targeted kind of layer: conv, dense or all."""
+
+    @property
+    def removes_filters(self) -> bool:
+        """Whether the network that it hands on has fewer filters."""
+
+    def share(self, fraction: float) -> Stage:
+        """The pruning to a fraction, in (0, 1], of the sparsity: what one of several prunings in an order does."""
+
+    def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
+        """Refuse, with a ConfigError, a network that it cannot prune."""
+
+
+class Clustering(Stage, Protocol):
+    """A choice of the `cluster` group."""
+
+    @property
+    def levels(self) -> int | None:
+        """How many values a clustered kernel has at most; None where nothing is clustered."""
+
+
+class Quantisation(Stage, Protocol):
+    """A choice of the `quant` group."""
+
+    def stage(self) -> Stage:
+        """What is done to the network, however the file is packed."""
+
+    @property
+    def storage(self) -> Storage:
+        """The kind of file."""
+
+    @property
+    def sparse(self) -> bool:
+        """Whether kernels are stored sparsely where that is smaller and runs."""
+
+    @property
+    def strip(self) -> bool:
+        """Whether the file goes without names."""
+
+    def ready(self, network: Checkpoint, train: Split) -> Checkpoint:
+        """A network that has bits as `restore` takes it, without training."""
+
+    def restore(self, network: Checkpoint, train: Split) -> tuple[Any, requantize.Calibration | None]:
+        """The Keras model to convert, or what makes the same of its network's float32 file.
+
+        Args:
+            network: what the last stage handed on.
+            train: the training split, for calibration.
+        """
+
+    @property
+    def activations(self) -> int:
+        """The bits of the activations."""
+
+    @property
+    def budget_kib(self) -> float | None:
+        """What the file may weigh; None for whatever it does."""
+
+    def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
+        """Refuse, with a ConfigError, a network that it cannot quantise."""
+
+    def require_budget(self, untrained: Callable[[], Checkpoint], train: Split, weigh: Callable[[Checkpoint], int]) -> None:
+        """Refuse, with a ConfigError, a budget that no file of a network of this shape can keep."""

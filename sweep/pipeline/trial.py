@@ -1,0 +1,174 @@
+"""One trial in its folder: carried out, its files written, logged whether it succeeds or fails."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+from sweep.core import files
+from sweep.core.metrics import Metrics
+from sweep.core.types import Curves, Data, Progress, TrialRecord
+from sweep.pipeline import origin
+from sweep.pipeline.cache import Cache
+from sweep.pipeline.executor import Hopeless, run, versions
+from sweep.pipeline.plan import Job, Plan
+from sweep.tracking import tracker
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+_FILES = (
+    "baselines.json",
+    "bits.json",
+    "config.yaml",
+    "data.json",
+    "error.txt",
+    "log",
+    "metrics.json",
+    "model.tflite",
+    "overrides",
+    "pruned.txt",
+    "sensitivity.csv",
+    "sensitivity.png",
+)
+
+
+def execute(job: Job, progress: Progress) -> tuple[Metrics, str | None]:
+    """Run the job, leave its files in its folder, and log it, whether it succeeds or fails.
+
+    Returns:
+        The metrics, which `metrics.json` holds too, and the id of the tracker's run, where there is one.
+
+    Raises:
+        Hopeless: as `run`, after `pruned.txt` was written and the trial was logged.
+        Exception: what `run` raised, after `error.txt` was written and the failure was logged.
+    """
+
+    def work() -> tuple[Metrics, Findings]:
+        if (began := origin.of_sweep(job.folder.parent)) is not None:
+            began.require_of_trial(origin.Origin.of([(job.plan, job.plan.check())]))
+        result = run(job.plan, Cache(job.store), progress, job.rivals)
+        files.write(job.folder / "model.tflite", result.content)
+        write_data(job, result.data)
+        files.write_json(job.folder / "baselines.json", result.baselines)
+        if result.bits:
+            files.write_json(job.folder / "bits.json", result.bits)
+        files.write_json(job.folder / "metrics.json", result.metrics.as_dict())
+        return result.metrics, Findings(result.metrics.as_dict(), result.curves, result.data)
+
+    return recorded(job, work)
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What is logged of work that succeeded, besides the files in its folder.
+
+    Attributes:
+        metrics: metric name to value.
+        curves: stage name to its curves, one value a step.
+        data: the data it was done on.
+    """
+
+    metrics: Mapping[str, float | int]
+    curves: Mapping[str, Curves]
+    data: Data
+
+
+def recorded(job: Job, work: Callable[[], tuple[T, Findings]], source: str = "sweep") -> tuple[T, str | None]:
+    """Do work on the job with its folder and its log around it, and log it, whether it succeeds or fails.
+
+    Args:
+        job: whose folder is emptied of an earlier run's files.
+        work: writes its own files, and returns its result and what to log.
+        source: what the tracker names as the run's origin.
+
+    Returns:
+        The work's result, and the id of the tracker's run, where there is one.
+
+    Raises:
+        Exception: what the work raised, after `error.txt` (for `Hopeless`: `pruned.txt`) was written and that was logged.
+    """
+    began, tags = time.time(), _tags(job.plan) | {"mlflow.source.name": source}
+    for path in (*(job.folder / name for name in _FILES), *job.folder.glob(".*.aside")):
+        path.unlink(missing_ok=True)  # of an earlier run of the same name
+    files.write(job.folder / "config.yaml", job.config)
+    files.write(job.folder / "overrides", "".join(f"{line}\n" for line in job.overrides))
+    handler = logging.FileHandler(job.folder / "log")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger("sweep")
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        result, found = work()
+    except Exception as error:
+        pruned = isinstance(error, Hopeless)
+        if pruned:
+            _log.info("%s", reason := str(error))
+        else:
+            _log.exception("the trial failed")
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        files.write(job.folder / ("pruned.txt" if pruned else "error.txt"), reason + "\n")
+        _track(job, TrialRecord(job.name, job.folder, job.swept, job.params, {}, {}, tags, reason, began, time.time(), pruned))
+        raise
+    finally:
+        root.removeHandler(handler)
+        handler.close()
+    record = TrialRecord(
+        job.name,
+        job.folder,
+        job.swept,
+        job.params,
+        found.metrics,
+        found.curves,
+        tags | _hashes(found.data),
+        None,
+        began,
+        time.time(),
+    )
+    return result, _track(job, record)
+
+
+def _track(job: Job, record: TrialRecord) -> str | None:
+    """Log the record; a tracker that fails now costs the log only, since the files are written."""
+    try:
+        return job.tracker.log_trial(record)
+    except tracker.TrackingError as error:
+        _log.warning("could not log to MLflow (%s); the results are in %s", " ".join(str(error).split()), job.folder)
+        return None
+
+
+def write_data(job: Job, images: Data) -> None:
+    """Say in the job's folder what data it was done on."""
+    files.write_json(job.folder / "data.json", {"dataset": job.plan.dataset.name, **_hashes(images)})
+
+
+def _hashes(images: Data) -> dict[str, str]:
+    return {"data_hash": images.content_hash, "split_hash": images.split_hash}
+
+
+def _tags(plan: Plan) -> dict[str, str]:
+    tags = {
+        "dataset": plan.dataset.name,
+        "seed": str(plan.seed),
+        **{f"version.{name}": text for name, text in versions().items()},
+    }
+    if commit := _git("rev-parse", "HEAD"):
+        tags |= {"mlflow.source.git.commit": commit, "git.dirty": str(bool(_git("status", "--porcelain", "-uno"))).lower()}
+    return tags
+
+
+@cache
+def _git(*words: str) -> str:
+    """What git says of the code that runs; empty outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), *words]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""

@@ -1,0 +1,1 @@
+"""Tables, plots, the report and the model card."""

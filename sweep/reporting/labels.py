@@ -1,0 +1,150 @@
+"""Where the labels of a plot's points go: apart from each other and from what is drawn."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sweep.reporting.marks import Mark
+from sweep.reporting.picture import Picture
+from sweep.reporting.style import GREY, INK
+
+_Box = tuple[float, float, float, float]
+"""Left, bottom, right, top."""
+_Line = tuple[float, float, float, float]
+"""From x, y to x, y."""
+_DISTANCES = (8, 16, 28, 42, 60, 80)
+"""How far a label may be from its point, in points of print; beyond the first a line leads to it."""
+
+
+def place_labels(axes: Any, picture: Picture) -> None:
+    """Name up to eight points of the front: with their number alone, or not at all, where there is no room for more."""
+    renderer, place, unplace = axes.figure.canvas.get_renderer(), axes.transData.transform, axes.transData.inverted().transform
+    room = _Room.of(picture, lambda x, y: place((x, y)).tolist(), axes.figure.dpi / 72, axes.bbox.extents.tolist())
+    for one in picture.chosen:
+        text = axes.text(0, 0, "", fontsize=8, color=INK, zorder=6)
+        for words in dict.fromkeys((one.label, one.label.partition(" ")[0])):
+            text.set_text(words)
+            extent = text.get_window_extent(renderer)
+            if found := room.take(one, extent.width, extent.height):
+                box, leader = found
+                text.set(position=unplace(box[:2]), verticalalignment="bottom")
+                if leader:
+                    axes.plot(*zip((one.x, one.y), unplace(leader[2:]), strict=True), color=GREY, linewidth=0.6, zorder=2)
+                break
+        else:
+            text.remove()
+
+
+@dataclass(frozen=True, eq=False)
+class _Room:
+    """Where labels may stand, in pixels.
+
+    Attributes:
+        frame: the axes.
+        scale: pixels in a point of print.
+        sides: the directions from a point to its label, first where nothing can be better than the front.
+        points: where every point is.
+        taken: what labels should not cover.
+        labels: those that stand.
+        leaders: the lines to them.
+    """
+
+    frame: _Box
+    scale: float
+    sides: tuple[tuple[int, int], ...]
+    points: Mapping[Mark, list[float]]
+    taken: tuple[_Box, ...]
+    labels: list[_Box]
+    leaders: list[_Line]
+
+    @staticmethod
+    def of(picture: Picture, place: Callable[[float, float], list[float]], scale: float, frame: _Box) -> _Room:
+        """The room in a picture whose points `place` turns into pixels."""
+        side, up = (1 if picture.better[0] else -1), (1 if picture.better[1] else -1)
+        sides = ((side, up), (0, up), (side, 0), (-side, up), (-side, 0), (side, -up), (0, -up), (-side, -up))
+        points = {one: place(one.x, one.y) for one in picture.marks if picture.shows(one)}
+        return _Room(frame, scale, sides, points, tuple(_obstacles(picture, place, scale)), [], [])
+
+    def take(self, mark: Mark, width: float, height: float) -> tuple[_Box, _Line | None] | None:
+        """Let a label stand where it covers least, with a line to it where it would not be clear; None where it cannot."""
+        x, y = self.points[mark]
+        options: list[tuple[float, _Box, _Line | None]] = []
+        for distance, box in self._places(x, y, width, height):
+            others = (point for one, point in self.points.items() if one is not mark)
+            unclear = any(_gap(box, *point) < 1.5 * _gap(box, x, y) for point in others)
+            leader = _leader(box, x, y) if unclear or distance > _DISTANCES[0] else None
+            if self._free(box, leader):
+                covered = sum(_overlap(box, other, self.scale) for other in self.taken)
+                options.append((30 * covered + 15 * unclear + distance / 4, box, leader))
+        if not options:
+            return None
+        _, box, leader = min(options, key=lambda option: option[0])
+        self.labels.append(box)
+        self.leaders.extend([leader] if leader else [])
+        return box, leader
+
+    def _places(self, x: float, y: float, width: float, height: float) -> Iterator[tuple[float, _Box]]:
+        """The boxes around a point, with their distance."""
+        for distance, (across, along) in itertools.product(_DISTANCES, self.sides):
+            reach = distance * self.scale * (0.75 if across and along else 1)
+            left = x + across * (reach + width / 2) - width / 2
+            bottom = y + along * (reach + height / 2) - height / 2
+            yield distance, (left, bottom, left + width, bottom + height)
+
+    def _free(self, box: _Box, leader: _Line | None) -> bool:
+        """Whether a label is within the axes, and neither it nor its line meets another label or its line."""
+        within = self.frame[0] <= box[0] and box[2] <= self.frame[2] and self.frame[1] <= box[1] and box[3] <= self.frame[3]
+        crossed = any(_crosses(line, box, self.scale) for line in self.leaders)
+        crossed = crossed or (leader is not None and any(_crosses(leader, other, self.scale) for other in self.labels))
+        return within and not crossed and not any(_overlap(box, other, 2 * self.scale) for other in self.labels)
+
+
+def _leader(box: _Box, x: float, y: float) -> _Line:
+    """From a point to the nearest of its label."""
+    return x, y, min(max(x, box[0]), box[2]), min(max(y, box[1]), box[3])
+
+
+def _crosses(line: _Line, box: _Box, margin: float) -> bool:
+    """Whether a line comes into a box with a margin around it (Liang and Barsky 1984)."""
+    x, y, to_x, to_y = line
+    first, last = 0.0, 1.0
+    for step, behind, ahead in (
+        (to_x - x, box[0] - margin - x, box[2] + margin - x),
+        (to_y - y, box[1] - margin - y, box[3] + margin - y),
+    ):
+        if step == 0:
+            if behind > 0 or ahead < 0:
+                return False
+            continue
+        enters, leaves = sorted((behind / step, ahead / step))
+        first, last = max(first, enters), min(last, leaves)
+    return first <= last
+
+
+def _obstacles(picture: Picture, place: Callable[[float, float], list[float]], scale: float) -> Iterator[_Box]:
+    """What labels should not cover, in pixels: points with their error bars, the knee's ring, and the front's line."""
+    for one in filter(picture.shows, picture.marks):
+        (left, bottom), (right, top) = (place(one.x + sign * one.spread[0], one.y + sign * one.spread[1]) for sign in (-1, 1))
+        half = (9 if one is picture.knee else 5) * scale
+        yield left - half, bottom - half, right + half, top + half
+    for (x, y), (to_x, to_y) in itertools.pairwise(place(*corner) for corner in picture.staircase):
+        yield min(x, to_x) - scale, min(y, to_y) - scale, max(x, to_x) + scale, max(y, to_y) + scale
+    for axis, value, _ in picture.limits:
+        ends = ((value, low) if axis == "x" else (low, value) for low in picture.window[axis == "x"])
+        (left, bottom), (right, top) = (place(*end) for end in ends)
+        yield left - scale, bottom - scale, right + scale, top + scale
+
+
+def _overlap(one: _Box, other: _Box, margin: float) -> bool:
+    """Whether two boxes come closer than a margin."""
+    beside = one[0] - margin >= other[2] or one[2] + margin <= other[0]
+    return not beside and one[1] - margin < other[3] and one[3] + margin > other[1]
+
+
+def _gap(box: _Box, x: float, y: float) -> float:
+    """How far a point is from a box."""
+    return math.hypot(max(box[0] - x, 0.0, x - box[2]), max(box[1] - y, 0.0, y - box[3]))

@@ -1,0 +1,92 @@
+"""A point of a plot with its spread, and the span of an axis."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, eq=False)
+class Mark:
+    """One point of a plot, in the units of its axes.
+
+    Attributes:
+        x: horizontally.
+        y: vertically.
+        spread: standard deviations of x and y; 0 where not known.
+        group: the value of the axis that colours it.
+        shade: the third objective; NaN without one.
+        label: a few words.
+        hover: lines.
+    """
+
+    x: float
+    y: float
+    spread: tuple[float, float] = (0.0, 0.0)
+    group: str = ""
+    shade: float = math.nan
+    label: str = ""
+    hover: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of an axis."""
+
+    low: float
+    high: float
+    logarithmic: bool
+
+    @staticmethod
+    def of(reaches: Sequence[tuple[float, float]], logarithmic: bool) -> Span:
+        """What holds some stretches: at least an octave, or a fiftieth of where it is."""
+        low, high = min(low for low, _ in reaches), max(high for _, high in reaches)
+        if not logarithmic:
+            least = 0 if high > low else max(abs(high) * 0.02, 1e-3)
+            return Span(low - least / 2, high + least / 2, logarithmic)
+        wider = 2 ** max(0.0, (1 - math.log2(high / low)) / 2)
+        return Span(low / wider, high * wider, logarithmic)
+
+    @property
+    def extent(self) -> float:
+        """How long it is: in octaves where it is logarithmic."""
+        return math.log2(self.high / self.low) if self.logarithmic else self.high - self.low
+
+    def including(self, values: Iterable[float]) -> Span:
+        """With those of some values that make it longer by at most a third."""
+        span = self
+        for value in values:
+            if value > 0 or not self.logarithmic:
+                wider = Span(min(span.low, value), max(span.high, value), self.logarithmic)
+                span = wider if wider.extent <= self.extent * 4 / 3 else span
+        return span
+
+    def padded(self, before: float, after: float) -> tuple[float, float]:
+        """Its ends with room before and after them, in parts of it."""
+        if self.logarithmic:
+            return self.low / 2 ** (before * self.extent), self.high * 2 ** (after * self.extent)
+        return self.low - before * self.extent, self.high + after * self.extent
+
+
+def reach(value: float, spread: float, logarithmic: bool) -> tuple[float, float]:
+    """From one end of an error bar to the other."""
+    return value if logarithmic and spread >= value else value - spread, value + spread
+
+
+def front_line(points: Sequence[tuple[float, float]], *, ascending: bool) -> list[tuple[float, float]]:
+    """Corners of what points on a front attain: going on with x, the best y so far is kept."""
+    ordered = sorted(set(points), reverse=not ascending)
+    corners = ordered[:1]
+    for x, y in ordered[1:]:
+        corners += [(x, corners[-1][1]), (x, y)]
+    return corners
+
+
+def running(points: Sequence[tuple[float, float]], more_is_better: bool) -> list[tuple[float, float]]:
+    """Corners of the best value so far, over the trials."""
+    if not points:
+        return []
+    best = list(itertools.accumulate((y for _, y in points), max if more_is_better else min))
+    return [*front_line([(x, y) for (x, _), y in zip(points, best, strict=True)], ascending=True)]

@@ -1,0 +1,328 @@
+"""What the plots of a sweep show: its candidates as points in a plane, in the units of its axes. Nothing here draws."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from sweep.core.text import count, known
+from sweep.reporting.baselines import BASELINE_NAMES, average, baselines
+from sweep.reporting.marks import Mark, Span, front_line, reach, running
+from sweep.reporting.quantities import SHOWN, STATES, Quantity, brief, quantity
+from sweep.results.ranking import Candidate, Ranking, accuracy_first
+from sweep.results.sweeps import BASELINES, SEED, Sweep
+
+_MOST_LABELS = 8
+_LONGEST_WORD, _LONGEST_LABEL = 20, 40
+"""Characters of one override in a label or the legend, and of a whole label."""
+_FEW = 8
+"""Fewer points than that crowd no plot, and have no outliers that could be told."""
+_MOST_GROUPS = 8
+"""As many values as the plots have colours and shapes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A sweep as points in a plane.
+
+    Attributes:
+        title: the sweep and its trials.
+        x: the horizontal axis.
+        y: the vertical axis.
+        shade: the third objective, which is shown as colour.
+        better: whether more is better, on x and on y; None for an axis that is no objective.
+        category: the override key that colours and shapes the points; "" for none.
+        groups: its values.
+        others: feasible candidates that are not on the front.
+        front: those on it, the best accuracy first.
+        staircase: what the front attains, as a line's corners; empty with more than two objectives.
+        knee: the front's best compromise.
+        infeasible: candidates that break a constraint.
+        baselines: points by what they are.
+        bounds: constraints on x or y: which axis, where, text.
+        visible: the range of y to begin with: a network that learnt nothing would press all others together.
+        bars: what the error bars are; "" where there are none.
+        unseen: what is not drawn at all.
+    """
+
+    title: str
+    x: Quantity
+    y: Quantity
+    shade: Quantity | None
+    better: tuple[bool | None, bool]
+    category: str
+    groups: tuple[str, ...]
+    others: tuple[Mark, ...]
+    front: tuple[Mark, ...]
+    staircase: tuple[tuple[float, float], ...]
+    knee: Mark | None
+    infeasible: tuple[Mark, ...]
+    baselines: Mapping[str, tuple[Mark, ...]]
+    bounds: tuple[tuple[str, float, str], ...]
+    visible: tuple[float, float]
+    bars: str
+    unseen: tuple[str, ...]
+
+    @property
+    def line(self) -> str:
+        """What the staircase is."""
+        return "best so far" if self.better[0] is None else "front"
+
+    @property
+    def candidates(self) -> tuple[Mark, ...]:
+        """Every point but the baselines."""
+        return (*self.others, *self.front, *self.infeasible)
+
+    @property
+    def marks(self) -> tuple[Mark, ...]:
+        """Every point."""
+        return (*self.candidates, *itertools.chain.from_iterable(self.baselines.values()))
+
+    @property
+    def shades(self) -> tuple[float, float]:
+        """The range of the third objective."""
+        shades = [one.shade for one in (*self.others, *self.front)] or [0.0, 1.0]
+        return min(shades), max(shades)
+
+    @property
+    def logarithmic(self) -> tuple[bool, bool]:
+        """Whether x and y have a logarithmic scale."""
+        return (
+            self.x.logarithmic and all(one.x > 0 for one in self.marks),
+            self.y.logarithmic and all(one.y > 0 for one in self.marks),
+        )
+
+    @cached_property
+    def window(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """The ends of both axes, with room for labels on the side that nothing can reach.
+
+        The candidates keep at least a third of the horizontal axis: a baseline beyond that is left out. A constraint is within
+        where it widens its axis by at most a third.
+        """
+        seen = [one for one in self.candidates if self.visible[0] <= one.y <= self.visible[1]]
+        beside = [one for one in self.marks if one not in seen and self.visible[0] <= one.y <= self.visible[1]]
+        far, close = self.logarithmic
+        own = [reach(one.x, one.spread[0], far) for one in seen]
+        widest = math.inf if len(seen) < _FEW else 3 * Span.of(own, far).extent
+        near = [one for one in beside if Span.of([*own, (one.x, one.x)], far).extent <= widest]
+        room = (0.06, 0.06) if self.better[0] is None else (0.06, 0.16) if self.better[0] else (0.16, 0.06)
+        x = Span.of([*own, *((one.x, one.x) for one in near)], far)
+        y = Span.of([reach(one.y, one.spread[1], close) for one in (*seen, *near)], close)
+        limits = {axis: [value for other, value, _ in self.bounds if other == axis] for axis in "xy"}
+        return x.including(limits["x"]).padded(*room), y.including(limits["y"]).padded(0.07, 0.09)
+
+    @property
+    def hidden(self) -> tuple[Mark, ...]:
+        """The candidates outside the axes."""
+        return tuple(one for one in self.candidates if not self.shows(one))
+
+    @property
+    def limits(self) -> tuple[tuple[str, float, str], ...]:
+        """The constraints on x or y that are within the axes: which axis, where, text."""
+        return tuple(bound for bound in self.bounds if self._within(*bound[:2]))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the points do not say by themselves: what their bars are, and what is not to be seen."""
+        told = [self.bars] if self.bars else []
+        hidden, front = self.hidden, sum(one in self.front for one in self.hidden)
+        which = ", ".join(one.label.partition(" ")[0] for one in hidden) if len(hidden) <= 3 else f"{len(hidden)} candidates"
+        lost = "" if not front else " (on the front)" if front == len(hidden) else f" ({front} on the front)"
+        told += [*self.unseen, *([f"{which}{lost} outside the axes"] if hidden else [])]
+        for name, marks in self.baselines.items():
+            told += [f"{name} ({self._placed(one)}) outside the axes" for one in marks if not self.shows(one)]
+        told += [f"{text} outside the axes" for axis, value, text in self.bounds if not self._within(axis, value)]
+        return tuple(told)
+
+    @property
+    def chosen(self) -> list[Mark]:
+        """The front's points to name: all of a few, or else its ends, its knee, and others evenly between them."""
+        front = [one for one in self.front if self.shows(one)]
+        if len(front) <= _MOST_LABELS:
+            return front
+        even = np.linspace(0, len(front) - 1, _MOST_LABELS - 1).round().astype(int).tolist()
+        return list(dict.fromkeys([*([self.knee] if self.knee in front else []), *(front[place] for place in even)]))
+
+    def shows(self, mark: Mark) -> bool:
+        """Whether a point is within the axes."""
+        return self._within("x", mark.x) and self._within("y", mark.y)
+
+    def named(self, group: str) -> str:
+        """A group for the legend."""
+        return f"{self.category} = {_cut(group, _LONGEST_WORD) or '(none)'}" if self.category else "trial"
+
+    def _within(self, axis: str, value: float) -> bool:
+        low, high = self.window["xy".index(axis)]
+        return low <= value <= high
+
+    def _placed(self, mark: Mark) -> str:
+        """Where a point is, in words."""
+        return ", ".join(axis.text(value / axis.factor) for axis, value in ((self.x, mark.x), (self.y, mark.y)))
+
+
+def of(sweep: Sweep, ranking: Ranking) -> Picture:
+    """The picture of a sweep: the front's plane with every candidate that has a number for each objective."""
+    lead, across, third = _plane(sweep)
+    x, y = quantity(across) if across else Quantity("Trial"), quantity(lead)
+    category, words = _category(sweep), _words(sweep, ranking)
+
+    def mark(candidate: Candidate) -> Mark:
+        mean, deviation = candidate.mean, candidate.deviation
+        return Mark(
+            x=mean[across] * x.factor if across else candidate.number,
+            y=mean[lead] * y.factor,
+            spread=(known(deviation[across]) * x.factor if across else 0.0, known(deviation[lead]) * y.factor),
+            group=candidate.overrides.get(category, ""),
+            shade=mean[third] * quantity(third).factor if third else math.nan,
+            label=words(candidate),
+            hover=tuple(_hover(candidate)),
+        )
+
+    marks = {row: mark(candidate) for row, candidate in enumerate(ranking.candidates) if ranking.known[row]}
+    feasible = {row: one for row, one in marks.items() if ranking.candidates[row].feasible}
+    front = tuple(marks[row] for row in ranking.front)
+    better = (sweep.objectives[across] == "maximize" if across else None), sweep.objectives[lead] == "maximize"
+    baselines = {BASELINE_NAMES[role]: found for role in BASELINES if (found := _baseline_marks(sweep, role, across, lead))}
+    if across:
+        stairs = front_line([(one.x, one.y) for one in front], ascending=better[0] is False)
+    else:
+        stairs = running([(one.x, one.y) for one in feasible.values()], better[1])
+    told = [sweep.name + ": " + count(len(sweep.complete), "complete trial")]
+    told += [count(len(ranking.candidates), "candidate")] if ranking.repeated else []
+    told += [f"{len(front)} on the front"] if across else []
+    return Picture(
+        title=", ".join(told),
+        x=x,
+        y=y,
+        shade=quantity(third) if third else None,
+        better=better,
+        category=category,
+        groups=sweep.values(category) if category else ("",),
+        others=tuple(one for row, one in feasible.items() if row not in ranking.front),
+        front=front,
+        staircase=() if third else tuple(stairs),
+        knee=None if (row := knee(ranking)) is None else marks[row],
+        infeasible=tuple(one for row, one in marks.items() if row not in feasible),
+        baselines=baselines,
+        bounds=tuple(
+            (axis, bound * shown.factor, _bound(sweep, metric))
+            for axis, metric, shown in (("x", across or "", x), ("y", lead, y))
+            for bound in sweep.limits.get(metric, ())
+            if math.isfinite(bound)
+        ),
+        visible=_visible([one.y for one in (*marks.values(), *itertools.chain(*baselines.values()))], y, better[1]),
+        bars=_bars(ranking),
+        unseen=tuple(_unseen(sweep, len(ranking.candidates) - len(marks))),
+    )
+
+
+def _plane(sweep: Sweep) -> tuple[str, str | None, str | None]:
+    """What goes upwards (of the first two objectives, an accuracy or else the first), to the right, and into colour."""
+    names = list(sweep.objectives)
+    lead = accuracy_first({name: sweep.objectives[name] for name in names[:2]})
+    across = next((name for name in names[:2] if name != lead), None)
+    return lead, across, names[2] if len(names) > 2 else None
+
+
+def _visible(values: Sequence[float], axis: Quantity, more_is_better: bool) -> tuple[float, float]:
+    """The range to show: all but what is worse than the quartiles by three times their distance (Tukey 1977)."""
+    first, third = np.percentile(values, (25, 75)).tolist() if values else (0.0, 0.0)
+    fence = 3 * (third - first)
+    if axis.logarithmic or len(values) < _FEW or fence == 0:
+        return -math.inf, math.inf
+    low, high = (first - fence, math.inf) if more_is_better else (-math.inf, third + fence)
+    kept = [value for value in values if low <= value <= high]
+    margin = 0.09 * (max(kept) - min(kept))
+    return min(kept) - margin, max(kept) + margin
+
+
+def _category(sweep: Sweep) -> str:
+    """The axis whose values are told apart by colour: quant, or else the first choice out of a few; "" for none."""
+    varied = [key for key in sweep.keys if key != SEED and 2 <= len(sweep.values(key)) <= _MOST_GROUPS]
+    choices = [key for key in varied if "." not in key]
+    return "quant" if "quant" in choices else next(iter([*choices, *varied]), "")
+
+
+def _words(sweep: Sweep, ranking: Ranking) -> Callable[[Candidate], str]:
+    """How to name a candidate of the front in a few words: by what the front differs in, as far as there is room."""
+    front = ranking.on_front()
+    differing = [key for key in sweep.keys if key != SEED and len({one.overrides.get(key) for one in front}) > 1][:3]
+
+    def words(candidate: Candidate) -> str:
+        told = ""
+        for word in (_word(key, candidate.overrides[key]) for key in differing if key in candidate.overrides):
+            longer = f"{told}, {word}" if told else word
+            told = longer if len(longer) <= _LONGEST_LABEL else told
+        return told
+
+    return lambda candidate: f"#{candidate.number} {words(candidate)}".rstrip()
+
+
+def _word(key: str, text: str) -> str:
+    """An override in short: `qat`, `bits 4`, `teacher resnet20`."""
+    text = brief(text)
+    text = _cut(text, _LONGEST_WORD)
+    return _cut(f"{key.rpartition('.')[2]} {text}" if "." in key else text, _LONGEST_LABEL)
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def _hover(candidate: Candidate) -> Iterator[str]:
+    yield f"trial {', '.join(str(trial.number) for trial in candidate.trials)}"
+    yield from (f"{key}={text}" for key, text in candidate.overrides.items())
+    for metric in (*SHOWN, "gzip_bytes", "macs"):
+        shown = quantity(metric)
+        yield f"{shown.title}: {shown.text(candidate.mean[metric], candidate.deviation[metric])}"
+
+
+def _baseline_marks(sweep: Sweep, role: str, across: str | None, lead: str) -> tuple[Mark, ...]:
+    """A role's baselines in the plane; none where a baseline lacks one of the plane's metrics."""
+    measured = ("val_accuracy", "test_accuracy", "size_bytes", "efficiency", "compression")
+    if across not in measured or lead not in measured:
+        return ()
+    x, y = quantity(across), quantity(lead)
+    marks = []
+    for group in (group for group in baselines(sweep, role) if math.isfinite(average(group, lead) + average(group, across))):
+        xs, ys = ([getattr(one, name) * axis.factor for one in group] for name, axis in ((across, x), (lead, y)))
+        told = tuple(f"{quantity(name).title}: {quantity(name).text(average(group, name))}" for name in measured)
+        spread = (0.0, float(np.std(ys, ddof=1)) if len(ys) > 1 else 0.0)
+        marks.append(Mark(float(np.mean(xs)), float(np.mean(ys)), spread, hover=(BASELINE_NAMES[role], *told)))
+    return tuple(marks)
+
+
+def _unseen(sweep: Sweep, unknown: int) -> Iterator[str]:
+    """What no plot can show."""
+    states = Counter(trial.state for trial in sweep.trials if not trial.complete)
+    yield from (f"{states[state]} {word}" for state, word in STATES.items() if states[state])
+    if unknown:
+        yield f"{unknown} without a result"
+    yield from (f"{name} (the fourth objective) not drawn" for name in list(sweep.objectives)[3:])
+
+
+def knee(ranking: Ranking) -> int | None:
+    """The row of the front's best compromise; None where fewer than three different points make no bend."""
+    return ranking.knee if len({tuple(ranking.points[row]) for row in ranking.front}) > 2 else None
+
+
+def _bound(sweep: Sweep, metric: str) -> str:
+    """A constraint as it was given, and in the units of the plot where these are others."""
+    shown, text = quantity(metric), f"{metric} {sweep.constraints[metric]}"
+    bounds = [bound for bound in sweep.limits[metric] if math.isfinite(bound)]
+    return f"{text} ({shown.text(bounds[0])})" if bounds and shown.factor != 1 else text
+
+
+def _bars(ranking: Ranking) -> str:
+    """What the error bars are."""
+    repeats = sorted({len(candidate.trials) for candidate in ranking.candidates if len(candidate.trials) > 1})
+    if not repeats:
+        return ""
+    seeds = f"{repeats[0]}" if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]}"
+    return f"bars show ± a sample standard deviation over {seeds} seeds"

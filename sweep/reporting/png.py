@@ -1,0 +1,111 @@
+"""A sweep's plot for print (matplotlib)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from sweep.reporting.labels import place_labels
+from sweep.reporting.marks import Mark
+from sweep.reporting.picture import Picture
+from sweep.reporting.style import COLOURS, GREY, INK, KNEE, MARKERS, STYLE, round_ticks, wrapped
+
+
+def png(picture: Picture) -> bytes:
+    """The plot for print."""
+    import matplotlib.style
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    out = io.BytesIO()
+    with matplotlib.style.context(["default", STYLE]):
+        figure = Figure(figsize=(9.6, 5.6), dpi=160, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot(xlabel=picture.x.label, ylabel=picture.y.label)
+        axes.set_title(wrapped(picture.title, 66, "\n"), loc="left", fontsize=11.5, color=INK, pad=10)
+        _scale(axes, picture)
+        _draw_candidates(axes, picture)
+        _draw_surroundings(axes, picture)
+        figure.legend(
+            *axes.get_legend_handles_labels(), loc="outside right upper", fontsize=9, alignment="left", labelspacing=0.75
+        )
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        place_labels(axes, picture)
+        figure.savefig(out, format="png", metadata={"Software": None})
+    return out.getvalue()
+
+
+def _scale(axes: Any, picture: Picture) -> None:
+    """Fix both axes."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    for axis, logarithmic, ends in zip((axes.xaxis, axes.yaxis), picture.logarithmic, picture.window, strict=True):
+        if logarithmic:
+            axes.set(**{f"{axis.axis_name}scale": "log"})
+            axis.set_major_locator(FixedLocator(round_ticks(*ends)))
+            axis.set_minor_locator(NullLocator())
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+        axes.set(**{f"{axis.axis_name}lim": ends})
+    if picture.better[0] is None:
+        axes.xaxis.get_major_locator().set_params(integer=True)
+
+
+def _draw_candidates(axes: Any, picture: Picture) -> None:
+    """The front's line, and every feasible candidate: light, or with an outline on the front."""
+    if len(picture.staircase) > 1:
+        axes.plot(*zip(*picture.staircase, strict=True), color=INK, linewidth=1.3, zorder=2, label=picture.line)
+    for place, group in enumerate(picture.groups):
+        colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
+        for marks, look, bars in (
+            (
+                picture.others,
+                {"s": 30, "alpha": 0.7 if picture.shade else 0.45, "edgecolors": "none", "zorder": 3},
+                (colour, 0.4),
+            ),
+            (picture.front, {"s": 58, "edgecolors": INK, "linewidths": 0.9, "zorder": 4}, (INK, 0.9)),
+        ):
+            if own := [one for one in marks if one.group == group and picture.shows(one)]:
+                low, high = picture.shades
+                shaded = {"c": [one.shade for one in own], "cmap": "viridis", "vmin": low, "vmax": high}
+                paint = shaded if picture.shade else {"color": colour}
+                axes.scatter([one.x for one in own], [one.y for one in own], marker=marker, **paint, **look)
+                _bars(axes, own, *bars)
+        if picture.category and any(one.group == group for one in (*picture.others, *picture.front)):
+            axes.scatter([], [], s=46, marker=marker, color=GREY if picture.shade else colour, label=picture.named(group))
+    if picture.shade:
+        from matplotlib.cm import ScalarMappable
+        from matplotlib.colors import Normalize
+
+        axes.scatter([], [], s=58, facecolors="none", edgecolors=INK, linewidths=0.9, label="on the front")
+        scale = ScalarMappable(Normalize(*picture.shades), "viridis")
+        axes.figure.colorbar(scale, ax=axes, label=picture.shade.label, pad=0.02, aspect=30)
+
+
+def _draw_surroundings(axes: Any, picture: Picture) -> None:
+    """The knee, baselines, constraints, what breaks them, and what is not to be seen."""
+    if picture.knee:
+        ring = {"s": 190, "facecolors": "none", "edgecolors": KNEE, "linewidths": 1.6, "zorder": 5}
+        axes.scatter(picture.knee.x, picture.knee.y, label="knee", **ring)
+    for (name, marks), marker, size in zip(picture.baselines.items(), ("*", "p"), (130, 62), strict=False):
+        if own := [one for one in marks if picture.shows(one)]:
+            look = {"s": size, "marker": marker, "color": INK, "zorder": 5, "label": name}
+            axes.scatter([one.x for one in own], [one.y for one in own], **look)
+            _bars(axes, own, INK, 0.7)
+    if marks := tuple(one for one in picture.infeasible if picture.shows(one)):
+        xs, ys = [one.x for one in marks], [one.y for one in marks]
+        axes.scatter(xs, ys, s=26, marker="x", color=GREY, linewidths=1, label="breaks a constraint")
+    for axis, value, text in picture.limits:
+        line, dashes = (axes.axvline, (4, 3)) if axis == "x" else (axes.axhline, (1, 2))
+        line(value, color=GREY, linewidth=1, linestyle=(0, dashes), zorder=1, label=text)
+    for note in picture.notes:
+        axes.plot([], [], linestyle="none", label=wrapped(note, 32, "\n"))
+
+
+def _bars(axes: Any, marks: Sequence[Mark], colour: str, alpha: float) -> None:
+    """Error bars of a standard deviation, where one is known."""
+    if own := [one for one in marks if any(one.spread)]:
+        xs, ys, widths, heights = zip(*((one.x, one.y, *one.spread) for one in own), strict=True)
+        look = {"fmt": "none", "ecolor": colour, "alpha": alpha, "elinewidth": 1, "capsize": 2.5, "zorder": 2}
+        axes.errorbar(xs, ys, heights, widths if any(widths) else None, **look)

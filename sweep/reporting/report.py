@@ -1,0 +1,117 @@
+"""The tables, plots and report of a sweep, rebuilt from its records alone: equal records give equal bytes.
+
+    python -m sweep.report NAME [--output mlruns]
+
+writes to the sweep's folder: `trials.csv`, one row a trial; `pareto.csv`, one row a candidate of the front, the best accuracy
+first (a candidate repeated under several seeds has its first trial's number, and the mean of each metric); `pareto.png`,
+`pareto.html` and `report.md`. A sweep without a result has `trials.csv` and `report.md` only.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweep.core import files
+from sweep.reporting import html, picture, png
+from sweep.reporting.markdown import Text
+from sweep.results import reader
+from sweep.results.ranking import Candidate, Ranking, rank
+from sweep.results.sweeps import METRICS, Sweep, Trial
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written, and what it says in short.
+
+    Attributes:
+        front: numbers of the trials on the front, the best first; of repeats the first one's.
+        members: the trials on the front in the same order; of repeats all.
+        knee: the number of its best compromise; None without a front.
+        trials: how many trials there are by state.
+        paths: the files.
+    """
+
+    front: tuple[int, ...]
+    members: tuple[Trial, ...]
+    knee: int | None
+    trials: Mapping[str, int]
+    paths: tuple[Path, ...]
+
+
+def write(folder: Path) -> Report:
+    """Write the report of the sweep in `folder`, each file aside and renamed.
+
+    Raises:
+        ConfigError: for a folder that is no sweep's, or a damaged record.
+        OSError: where the folder cannot be written.
+    """
+    sweep = reader.read(folder)
+    ranking = rank(sweep)
+    contents = {"trials.csv": _trials_csv(sweep, ranking).encode(), "report.md": Text(sweep, ranking).markdown().encode()}
+    if ranking.known.any():
+        shown = picture.of(sweep, ranking)
+        contents |= {
+            "pareto.csv": _pareto_csv(sweep, ranking).encode(),
+            "pareto.png": png.png(shown),
+            "pareto.html": html.html(shown).encode(),
+        }
+    paths = tuple(files.write(folder / name, content) for name, content in contents.items())
+    return Report(
+        front=tuple(candidate.number for candidate in ranking.on_front()),
+        members=tuple(trial for candidate in ranking.on_front() for trial in candidate.trials),
+        knee=None if ranking.knee is None else ranking.candidates[ranking.knee].number,
+        trials=dict(Counter(trial.state for trial in sweep.trials)),
+        paths=paths,
+    )
+
+
+def _trials_csv(sweep: Sweep, ranking: Ranking) -> str:
+    of = {trial.number: candidate for candidate in ranking.candidates for trial in candidate.trials}
+    rows = ([*_cells(sweep, trial), *_spread(sweep, ranking, of.get(trial.number))] for trial in sweep.trials)
+    return files.csv_text(_columns(sweep, ranking), rows)
+
+
+def _pareto_csv(sweep: Sweep, ranking: Ranking) -> str:
+    rows = []
+    for candidate in ranking.on_front():
+        first = candidate.trials[0]
+        cells = dict(zip(_columns(sweep, ranking), _cells(sweep, first), strict=False))
+        if len(candidate.trials) > 1:
+            cells |= {key: candidate.overrides.get(key, "") for key in sweep.keys}
+            cells |= {name: _mean(candidate, name) for name in METRICS}
+            cells["seconds"] = sum(trial.seconds or 0.0 for trial in candidate.trials)
+        rows.append([*cells.values(), *_spread(sweep, ranking, candidate)])
+    return files.csv_text(_columns(sweep, ranking), rows)
+
+
+def _columns(sweep: Sweep, ranking: Ranking) -> list[str]:
+    spread = [f"{name}_{kind}" for name in sweep.objectives for kind in ("mean", "std")]
+    return ["number", "state", *sweep.keys, *METRICS, "seconds", "error", *(["repeats", *spread] if ranking.repeated else [])]
+
+
+def _cells(sweep: Sweep, trial: Trial) -> list[object]:
+    """A trial's row, but for the columns on its repeats."""
+    swept = (trial.overrides.get(key) for key in sweep.keys)
+    return [trial.number, trial.state, *swept, *map(trial.metrics.get, METRICS), trial.seconds, trial.error]
+
+
+def _spread(sweep: Sweep, ranking: Ranking, candidate: Candidate | None) -> list[object]:
+    """The columns on repeats, where there are any."""
+    if not ranking.repeated:
+        return []
+    if candidate is None:
+        return [None] * (1 + 2 * len(sweep.objectives))
+    deviations = (value if math.isfinite(value := candidate.deviation[name]) else None for name in sweep.objectives)
+    means = (_mean(candidate, name) for name in sweep.objectives)
+    return [len(candidate.trials), *itertools.chain.from_iterable(zip(means, deviations, strict=True))]
+
+
+def _mean(candidate: Candidate, name: str) -> float:
+    """A metric's mean; an integer where every repeat has the same one."""
+    first = candidate.trials[0].metrics[name]
+    return first if candidate.mean[name] == first else candidate.mean[name]

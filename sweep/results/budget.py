@@ -1,0 +1,109 @@
+"""The best model of a sweep within a budget."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from sweep.core.errors import require_number
+from sweep.results import pareto, sweeps
+from sweep.results.sweeps import METRICS, Limits, Sweep, Trial
+
+SIZES = ("size_bytes", "gzip_bytes")
+TOLD = ("val_accuracy", "test_accuracy", "size_bytes")
+_NEAREST = 3
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What the model may take, and what it must reach.
+
+    Args:
+        max_kib: KiB of `metric`, above 0.
+        min_accuracy: of `val_accuracy`, in [0, 1].
+        max_latency_ms: of `latency_ms`, above 0.
+        metric: which size counts.
+
+    Raises:
+        ConfigError: for a value outside these ranges.
+    """
+
+    max_kib: float | None = None
+    min_accuracy: float | None = None
+    max_latency_ms: float | None = None
+    metric: str = "size_bytes"
+
+    def __post_init__(self) -> None:
+        if self.max_kib is not None:
+            require_number("--max-kib", self.max_kib, 0, open_low=True)
+        if self.min_accuracy is not None:
+            require_number("--min-accuracy", self.min_accuracy, 0, 1)
+        if self.max_latency_ms is not None:
+            require_number("--max-latency-ms", self.max_latency_ms, 0, open_low=True)
+
+    @property
+    def limits(self) -> Limits:
+        """The budget by metric."""
+        limits = {}
+        if self.max_kib is not None:
+            limits[self.metric] = (-math.inf, self.max_kib * 1024)
+        if self.min_accuracy is not None:
+            limits["val_accuracy"] = (self.min_accuracy, math.inf)
+        if self.max_latency_ms is not None:
+            limits["latency_ms"] = (-math.inf, self.max_latency_ms)
+        return limits
+
+    @property
+    def order(self) -> Mapping[str, str]:
+        """What to look at first: accuracy; the size where a sufficient accuracy is given and no size."""
+        accuracy, size = {"val_accuracy": "maximize"}, {self.metric: "minimize"}
+        return size | accuracy if self.min_accuracy is not None and self.max_kib is None else accuracy | size
+
+
+class NoneFits(LookupError):
+    """No trial keeps the budget. The text names the nearest ones and what each misses, one a line."""
+
+
+def choose(sweep: Sweep, budget: Budget) -> Trial:
+    """The trial to ship: complete, within the sweep's constraints and the budget, first by `budget.order`, then by number.
+
+    Raises:
+        NoneFits: when there is none.
+    """
+    trials = sweep.complete
+    columns = {name: [trial.metrics[name] for trial in trials] for name in METRICS}
+    points = pareto.oriented(columns, budget.order)
+    violations = pareto.violation(columns, sweep.limits) + pareto.violation(columns, budget.limits)
+    if (row := pareto.best(points, violations)) is not None:
+        return trials[row]
+    if not trials:
+        raise NoneFits(f"{sweep.name} has no complete trial")
+    near = [trials[row] for row in pareto.nearest(points, violations, _NEAREST)]
+    lines = [f"no trial of {sweep.name} keeps the budget" + (f"; the nearest of {len(trials)}:" if near else "")]
+    lines += [f"  trial {trial.number}: {', '.join(_misses(trial, sweep, budget))}  ({named(trial)})" for trial in near]
+    raise NoneFits("\n".join(lines))
+
+
+def _misses(trial: Trial, sweep: Sweep, budget: Budget) -> Iterator[str]:
+    """What of the constraints and the budget a trial does not keep."""
+    for metric, (low, high) in [*sweep.limits.items(), *budget.limits.items()]:
+        value = trial.metrics[metric]
+        if value > high:
+            yield f"{metric} {shown(metric, value)}, allowed {shown(metric, high)}"
+        elif value < low:
+            yield f"{metric} {shown(metric, value)}, needed {shown(metric, low)}"
+
+
+def named(trial: Trial) -> str:
+    """The trial's overrides as on the command line."""
+    return sweeps.shown(trial.overrides) or "the defaults"
+
+
+def shown(metric: str, value: float) -> str:
+    """A value of a metric for people."""
+    if metric in SIZES:
+        return f"{value / 1024:.2f} KiB"
+    if metric.endswith("accuracy"):
+        return f"{value:.2%}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"

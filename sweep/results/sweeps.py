@@ -1,0 +1,222 @@
+"""A sweep's trials as its records tell them."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from sweep.core.errors import ConfigError
+from sweep.core.metrics import Metrics
+
+METRICS = tuple(field.name for field in fields(Metrics))
+SEED = "seed"
+TECHNIQUES = ("distill", "prune", "cluster", "quant")
+BASELINES = ("start", "student")
+_DEEPEST = 100  # levels of a composed configuration
+_IDLE = {"distill": "NoDistillation", "prune": "NoPruning", "cluster": "NoClustering", "quant": "Float32"}
+"""The class, in each group, that does nothing."""
+RATIOS = ("size_bytes", "gzip_bytes", "parameters", "nonzero_parameters", "macs", "latency_ms", "compression")
+"""Metrics of which ratios count, not differences: the knee and the hypervolume see their logarithm."""
+Limits = Mapping[str, tuple[float, float]]
+"""Metric to its (lowest, highest) allowed value."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The float32 file of a network that was not compressed.
+
+    Attributes:
+        role: `start`, what the trial started from (its teacher where it has one), or `student`, the student before compression.
+        name: the stage that made it.
+        size_bytes: bytes of the file.
+        val_accuracy: of the file, in [0, 1].
+        test_accuracy: of the file, in [0, 1].
+        compression: bytes of the start's file over its own.
+    """
+
+    role: str
+    name: str
+    size_bytes: int
+    val_accuracy: float
+    test_accuracy: float
+    compression: float
+
+    @property
+    def efficiency(self) -> float:
+        """Test accuracy in per cent per KiB."""
+        return 100 * self.test_accuracy / (self.size_bytes / 1024)
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One trial.
+
+    Attributes:
+        number: its number in the sweep.
+        state: Optuna's word: COMPLETE, FAIL, PRUNED, RUNNING or WAITING.
+        overrides: override key to text, for what the sweep varies.
+        fixed: the same for what it holds constant.
+        metrics: every metric by name, NaN where it is not known; empty unless COMPLETE.
+        baselines: none, unless COMPLETE.
+        seconds: wall time; None while it is not known.
+        error: why it is not COMPLETE, in one line.
+        run_id: of its run in MLflow; None where it has none.
+        facts: what `data.json`, where there is one, says of its data (`dataset`, `data_hash`, `split_hash`), as text.
+        folder: where its files are.
+    """
+
+    number: int
+    state: str
+    overrides: Mapping[str, str]
+    fixed: Mapping[str, str]
+    metrics: Mapping[str, float]
+    baselines: tuple[Baseline, ...]
+    seconds: float | None
+    error: str | None
+    run_id: str | None
+    facts: Mapping[str, str]
+    folder: Path
+
+    @property
+    def complete(self) -> bool:
+        """Whether it has a measured file."""
+        return self.state == "COMPLETE"
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has ended, with whatever result."""
+        return self.state in ("COMPLETE", "FAIL", "PRUNED")
+
+    @property
+    def point(self) -> tuple[str, ...]:
+        """Its overrides as on the command line."""
+        return tuple(f"{key}={text}" for key, text in self.overrides.items())
+
+    @property
+    def without_seed(self) -> tuple[tuple[str, str], ...]:
+        """What it has in common with its repeats under other seeds."""
+        return tuple(sorted((key, text) for key, text in self.overrides.items() if key != SEED))
+
+    def config(self) -> dict[str, Any]:
+        """The composed configuration.
+
+        Raises:
+            ConfigError: when it is missing or no YAML mapping.
+        """
+        import yaml
+
+        path, loader = self.folder / "config.yaml", getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        try:
+            if not path.is_file():
+                received = "no regular file" if os.path.lexists(path) else "nothing"
+                raise ConfigError(str(path), "the composed configuration in YAML", received)
+            content = path.read_bytes()
+            if _depth(yaml.parse(content, Loader=loader)) > _DEEPEST:
+                raise ConfigError(str(path), "the composed configuration in YAML", "values nested too deeply")
+            config = yaml.load(content, Loader=loader)  # noqa: S506 - a safe one
+        except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError(str(path), "the composed configuration in YAML", f"{type(error).__name__}: {error}") from error
+        if not isinstance(config, dict):
+            raise ConfigError(str(path), "the composed configuration in YAML", type(config).__name__)
+        return config
+
+    def techniques(self) -> frozenset[str]:
+        """Which of distillation, pruning and quantisation it uses, read from its configuration.
+
+        Raises:
+            ConfigError: as `config`.
+        """
+        config, used = self.config(), set()
+        for group in TECHNIQUES:
+            node = config.get(group)
+            node = node if isinstance(node, dict) else {}
+            kind = str(node.get("_target_", _IDLE[group])).rpartition(".")[2]
+            if kind != _IDLE[group] and not (group == "prune" and node.get("sparsity") == 0):
+                used.add(group)
+        return frozenset(used)
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """A sweep, as far as it has come.
+
+    Attributes:
+        folder: where it is.
+        name: its name.
+        command: the command line that makes it again.
+        axes: override key to the text of its axis.
+        objectives: one to four metrics, each with "maximize" or "minimize".
+        constraints: metric to text, as given (`<=50000`).
+        limits: the same as numbers.
+        sampler: who chose the points; None for an exact grid.
+        n_trials: how many a search was to have; None for a grid.
+        seed: the sampler's.
+        started: seconds since the epoch.
+        ended: the same; None for a sweep that has not ended.
+        importances: objective to axis to importance in [0, 1]; may be empty.
+        status: how it ended, or that it runs.
+        trials: by number.
+    """
+
+    folder: Path
+    name: str
+    command: str
+    axes: Mapping[str, str]
+    objectives: Mapping[str, str]
+    constraints: Mapping[str, str]
+    limits: Limits
+    sampler: str | None
+    n_trials: int | None
+    seed: int | None
+    started: float | None
+    ended: float | None
+    importances: Mapping[str, Mapping[str, float]]
+    status: str
+    trials: tuple[Trial, ...]
+
+    @property
+    def complete(self) -> tuple[Trial, ...]:
+        """The trials that have a measured file."""
+        return tuple(trial for trial in self.trials if trial.complete)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Every swept override key: the axes in their order, then what else a trial was given."""
+        return tuple(dict.fromkeys([*self.axes, *(key for trial in self.trials for key in trial.overrides)]))
+
+    def values(self, key: str) -> tuple[str, ...]:
+        """The different texts that the complete trials have for a key, numbers in their order; "" where it does not apply."""
+        texts = dict.fromkeys(trial.overrides.get(key, "") for trial in self.complete)
+        numbers = {text: number(text) if text else -math.inf for text in texts}
+        return tuple(texts) if any(map(math.isnan, numbers.values())) else tuple(sorted(texts, key=numbers.__getitem__))
+
+
+def number(text: str) -> float:
+    """The finite number that a text says; NaN for anything else."""
+    try:
+        value = float(text)
+    except ValueError:
+        return math.nan
+    return value if math.isfinite(value) else math.nan
+
+
+def shown(overrides: Mapping[str, str], keys: Sequence[str] | None = None) -> str:
+    """Overrides as on the command line, one space between them; only `keys`, where given."""
+    return " ".join(f"{key}={text}" for key, text in overrides.items() if keys is None or key in keys)
+
+
+def _depth(events: Iterable[Any]) -> int:
+    """How deep a YAML document nests. The loader in C recurses, and takes the process down past some tens of thousands."""
+    depth = deepest = 0
+    for event in events:
+        kind = type(event).__name__
+        depth += kind.endswith(("SequenceStartEvent", "MappingStartEvent"))
+        depth -= kind.endswith(("SequenceEndEvent", "MappingEndEvent"))
+        deepest = max(deepest, depth)
+    return deepest

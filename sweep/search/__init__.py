@@ -1,0 +1,1 @@
+"""The search of a sweep: its space, its study, its loop and its worker processes."""

@@ -1,0 +1,44 @@
+"""Bounds on metrics that a trial has to keep."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from sweep.core.errors import ConfigError
+
+_RELATIONS: Mapping[str, Callable[[float, float], float]] = {
+    "<=": lambda value, bound: value - bound,
+    ">=": lambda value, bound: bound - value,
+}
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A bound on a metric: `<=50000` or `>=0.97`."""
+
+    metric: str
+    relation: str
+    bound: float
+
+    @staticmethod
+    def parse(metric: str, text: object) -> Constraint:
+        """The constraint that `text` writes.
+
+        Raises:
+            ConfigError: for another form.
+        """
+        written = str(text).replace(" ", "")
+        relation = next((sign for sign in _RELATIONS if written.startswith(sign)), "")
+        try:
+            bound = float(written.removeprefix(relation))
+        except ValueError:
+            bound = math.nan
+        if not relation or not math.isfinite(bound):
+            raise ConfigError(f"hydra.sweeper.constraints.{metric}", "a bound like <=50000 or >=0.97", str(text))
+        return Constraint(metric, relation, bound)
+
+    def violation(self, metrics: Mapping[str, float]) -> float:
+        """By how much the metrics break it; at most 0 when they keep it."""
+        return _RELATIONS[self.relation](float(metrics[self.metric]), self.bound)

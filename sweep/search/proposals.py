@@ -1,0 +1,71 @@
+"""A point of the space as Optuna proposes it, and back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sweep.search.axes import Axis, Point, number_text
+
+if TYPE_CHECKING:
+    import optuna
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """A point to run.
+
+    Attributes:
+        number: of the trial in the sweep, from 0; names its folder.
+        point: its overrides.
+        trial: Optuna's trial.
+    """
+
+    number: int
+    point: Point
+    trial: optuna.Trial
+
+
+def suggested(trial: optuna.Trial, axis: Axis) -> str:
+    """The text of the value that the sampler chooses."""
+    if (interval := axis.interval) is not None:
+        if interval.integer:
+            return number_text(trial.suggest_int(axis.key, int(interval.low), int(interval.high), log=interval.log), interval)
+        return number_text(trial.suggest_float(axis.key, interval.low, interval.high, log=interval.log), interval)
+    if axis.ordered:
+        return axis.values[trial.suggest_int(axis.key, 0, len(axis.values) - 1)]
+    return str(trial.suggest_categorical(axis.key, tuple(axis.values)))
+
+
+def draw(random: np.random.Generator, axis: Axis) -> str:
+    """The text of a value drawn evenly."""
+    if axis.interval is None:
+        return axis.values[int(random.integers(len(axis.values)))]
+    number = random.uniform(axis.interval.low, axis.interval.high + axis.interval.integer)
+    return number_text(math.floor(number) if axis.interval.integer else number, axis.interval)
+
+
+def representative(axis: Axis, text: str) -> str:
+    """The text, where it is a value of the axis.
+
+    Raises:
+        ValueError: where it is none.
+    """
+    interval, encoded = axis.interval, encode(axis, text)
+    if interval is None:
+        held = text in axis.values
+    else:  # an end that is written with six digits may lie outside
+        held = interval.low <= encoded <= interval.high or number_text(encoded, interval) in axis.samples()
+    if not held:
+        raise ValueError(text)
+    return text
+
+
+def encode(axis: Axis, text: str) -> Any:
+    """The value that `_suggested` turns into `text`."""
+    if axis.interval is not None:
+        return int(text) if axis.interval.integer else float(text)
+    return axis.values.index(text) if axis.ordered else text

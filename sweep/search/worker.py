@@ -1,0 +1,115 @@
+"""The process that runs trials for a pool, one after the other."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+from sweep.core import watched
+
+
+class RemoteError(RuntimeError):
+    """What a trial raised, where the exception itself cannot be sent."""
+
+
+def failed(error: Exception) -> JobReturn:
+    """What a trial that raised an error returns."""
+    returned = JobReturn(status=JobStatus.FAILED)
+    returned.return_value = error
+    return returned
+
+
+def serve_trials(connection: Connection, payload: bytes, temporary: Path) -> None:
+    """A worker's life: set up, then job after job until the parent closes the pipe or dies."""
+    _depend_on_parent(temporary)
+    context, task, config, state = cloudpickle.loads(payload)
+    Singleton.set_state(state)
+    setup_globals()
+    while True:
+        try:
+            number, overrides = connection.recv()
+        except (EOFError, OSError):
+            return
+        watched.begin(None)
+        connection.send((_run(context, task, config, number, overrides), _resident_bytes()))
+
+
+def serve_one(connection: Connection, payload: bytes, temporary: Path) -> None:
+    """The life of a process that runs one job."""
+    _depend_on_parent(temporary)
+    try:
+        task, folder, config, state = cloudpickle.loads(payload)
+        Singleton.set_state(state)
+        setup_globals()
+        os.chdir(folder)
+        value = task(config)
+    except Exception as error:  # noqa: BLE001 - it is raised where the job was asked for
+        value = error
+    connection.send(_sendable(value))
+
+
+def _depend_on_parent(temporary: Path) -> None:
+    watched.enter(temporary)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends its workers
+    threading.Thread(target=_die_with_parent, args=(temporary,), daemon=True).start()
+
+
+def _die_with_parent(temporary: Path) -> None:
+    """A killed parent takes its workers along: nobody would hear them."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        watched.remove(temporary)
+        os._exit(1)
+
+
+def _run(context: HydraContext, task: TaskFunction, config: DictConfig, number: int, overrides: list[str]) -> JobReturn:
+    try:
+        composed = context.config_loader.load_sweep_config(config, overrides)
+        with open_dict(composed):
+            composed.hydra.job.id = f"job_{number}"
+            composed.hydra.job.num = number
+        ended = run_job(
+            hydra_context=context,
+            task_function=task,
+            config=composed,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+    except Exception as error:  # noqa: BLE001 - a trial that cannot even begin is a failed trial, not a dead worker
+        return failed(_sendable(error))
+    returned = JobReturn(overrides=overrides, status=ended.status)
+    returned.return_value = _sendable(ended._return_value)
+    return returned
+
+
+def _sendable(value: Any) -> Any:
+    """The value, or for an exception that cannot be sent one that can."""
+    if isinstance(value, Mapping) or value is None:
+        return value
+    try:
+        cloudpickle.loads(cloudpickle.dumps(value))
+    except Exception:  # noqa: BLE001 - whatever an exception's own pickling does
+        return RemoteError(f"{type(value).__name__}: {value}")
+    return value
+
+
+def _resident_bytes() -> int:
+    """Resident memory of this process; 0 where the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 0

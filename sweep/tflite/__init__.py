@@ -1,0 +1,1 @@
+"""The `.tflite` file: written, rewritten, read, run and measured."""

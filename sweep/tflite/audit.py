@@ -1,0 +1,348 @@
+"""What a written `.tflite` file holds, counted on its own tensors and operators: a request or a Keras model proves nothing.
+
+Only the main subgraph is read, and nothing is run: accuracy and time belong to `measure`.
+
+What the converter (TensorFlow 2.21) was seen to do, and what follows for the counts:
+
+- A Keras Conv2D is always a CONV_2D: with one input channel, 1x1, on a 1x1 image, as large as its image, dilated, grouped. A
+  Dense is always a FULLY_CONNECTED, on four-dimensional inputs and with one unit too; a DepthwiseConv2D a DEPTHWISE_CONV_2D,
+  with one channel too. So operators tell what pruning targets. (Conv1D and the pointwise half of SeparableConv2D are CONV_2D.)
+- A layer used twice shares its kernel tensor, so a kernel counts once, with one bias. (Fake-quantised, each use stores a copy
+  of its own, in INT8 even at 4 bits; quantised by the converter, its name does not tell the layer.)
+- Equal constants are merged. A bias still counts with each kernel, or float and int8 files would disagree about biases of
+  zeros; a kernel of nothing but zeros counts at each use, since layers that pruning has emptied come to share one.
+- A convolution without bias gets a bias of zeros.
+- A BatchNorm that could not be folded becomes MUL and ADD; their constants, like the slopes of a PReLU, are not `parameters`.
+- Dynamic range quantises kernels of at least 1,024 elements, those of depthwise and transposed convolutions too.
+- A layer whose weights carry no fake quantisation is stored as INT8 with up to 255 levels, whatever the bits of its neighbours:
+  what TFMOT's n-bit scheme leaves of a Conv, Depthwise or Dense with a ReLU *layer* right after it (a fused
+  `activation="relu"`, or a BatchNorm in between, is fine). `expect` refuses such a file below 8 bits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sweep.core.errors import require_choice
+from sweep.core.types import Array
+from sweep.tflite import flatbuffer, minimize, schema
+
+_OPERANDS: Mapping[str, tuple[int, int]] = {
+    "CONV_2D": (1, 2),
+    "DEPTHWISE_CONV_2D": (1, 2),
+    "FULLY_CONNECTED": (1, 2),
+    "TRANSPOSE_CONV": (1, 3),
+}
+"""Compute operator to the positions of its kernel and its bias among its inputs."""
+TARGETS: Mapping[str, tuple[str, ...]] = {
+    "conv": ("CONV_2D",),
+    "dense": ("FULLY_CONNECTED",),
+    "all": ("CONV_2D", "FULLY_CONNECTED"),
+}
+"""What pruning targets, as operators."""
+_STORED: Mapping[str, tuple[int, type[np.generic]]] = {
+    "FLOAT64": (64, np.float64),
+    "FLOAT32": (32, np.float32),
+    "FLOAT16": (16, np.float16),
+    "INT64": (64, np.int64),
+    "INT32": (32, np.int32),
+    "INT16": (16, np.int16),
+    "INT8": (8, np.int8),
+    "UINT8": (8, np.uint8),
+    "INT4": (4, np.int8),
+    "INT2": (2, np.int8),
+}
+"""Type of a weight or bias to its stored bits and the numpy type that holds it unpacked."""
+_FLOATS = frozenset({"FLOAT64", "FLOAT32", "FLOAT16", "BFLOAT16"})
+_RESTORING = frozenset({"DEQUANTIZE", "QUANTIZE", "DENSIFY"})
+
+
+class AuditError(RuntimeError):
+    """The file cannot be read, or is not what was asked for."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One weight tensor of a compute operator, as stored.
+
+    Attributes:
+        operator: the builtin operator that it belongs to (`CONV_2D`).
+        name: the tensor's name, or `tensor N` where names were stripped.
+        type: the stored type (`INT4`), before any DEQUANTIZE.
+        shape: (c_out, h, w, c_in); depthwise (1, h, w, c_out); fully connected (units, c_in).
+        size: how many weights.
+        zeros: how many of them stand for the real value zero: stored value equal to the (channel's) zero point.
+        levels: how many distinct stored values there are.
+        bits: stored bits per weight: 32, 16, 8, 4 or 2; of a kernel stored sparsely with those that say where its values are.
+        beside: the names of its operator's outputs and other inputs, which may tell the layer where its own does not.
+    """
+
+    operator: str
+    name: str
+    type: str
+    shape: tuple[int, ...]
+    size: int
+    zeros: int
+    levels: int
+    bits: float
+    beside: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What a file holds.
+
+    Attributes:
+        kernels: weight tensors of its compute operators (convolutions, depthwise, transposed and fully connected), in order.
+        parameters: the elements of those kernels and of their biases.
+        nonzero_parameters: those of them whose real value is not zero.
+        macs: multiply-accumulates of those operators for one image.
+        input_type: type of the input tensor (`INT8`).
+        output_type: type of the output tensor.
+        operators: builtin names, in the order of execution.
+        float_tensors: names of the float tensors that any operator reads or writes; empty for a full-integer file.
+    """
+
+    kernels: tuple[Kernel, ...]
+    parameters: int
+    nonzero_parameters: int
+    macs: int
+    input_type: str
+    output_type: str
+    operators: tuple[str, ...]
+    float_tensors: tuple[str, ...]
+
+    @property
+    def weight_bits(self) -> float:
+        """Mean stored bits per weight over all kernels; 0 without any."""
+        size = sum(kernel.size for kernel in self.kernels)
+        return sum(kernel.size * kernel.bits for kernel in self.kernels) / size if size else 0.0
+
+    @property
+    def distinct_weight_levels(self) -> int:
+        """The largest number of distinct stored values in one kernel; 0 without any."""
+        return max((kernel.levels for kernel in self.kernels), default=0)
+
+    @property
+    def filters(self) -> int:
+        """How many filters (output channels) the full convolutions and dense layers have in all."""
+        return sum(kernel.shape[0] for kernel in self._targets("all"))
+
+    def weights(self, layers: str) -> int:
+        """How many weights the targeted kernels have.
+
+        Args:
+            layers: see `zeros`.
+
+        Raises:
+            ConfigError: for other `layers`.
+        """
+        return sum(kernel.size for kernel in self._targets(layers))
+
+    def zeros(self, layers: str) -> int:
+        """How many weights of the targeted kernels are exactly zero.
+
+        Args:
+            layers: `conv`, `dense` or `all` (both). Depthwise and transposed kernels are never targets.
+
+        Raises:
+            ConfigError: for other `layers`.
+        """
+        return sum(kernel.zeros for kernel in self._targets(layers))
+
+    def sparsity(self, layers: str) -> float:
+        """The fraction of the targeted kernels' weights that are exactly zero, in [0, 1]; 0 without such kernels.
+
+        Args:
+            layers: see `zeros`.
+
+        Raises:
+            ConfigError: for other `layers`.
+        """
+        size = self.weights(layers)
+        return self.zeros(layers) / size if size else 0.0
+
+    def _targets(self, layers: str) -> list[Kernel]:
+        require_choice("layers", layers, tuple(TARGETS))
+        return [kernel for kernel in self.kernels if kernel.operator in TARGETS[layers]]
+
+
+def read(content: bytes) -> Audit:
+    """Count what the bytes of a `.tflite` file hold.
+
+    Raises:
+        AuditError: for bytes that are no such file, are cut short, contradict themselves, or store weights in a way unknown
+            here (sparse ones in another way than by rows).
+    """
+    with one_error():
+        return File(content).audit()
+
+
+def same(one: Audit, other: Audit) -> bool:
+    """Whether two files hold the same kernels, by all that is counted of them but their names and how they are stored."""
+
+    def facts(audit: Audit) -> list[tuple[object, ...]]:
+        return [(kernel.operator, kernel.shape, kernel.zeros, kernel.levels) for kernel in audit.kernels]
+
+    return facts(one) == facts(other) and (one.parameters, one.macs) == (other.parameters, other.macs)
+
+
+@contextmanager
+def one_error() -> Iterator[None]:
+    """Make an AuditError of damage."""
+    try:
+        with flatbuffer.told_as_damage():
+            yield
+    except flatbuffer.DamagedError as error:
+        cause = error.__cause__
+        raise (cause if isinstance(cause, AuditError) else AuditError(str(error))) from error
+
+
+class File:
+    """A parsed file, to resolve indices of tensors and operators in."""
+
+    def __init__(self, content: bytes) -> None:
+        model, codes, types = schema.parsed(content)
+        graph = model.subgraphs[0]
+        self.buffers = model.buffers
+        self.tensors = graph.tensors
+        self.types = [types[tensor.type] for tensor in self.tensors]
+        self.inputs, self.outputs = graph.inputs, graph.outputs
+        self.operators = [(codes[operator.opcodeIndex], operator.inputs, operator.outputs) for operator in graph.operators]
+        self.source = {outputs[0]: inputs[0] for operator, inputs, outputs in self.operators if operator in _RESTORING}
+
+    def audit(self) -> Audit:
+        """Everything, counted."""
+        if len(self.inputs) != 1 or len(self.outputs) != 1:
+            raise AuditError(f"expected one input and one output, found {len(self.inputs)} and {len(self.outputs)}")
+        kernels: dict[tuple[int, int], Kernel] = {}
+        parameters = nonzero = macs = 0
+        for position, (operator, inputs, outputs) in enumerate(self.operators):
+            if operator not in _OPERANDS:
+                continue
+            at_kernel, at_bias = _OPERANDS[operator]
+            macs += self._macs(operator, inputs, outputs)
+            index = self._stored(inputs[at_kernel])
+            if index is None:  # a product of two activations
+                continue
+            kernel = self._kernel(operator, index, [*outputs, *inputs])
+            key = index, position if kernel.zeros == kernel.size else -1
+            if key in kernels:
+                continue
+            kernels[key] = kernel
+            parameters += kernel.size
+            nonzero += kernel.size - kernel.zeros
+            bias = self._stored(inputs[at_bias]) if len(inputs) > at_bias else None
+            if bias is not None:
+                values = self._values(bias)
+                parameters += values.size
+                nonzero += values.size - self._zeros(bias, values)
+        touched = {index for _, inputs, outputs in self.operators for index in (*inputs, *outputs) if index >= 0}
+        return Audit(
+            kernels=tuple(kernels.values()),
+            parameters=parameters,
+            nonzero_parameters=nonzero,
+            macs=macs // self._shape(self.inputs[0])[0],
+            input_type=self.types[self.inputs[0]],
+            output_type=self.types[self.outputs[0]],
+            operators=tuple(operator for operator, _, _ in self.operators),
+            float_tensors=tuple(self._name(index) for index in sorted(touched) if self.types[index] in _FLOATS),
+        )
+
+    def stored_by_layer(self) -> dict[str, Array]:
+        """Keras layer to the stored values of its kernel."""
+        found = {}
+        for operator, inputs, _ in self.operators:
+            index = self._stored(inputs[_OPERANDS[operator][0]]) if operator in _OPERANDS else None
+            if index is not None and (layer := schema.layer_of(self._name(index))) is not None:
+                found[layer] = self._values(index)
+        return found
+
+    def _kernel(self, operator: str, index: int, beside: list[int]) -> Kernel:
+        values = self._values(index)
+        return Kernel(
+            operator=operator,
+            name=self._name(index),
+            type=self.types[index],
+            shape=self._shape(index),
+            size=values.size,
+            zeros=self._zeros(index, values),
+            levels=len(np.unique(values)),
+            bits=self._bits(index, values.size),
+            beside=tuple(self._name(other) for other in beside if other >= 0 and other != index),
+        )
+
+    def _bits(self, index: int, size: int) -> float:
+        tensor = self.tensors[index]
+        if tensor.sparsity is None:
+            return _STORED[self.types[index]][0]
+        return 8 * (len(self.buffers[tensor.buffer].data) + minimize.places(tensor.sparsity)) / size
+
+    def _macs(self, operator: str, inputs: list[int], outputs: list[int]) -> int:
+        kernel, produced = self._shape(inputs[1]), math.prod(self._shape(outputs[0]))
+        if operator == "TRANSPOSE_CONV":  # every input element meets each weight of its channel
+            return math.prod(self._shape(inputs[2])) * math.prod(kernel[:3])
+        if operator == "DEPTHWISE_CONV_2D":
+            return produced * math.prod(kernel[:3])
+        return produced * math.prod(kernel[1:])
+
+    def _stored(self, index: int) -> int | None:
+        """The constant behind a tensor, sought through operators that only restore its values; None for an activation."""
+        for _ in range(1 + len(self.operators)):
+            if index < 0:
+                return None
+            data = self.buffers[self.tensors[index].buffer].data
+            if data is not None and len(data):
+                return index
+            if index not in self.source:
+                return None
+            index = self.source[index]
+        raise AuditError(f"the tensor {self._name(index)!r}: expected a source, found a cycle")
+
+    def _values(self, index: int) -> Array:
+        """The stored values of a constant, unpacked, in its shape."""
+        tensor, kind, shape = self.tensors[index], self.types[index], self._shape(index)
+        where = f"the tensor {self._name(index)!r}"
+        if kind not in _STORED:
+            raise AuditError(f"{where}: expected one of {', '.join(_STORED)}, found {kind}")
+        bits, dtype = _STORED[kind]
+        size = math.prod(shape)
+        data = np.frombuffer(self.buffers[tensor.buffer].data, np.uint8)
+        if tensor.sparsity is not None:
+            try:
+                return minimize.dense(data.view(dtype), tensor.sparsity, shape)
+            except ValueError as error:
+                raise AuditError(f"{where}: {error}") from error
+        if data.size != -(-size * bits // 8):
+            raise AuditError(f"{where}: expected {-(-size * bits // 8)} bytes for {kind} {list(shape)}, found {data.size}")
+        return (_unpack(data, bits)[:size] if bits < 8 else data.view(dtype)).reshape(shape)
+
+    def _zeros(self, index: int, values: Array) -> int:
+        """How many stored values equal their zero point."""
+        quantization = self.tensors[index].quantization
+        points: Any = () if quantization is None or quantization.zeroPoint is None else quantization.zeroPoint
+        if len(points) <= 1:
+            return int(np.count_nonzero(values == (points[0] if len(points) else 0)))
+        along = [1] * values.ndim
+        along[quantization.quantizedDimension] = len(points)  # one for each channel
+        return int(np.count_nonzero(values == np.reshape(points, along)))
+
+    def _shape(self, index: int) -> tuple[int, ...]:
+        shape = self.tensors[index].shape
+        return () if shape is None else tuple(int(length) for length in shape)
+
+    def _name(self, index: int) -> str:
+        name: Any = self.tensors[index].name
+        return bytes(name).decode(errors="replace") if name else f"tensor {index}"
+
+
+def _unpack(data: Array, bits: int) -> Array:
+    """The signed integers (int8) of `bits` each that lie in bytes (uint8), lowest bits first."""
+    fields = data[:, None] >> np.arange(0, 8, bits, dtype=np.uint8)
+    return (fields << (8 - bits)).view(np.int8).ravel() >> (8 - bits)

@@ -1,0 +1,146 @@
+"""How a `.tflite` file behaves when LiteRT runs it (with its default XNNPACK delegate), and how small it deflates.
+
+Images run one at a time, as they will on the device. That is also the fast way: on a ResNet-8 batches of 25 to 500 gained
+nothing (a dynamic-range file lost half its speed), while `invoke` releases the GIL, so interpreters side by side share the
+cores: two on two free cores take half the time. What the tensors of a file hold is the business of `audit`.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter_ns
+
+import numpy as np
+
+from sweep.core import native
+from sweep.core.types import Array, Split
+from sweep.tflite import litert
+
+_WARM_UP_NS = 20_000_000
+_TOTAL_NS = 500_000_000
+
+
+class MeasureError(RuntimeError):
+    """The interpreter cannot run the file on these images, or the file answers with NaN."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Time of one image on one thread, in milliseconds: the median, the tenth and the ninetieth percentile."""
+
+    median_ms: float
+    p10_ms: float
+    p90_ms: float
+
+
+def predict(content: bytes, images: Array, threads: int = 1) -> Array:
+    """The class that the file gives to each image: the index of its largest raw output, the first of equal ones.
+
+    Args:
+        content: the file's bytes.
+        images: uint8 (n, height, width, channels). A float network sees them divided by 255 in float32; an integer one sees
+            that divided by the scale of its input tensor, plus the zero point, rounded half to even and clipped.
+        threads: interpreters of one thread each that share the images; the answer does not depend on it.
+
+    Returns:
+        int64 (n,).
+
+    Raises:
+        MeasureError: for a file that does not run on such images, with the interpreter's reason; for NaN among the outputs.
+    """
+    shares = [share for share in np.array_split(images, max(1, threads)) if len(share)]
+    runners = [_Runner(content) for _ in shares]
+    with ThreadPoolExecutor(max(1, len(shares))) as pool:
+        answers = pool.map(_Runner.predict, runners, shares)
+        return np.concatenate([np.empty(0, np.int64), *answers])
+
+
+def accuracy(content: bytes, split: Split, threads: int = 1) -> float:
+    """Top-1 accuracy of the file on a split, in [0, 1]: images whose label `predict` gives, over all images.
+
+    Raises:
+        MeasureError: for a split without images, and as `predict` does.
+    """
+    if not len(split):
+        raise MeasureError("expected at least one image to measure accuracy on, received none")
+    return int(np.count_nonzero(predict(content, split.images, threads) == split.labels)) / len(split)
+
+
+def latency(content: bytes, repeats: int = 200) -> Latency:
+    """Time single images on one thread, after 20 ms of warm-up; copying the image in and the answer out is not part of it.
+
+    Args:
+        content: the file's bytes.
+        repeats: runs to time, at least 1. After half a second it stops at fewer, but not before the first: a network that takes
+            less than 20 ms gets at least 20 runs.
+
+    Raises:
+        MeasureError: for a file that does not run.
+    """
+    runner = _Runner(content)
+    runner.feed(np.random.default_rng(0).integers(0, 256, runner.shape, np.uint8))
+    start = perf_counter_ns()
+    runner.invoke()
+    while perf_counter_ns() - start < _WARM_UP_NS:
+        runner.invoke()
+    times: list[int] = []
+    while not times or (len(times) < repeats and perf_counter_ns() - start < _TOTAL_NS):
+        before = perf_counter_ns()
+        runner.invoke()
+        times.append(perf_counter_ns() - before)
+    p10, median, p90 = np.percentile(times, (10, 50, 90)) / 1e6
+    return Latency(float(median), float(p10), float(p90))
+
+
+def gzip_bytes(content: bytes) -> int:
+    """Bytes of the file deflated: gzip at level 9, with no time stamp or name in it."""
+    return len(gzip.compress(content, compresslevel=9, mtime=0))
+
+
+class _Runner:
+    """One network, with its input's 256 possible pixel values worked out once."""
+
+    def __init__(self, content: bytes) -> None:
+        with _reasons(), native.caught():
+            self._network = litert.Network(content)
+            self._table = self._network.quantised(np.arange(256, dtype=np.float32) / np.float32(255))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(1, height, width, channels) of the input tensor."""
+        return self._network.shape
+
+    def feed(self, image: Array) -> None:
+        """Set the input from uint8 (1, height, width, channels)."""
+        with _reasons():
+            self._network.feed(self._table.take(image))
+
+    def invoke(self) -> None:
+        """Run the network once."""
+        with _reasons():
+            self._network.invoke()
+
+    def predict(self, images: Array) -> Array:
+        """See the function `predict`."""
+        classes = np.empty(len(images), np.int64)
+        for number in range(len(images)):
+            self.feed(images[number : number + 1])
+            self.invoke()
+            answer = self._network.answer()
+            if np.isnan(answer).any():
+                raise MeasureError("the file answers with NaN")
+            classes[number] = answer.argmax()
+        return classes
+
+
+@contextmanager
+def _reasons() -> Iterator[None]:
+    """Turn what the interpreter raises into a MeasureError of one line."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        raise MeasureError(f"LiteRT cannot run the file: {' '.join(str(error).split())}") from error

@@ -1,0 +1,236 @@
+"""A `.tflite` file made smaller without a change to what it computes: kernels stored sparsely, and names left out.
+
+The converter can store sparse kernels too, but makes files that LiteRT's XNNPACK delegate refuses to run (a sparse
+fully-connected int8 layer) and aborts the process on INT4. Here a kernel that comes out smaller is stored row by row
+(compressed along the last dimension, the input channels), and a DENSIFY operator restores it when the interpreter starts. So
+the file is smaller and computes the same, no faster. INT4, which DENSIFY does not take, and what the delegate would refuse stay
+as they are.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+import numpy as np
+
+from sweep.core import native
+from sweep.core.types import Array
+from sweep.tflite import flatbuffer, litert
+from sweep.tflite.schema import COMPUTE, KERNEL, parsed, store, written
+
+_log = logging.getLogger(__name__)
+
+
+_STORED = {"FLOAT32": np.float32, "FLOAT16": np.float16, "INT8": np.int8}
+# What a sparse kernel costs besides: a second tensor, an operator, the description.
+_OVERHEAD = 400
+_MOST = 1 << 27  # weights of a kernel that is restored: a few damaged bytes may ask for any number
+_ROWS = 1  # of a dimension's format: compressed
+
+
+def smallest(content: bytes, images: Array, *, sparsely: bool, strip: bool) -> bytes:
+    """The file as small as it gets by what is asked for, each step taken only if the file still runs and answers the same.
+
+    Args:
+        content: the bytes of a `.tflite`.
+        images: uint8 (n, height, width, channels), to ask both about.
+        sparsely: whether kernels may be stored sparsely.
+        strip: whether names may go.
+    """
+    for wanted, pack in ((sparsely, sparse), (strip, stripped)):
+        if wanted and len(packed := pack(content)) < len(content):
+            if same_answers(content, packed, images):
+                content = packed
+            else:
+                _log.warning("a step of packing (%s) was not taken: the file would not answer as before", pack.__name__)
+    return content
+
+
+def same_answers(one: bytes, other: bytes, images: Array) -> bool:
+    """Whether two files run and give equal logits, to the bit.
+
+    Args:
+        one: the bytes of a file that runs.
+        other: those of another, which may not.
+        images: uint8 (n, height, width, channels).
+    """
+    pixels = images / np.float32(255)
+    with native.caught():
+        expected = litert.Network(one).predict(pixels)
+        try:
+            return np.array_equal(expected, litert.Network(other).predict(pixels))
+        except (RuntimeError, ValueError) as error:
+            _log.warning("LiteRT does not run the file: %s", " ".join(str(error).split()))
+            return False
+
+
+def stripped(content: bytes) -> bytes:
+    """The file without the names of its tensors, its signature and its description, which only people and loaders read.
+
+    Raises:
+        DamagedError: for bytes that are no such file.
+    """
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    model, _, _ = parsed(content)
+    with flatbuffer.told_as_damage():
+        flatbuffer_utils.strip_strings(model)
+        return written(model)
+
+
+def sparse(content: bytes) -> bytes:
+    """The file with every kernel stored sparsely that is smaller so; the same bytes where none is.
+
+    Args:
+        content: the bytes of a `.tflite`.
+
+    Raises:
+        DamagedError: for bytes that are no such file.
+    """
+    with flatbuffer.told_as_damage():
+        return _sparse(content)
+
+
+def _sparse(content: bytes) -> bytes:
+    from ai_edge_litert import schema_py_generated as schema
+
+    model, codes, types = parsed(content)
+    graph = model.subgraphs[0]
+    source = {one.outputs[0]: one for one in graph.operators if codes[one.opcodeIndex] == "DEQUANTIZE"}
+    restored: dict[int, int] = {}
+    for operator in [one for one in graph.operators if codes[one.opcodeIndex] in COMPUTE]:
+        reader, position = operator, KERNEL
+        if operator.inputs[position] in source:  # float16 weights become float32 first
+            reader, position = source[operator.inputs[position]], 0
+        index = int(reader.inputs[position])
+        if types[graph.tensors[index].type] == "INT8" and not _restorable(operator, codes, graph, types):
+            continue
+        if index not in restored:
+            tensor = graph.tensors[index]
+            values = _constant(model, tensor, types[tensor.type])
+            if values is None or not _smaller(values):
+                continue
+            graph.tensors.append(_dense_twin(schema, tensor))
+            restored[index] = len(graph.tensors) - 1
+            tensor.sparsity, stored = _compressed(schema, values)
+            store(model, tensor, stored)
+        reader.inputs[position] = restored[index]
+    if not restored:
+        return content
+    model.operatorCodes.append(_code(schema))
+    graph.operators[:0] = [_densify(schema, len(model.operatorCodes) - 1, *pair) for pair in restored.items()]
+    packed = written(model)
+    return packed if len(packed) < len(content) else content
+
+
+def dense(stored: Array, sparsity: Any, shape: tuple[int, ...]) -> Array:
+    """The dense array of a tensor that is compressed along its last dimension.
+
+    Args:
+        stored: (n,), the values that are there.
+        sparsity: the tensor's description in the file.
+        shape: of the array.
+
+    Raises:
+        ValueError: for a description of another kind.
+    """
+    *outer, last = sparsity.dimMetadata or [None]
+    blocks = sparsity.blockMap is not None and len(sparsity.blockMap)
+    rows = last is not None and last.format == _ROWS and len(outer) == len(shape) - 1 and not any(one.format for one in outer)
+    if blocks or not rows or list(sparsity.traversalOrder) != list(range(len(shape))):
+        raise ValueError("expected rows that are compressed along the last dimension")
+    if math.prod(shape) > _MOST:
+        raise ValueError(f"expected at most {_MOST} weights in a kernel, found {math.prod(shape)}")
+    ends, columns = (np.asarray(vector.values, np.int64) for vector in (last.arraySegments, last.arrayIndices))
+    values = np.zeros((math.prod(shape[:-1]), shape[-1]), stored.dtype)
+    values[np.repeat(np.arange(len(ends) - 1), np.diff(ends)), columns] = stored
+    return values.reshape(shape)
+
+
+def _restorable(operator: Any, codes: list[str], graph: Any, types: dict[int, str]) -> bool:
+    """Whether XNNPACK takes an int8 kernel that DENSIFY gives: not in a fully-connected layer, nor of float activations."""
+    return codes[operator.opcodeIndex] != "FULLY_CONNECTED" and types[graph.tensors[operator.inputs[0]].type] == "INT8"
+
+
+def places(sparsity: Any) -> int:
+    """The bytes that say where the values of a sparse tensor are."""
+    vectors = (vector for one in sparsity.dimMetadata for vector in (one.arraySegments, one.arrayIndices) if vector is not None)
+    return sum(np.asarray(vector.values).nbytes for vector in vectors)
+
+
+def _constant(model: Any, tensor: Any, kind: str) -> Array | None:
+    """The values of a constant that can be stored sparsely."""
+    data, quantization = model.buffers[tensor.buffer].data, tensor.quantization
+    shifted = quantization is not None and quantization.zeroPoint is not None and np.any(quantization.zeroPoint)
+    if kind not in _STORED or data is None or not len(data) or tensor.sparsity is not None or shifted:
+        return None
+    values: Array = np.frombuffer(data, _STORED[kind]).reshape(tensor.shape)
+    return values
+
+
+def _width(largest: int) -> int:
+    """The bytes of the smallest type that the format has for such numbers."""
+    return 1 if largest < 2**8 else 2 if largest < 2**16 else 4
+
+
+def _smaller(values: Array) -> bool:
+    """Whether the values and their places take less than all of them, whatever comes with it included.
+
+    Not where all are zero: a tensor without a byte of its own is no constant to a reader.
+    """
+    count, rows = int(np.count_nonzero(values)), math.prod(values.shape[:-1])
+    where = count * _width(values.shape[-1]) + (rows + 1) * _width(count)
+    return count > 0 and count * values.itemsize + where + _OVERHEAD < values.nbytes
+
+
+def _compressed(schema: Any, values: Array) -> tuple[Any, Array]:
+    """The description of the sparse tensor, and the bytes (uint8) of the values that are there."""
+    rows = values.reshape(-1, values.shape[-1])
+    at, columns = np.nonzero(rows)
+    ends = np.concatenate([[0], np.cumsum(np.count_nonzero(rows, axis=1))])
+    sparsity = schema.SparsityParametersT()
+    sparsity.traversalOrder = list(range(values.ndim))
+    sparsity.blockMap = []
+    sparsity.dimMetadata = []
+    for size in values.shape:
+        dimension = schema.DimensionMetadataT()
+        dimension.denseSize = size
+        sparsity.dimMetadata.append(dimension)
+    last = sparsity.dimMetadata[-1]
+    last.format, last.denseSize = _ROWS, 0
+    last.arraySegmentsType, last.arraySegments = _vector(schema, ends)
+    last.arrayIndicesType, last.arrayIndices = _vector(schema, columns)
+    return sparsity, rows[at, columns].view(np.uint8)
+
+
+def _vector(schema: Any, numbers: Array) -> tuple[int, Any]:
+    """The type and the vector that hold the numbers."""
+    kinds = {1: ("Uint8Vector", np.uint8), 2: ("Uint16Vector", np.uint16), 4: ("Int32Vector", np.int32)}
+    name, dtype = kinds[_width(int(numbers.max(initial=0)))]
+    vector = getattr(schema, f"{name}T")()
+    vector.values = numbers.astype(dtype)
+    return getattr(schema.SparseIndexVector, name), vector
+
+
+def _dense_twin(schema: Any, tensor: Any) -> Any:
+    """The tensor that DENSIFY fills."""
+    twin = schema.TensorT()
+    twin.shape, twin.type, twin.quantization = tensor.shape, tensor.type, tensor.quantization
+    twin.name, twin.buffer = tensor.name + b"/dense", 0
+    return twin
+
+
+def _code(schema: Any) -> Any:
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.DENSIFY
+    code.version = 1
+    return code
+
+
+def _densify(schema: Any, code: int, given: int, twin: int) -> Any:
+    operator = schema.OperatorT()
+    operator.opcodeIndex, operator.inputs, operator.outputs = code, [given], [twin]
+    operator.builtinOptionsType, operator.builtinOptions = schema.BuiltinOptions.DensifyOptions, schema.DensifyOptionsT()
+    return operator

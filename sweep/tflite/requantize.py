@@ -1,0 +1,276 @@
+"""The integer grids of a `.tflite` file's weights: whose they are, and putting in the one that was meant.
+
+A file holds weights as INT4 or INT8; a grid of 3, 5, 6 or 7 bits lies in the next larger of the two. Of a network with fake
+quantisation the converter stretches such a grid over the whole range of its type and rounds: of 3 bits in INT4, -3…3 become 0,
+±2, ±5, ±7, no longer evenly spaced, so the file computes something else than was trained; `mend` makes the steps even again.
+Where the toolkit quantises by itself it knows INT8 only: `snap` rounds the kernels of a float file to any grid, and `place`
+puts their integers where the toolkit has its own.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sweep.core.types import Array
+from sweep.tflite.schema import BIAS, COMPUTE, KERNEL, layer_of, packed, parsed, store, unpacked, written
+
+# Container type to the largest value of a symmetric grid in it.
+_LARGEST = {"INT4": 7, "INT8": 127}
+_BIASES = {"INT32": np.int32, "INT64": np.int64}
+# XNNPACK holds sixteen times the bias of an INT4 kernel in 32 bits, and the sums besides (ai-edge-litert 2.3.0).
+_LARGEST_BIAS = 2.0**26
+
+
+def largest(bits: int) -> int:
+    """The largest value of a symmetric grid of so many bits: 1 for 2 bits, 127 for 8."""
+    return int(2 ** (bits - 1) - 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Rounded:
+    """A kernel, and what it is rounded to.
+
+    Attributes:
+        kernel: float32 (weights of a channel, channels), in Keras's order.
+        bits: of the grid, 2 to 8: up to 4 are stored as INT4.
+        integers: int8 of the kernel's shape, of magnitudes up to `largest(bits)`.
+        steps: float32 (channels,), or (1,) where all have the same: what an integer of 1 stands for.
+    """
+
+    kernel: Array
+    bits: int
+    integers: Array
+    steps: Array
+
+    @property
+    def values(self) -> Array:
+        """What the integers stand for, float32 of the kernel's shape."""
+        values: Array = self.integers * self.steps
+        return values
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """What makes a full-integer file of a float32 file.
+
+    Attributes:
+        images: uint8 (n, height, width, channels): what they give sets the activations' ranges.
+        kernels: layer name to its kernel, rounded.
+        activation_bits: 8 or 16.
+    """
+
+    images: Array
+    kernels: Mapping[str, Rounded]
+    activation_bits: int = 8
+
+
+def mend(content: bytes, bits: Mapping[str, int]) -> bytes:
+    """The file with every kernel on the grid that it was trained on.
+
+    With container maximum C and grid maximum B, k = C // B: a stored value v becomes round(v B / C) k, its scale is multiplied
+    with C / (B k), and a bias, whose scale is the product of the input's and the kernel's, is divided by the same and rounded.
+
+    Args:
+        content: the bytes of a full-integer `.tflite`.
+        bits: layer name to the bits of its kernel's grid, 2 to 8.
+
+    Returns:
+        The same bytes where every grid fills its container (2, 4 and 8 bits).
+    """
+    if all(_LARGEST["INT4" if one <= 4 else "INT8"] % largest(one) == 0 for one in bits.values()):
+        return content
+    model, codes, types = parsed(content)
+    for operator, kernel, layer in _kernels(model, codes):
+        width, container = bits.get(layer), types[kernel.type]
+        if width is None or container not in _LARGEST:
+            continue
+        most, grid = _LARGEST[container], largest(width)
+        step = most // grid
+        values = unpacked(model.buffers[kernel.buffer].data, container)
+        store(model, kernel, packed(np.round(values * (grid / most)) * step, container))
+        _stretch(model, types, operator, most / (grid * step))
+    return written(model)
+
+
+def snap(content: bytes, kernels: Mapping[str, Rounded]) -> bytes:
+    """The file with kernels rounded to their grids, as real numbers.
+
+    The converter folds batch normalisation into a kernel, so the file's differs from the network's by a gain for each channel,
+    which stays.
+
+    Args:
+        content: the bytes of a float32 `.tflite`.
+        kernels: layer name to its kernel, rounded.
+
+    Raises:
+        ValueError: naming a layer whose kernel is not in the file, or is not, channel by channel, a multiple of the network's:
+            batch normalisation before a dense layer scales its inputs.
+    """
+    model, codes, _ = parsed(content)
+    for _, tensor, layer, axis in _found(model, codes, kernels):
+        rounded = kernels[layer]
+        channels = rounded.kernel.shape[1]
+        old = np.moveaxis(np.frombuffer(model.buffers[tensor.buffer].data, np.float32).reshape(tensor.shape), axis, 0)
+        rows, before = old.reshape(channels, -1), rounded.kernel.T
+        at = np.arange(channels), np.abs(before).argmax(axis=1)
+        gains = (rows[at] / np.where(before[at] == 0, 1, before[at]))[:, None]
+        if (np.abs(rows - gains * before) > 1e-5 * np.abs(rows).max(axis=1, keepdims=True)).any():
+            raise ValueError(f"expected the kernel of {layer} scaled for each channel at most, found it scaled otherwise")
+        new = (gains * rounded.values.T).astype(np.float32).reshape(old.shape)
+        store(model, tensor, np.ascontiguousarray(np.moveaxis(new, 0, axis)).ravel().view(np.uint8))
+    return written(model)
+
+
+def place(content: bytes, kernels: Mapping[str, Rounded]) -> bytes:
+    """The file with kernels on other grids than the toolkit's own.
+
+    The toolkit's scale of a channel is its largest magnitude over 127, and the channel's largest integer M stands for the
+    same magnitude: with container maximum C, grid maximum B and k = C // B, integers are stored times k, and the scale becomes
+    127 / (M k) of what it was. (k is there for the biases, which are the finer the larger the weights.) A dense layer whose
+    units come to the same scale keeps one of it. Where batch normalisation turned a channel's signs around or took it away,
+    the toolkit's own integers tell.
+
+    Args:
+        content: the bytes of a full-integer `.tflite` that the toolkit made of what `snap` returned: every kernel is INT8.
+        kernels: layer name to its kernel, rounded.
+
+    Raises:
+        ValueError: naming a layer whose kernel is not in the file, or has other values.
+    """
+    from ai_edge_litert.schema_py_generated import TensorType
+
+    model, codes, types = parsed(content)
+    for operator, tensor, layer, axis in _found(model, codes, kernels):
+        old = np.moveaxis(np.frombuffer(model.buffers[tensor.buffer].data, np.int8).reshape(tensor.shape), axis, 0)
+        rest = tuple(range(1, old.ndim))
+        rounded = kernels[layer]
+        container = "INT4" if rounded.bits <= 4 else "INT8"
+        values = rounded.integers.T.astype(np.int32).reshape(old.shape) * (_LARGEST[container] // largest(rounded.bits))
+        values *= np.sign((values * old).sum(axis=rest, keepdims=True))
+        most = np.abs(values).max(axis=rest, keepdims=True)
+        if (np.abs(old - _LARGEST["INT8"] * values / np.maximum(most, 1)) > 0.51).any():
+            raise ValueError(f"expected the kernel of {layer} as it was rounded, found other values")
+        store(model, tensor, packed(np.moveaxis(values, 0, axis).ravel(), container))
+        tensor.type = getattr(TensorType, container)
+        most = most.ravel()
+        _stretch(model, types, operator, np.where(most > 0, _LARGEST["INT8"] / np.maximum(most, 1), np.nan))
+    return written(model)
+
+
+def _found(model: Any, codes: list[str], kernels: Mapping[str, Rounded]) -> Iterator[tuple[Any, Any, str, int]]:
+    """(operator, its kernel's tensor, the layer that it came from, the axis of its channels) of each of these kernels.
+
+    Raises:
+        ValueError: in the end, where one was not there.
+    """
+    missing = {name for name, one in kernels.items() if one.integers.any()}  # of nothing but zeros, equal kernels become one
+    for operator, tensor, layer in _kernels(model, codes):
+        if layer in kernels:
+            missing.discard(layer)
+            yield operator, tensor, layer, 3 if codes[operator.opcodeIndex] == "DEPTHWISE_CONV_2D" else 0
+    if missing:
+        raise ValueError(f"expected a kernel of {', '.join(sorted(missing))} in the file, found none")
+
+
+def _kernels(model: Any, codes: list[str]) -> Iterator[tuple[Any, Any, str]]:
+    """(operator, its kernel's tensor, the layer that it came from) of each kernel that tells, each tensor once."""
+    graph, done = model.subgraphs[0], set()
+    for operator in graph.operators:
+        if codes[operator.opcodeIndex] in COMPUTE and (at := operator.inputs[KERNEL]) not in done:
+            done.add(at)
+            kernel = graph.tensors[at]
+            if (layer := layer_of((kernel.name or b"").decode())) is not None:
+                yield operator, kernel, layer
+
+
+def cuts_biases(content: bytes) -> bool:
+    """Whether a bias of a full-integer `.tflite` lies at the end of 32 bits: the converter cuts off what lies beyond."""
+    model, codes, types = parsed(content)
+    graph = model.subgraphs[0]
+    for operator in graph.operators:
+        if codes[operator.opcodeIndex] in COMPUTE and len(operator.inputs) > BIAS and operator.inputs[BIAS] >= 0:
+            bias = graph.tensors[operator.inputs[BIAS]]
+            if types[bias.type] == "INT32":
+                stored = np.frombuffer(model.buffers[bias.buffer].data, np.int32)
+                if np.isin(stored, (np.iinfo(np.int32).min, np.iinfo(np.int32).max)).any():
+                    return True
+    return False
+
+
+def hold_biases(content: bytes) -> bytes:
+    """The file with the biases of INT4 kernels small enough for the interpreter, which answers nonsense for larger ones.
+
+    A bias is stored in steps of the input's scale times the kernel's, so it is large where a channel's weights are all but
+    zero. Such a channel gets larger steps, by a power of two: beside such a bias the weights that they round away are nothing.
+
+    Args:
+        content: the bytes of a full-integer `.tflite`.
+
+    Returns:
+        The same bytes where no bias is too large.
+    """
+    model, codes, types = parsed(content)
+    graph, changed = model.subgraphs[0], False
+    for operator in graph.operators:
+        if codes[operator.opcodeIndex] not in COMPUTE or len(operator.inputs) <= BIAS or operator.inputs[BIAS] < 0:
+            continue
+        kernel, bias = graph.tensors[operator.inputs[KERNEL]], graph.tensors[operator.inputs[BIAS]]
+        if (types[kernel.type], types[bias.type]) != ("INT4", "INT32"):
+            continue
+        sizes = np.abs(np.frombuffer(model.buffers[bias.buffer].data, np.int32).astype(float))
+        if len(kernel.quantization.scale) == 1:
+            sizes = sizes.max(keepdims=True)
+        factors = np.exp2(np.ceil(np.log2(np.maximum(sizes / _LARGEST_BIAS, 1))))
+        if factors.max() > 1:
+            kernel, _ = _own(graph, operator, KERNEL), _own(graph, operator, BIAS)
+            values = unpacked(model.buffers[kernel.buffer].data, "INT4")[: math.prod(kernel.shape)].reshape(kernel.shape)
+            along = np.ones(values.ndim, int)
+            along[kernel.quantization.quantizedDimension] = len(factors)
+            store(model, kernel, packed(np.rint(values / factors.reshape(along)).ravel(), "INT4"))
+            _stretch(model, types, operator, factors)
+            changed = True
+    return written(model) if changed else content
+
+
+def _own(graph: Any, operator: Any, position: int) -> Any:
+    """The tensor among an operator's inputs, a copy where other operators read it too: equal constants are one tensor."""
+    tensor = graph.tensors[index := operator.inputs[position]]
+    if sum(int(np.count_nonzero(np.asarray(one.inputs) == index)) for one in graph.operators) > 1:
+        tensor = copy.deepcopy(tensor)
+        graph.tensors.append(tensor)
+        operator.inputs[position] = len(graph.tensors) - 1
+    return tensor
+
+
+def _stretch(model: Any, types: dict[int, str], operator: Any, factor: Any) -> None:
+    """Multiply the scales of an operator's kernel, and let its bias follow.
+
+    The factor is one for all channels, or float (channels,) of which NaN stands for any: the channel is all zeros.
+    """
+    graph = model.subgraphs[0]
+    kernel = graph.tensors[operator.inputs[KERNEL]].quantization
+    old = np.asarray(kernel.scale, np.float64)
+    old = np.where(old > 0, old, 1.0)  # what the older quantiser gives a channel without weights and without a bias is 0
+    new = old * factor
+    common = np.nanmax(new, initial=0.0)
+    dense = len(graph.tensors[operator.inputs[KERNEL]].shape) == 2
+    shared = dense and common > 0 and np.nanmin(new, initial=np.inf) > common * (1 - 1e-5)
+    new = np.full_like(new, common) if shared else np.where(np.isnan(new), old, new)
+
+    def scales(values: Array) -> Array:
+        return (values[:1] if shared else values).astype(np.float32)
+
+    kernel.scale = scales(new)
+    kernel.zeroPoint = kernel.zeroPoint[: len(kernel.scale)]
+    if len(operator.inputs) > BIAS and operator.inputs[BIAS] >= 0:
+        bias = graph.tensors[operator.inputs[BIAS]]
+        stored = np.frombuffer(model.buffers[bias.buffer].data, _BIASES[types[bias.type]])
+        store(model, bias, np.round(stored * old / new).astype(stored.dtype).view(np.uint8))
+        bias.quantization.scale = scales(graph.tensors[operator.inputs[0]].quantization.scale[0] * new)
+        bias.quantization.zeroPoint = bias.quantization.zeroPoint[: len(bias.quantization.scale)]

@@ -1,0 +1,143 @@
+"""What is logged, in MLflow's terms: tags, parameters, metrics, data sets, models and links."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import numpy as np
+
+from sweep.core import native
+from sweep.core.types import TrialRecord
+from sweep.tflite import litert, schema
+
+if TYPE_CHECKING:
+    from mlflow.entities import LoggedModel, Metric, Param
+    from mlflow.models import ModelSignature
+    from mlflow.tracking import MlflowClient
+
+
+PARENT = "mlflow.parentRunId"
+DESCRIPTION = "mlflow.note.content"
+_PARAM_LIMIT, TAG_LIMIT, _KEY_LIMIT = 6000, 8000, 250
+_DIGEST = 12  # characters of the content hash in the UI's data set column; the tag holds all of it
+_COMPARABLE = 100  # runs in one link: the description that holds it is a tag
+MODEL = "model"  # an MLflow model's name within its run: runs:/ID/model
+_NEEDED = ("ai-edge-litert", "numpy")  # by `served`
+
+
+def comparison_link(run_ids: Sequence[str], experiment_id: str) -> str:
+    """The address, within MLflow's UI, of the page that compares runs.
+
+    Args:
+        run_ids: the runs, in the order of the columns.
+        experiment_id: the experiment they are in.
+
+    Returns:
+        A path that begins with `/#/compare-runs`, escaped so that it can stand in Markdown.
+    """
+    runs, experiments = (quote(json.dumps(ids, separators=(",", ":"))) for ids in (list(run_ids), [experiment_id]))
+    return f"/#/compare-runs?runs={runs}&experiments={experiments}"
+
+
+def comparison(run_ids: Sequence[str], what: str, experiment_id: str) -> str:
+    """A paragraph that links to the comparison of these runs; empty with fewer than two of them."""
+    if len(run_ids) < 2:
+        return ""
+    shown, total = run_ids[:_COMPARABLE], len(run_ids)
+    which = f"the {total} {what}" if total == len(shown) else f"the first {len(shown)} of {total} {what}"
+    return f"\n\n[Compare {which}]({comparison_link(shown, experiment_id)})"
+
+
+def metric_key(name: str) -> str:
+    """The nearest name that MLflow takes: `model@distill.teacher` becomes `model_distill.teacher`."""
+    plain = re.sub(r"[^/\w.\- ]", "_", name.lstrip("+~"))
+    return posixpath.normpath(plain).lstrip("./")[:_KEY_LIMIT] or "_"
+
+
+def run_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags under names, and of lengths, that MLflow takes."""
+    source = {"mlflow.source.name": "sweep", "mlflow.source.type": "LOCAL"}
+    return {name[:_KEY_LIMIT]: value[:TAG_LIMIT] for name, value in {**source, **tags}.items()}
+
+
+def run_params(params: Mapping[str, str]) -> list[Param]:
+    """Parameters under names, and of lengths, that MLflow takes."""
+    from mlflow.entities import Param
+
+    named = {metric_key(name): value[:_PARAM_LIMIT] for name, value in params.items()}
+    return [Param(name, value) for name, value in named.items()]
+
+
+def run_metrics(record: TrialRecord, timestamp: int) -> list[Metric]:
+    """The trial's metrics and, one step an epoch, its learning curves."""
+    from mlflow.entities import Metric
+
+    metrics = [Metric(metric_key(name), float(value), timestamp, 0) for name, value in record.metrics.items()]
+    for stage, curves in record.curves.items():
+        for name, values in curves.items():
+            metrics += [
+                Metric(metric_key(f"{stage}/{name}"), float(value), timestamp, epoch) for epoch, value in enumerate(values)
+            ]
+    return metrics
+
+
+def log_dataset(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
+    """Name the data set as the run's input, where the record knows it."""
+    if "dataset" not in tags or "data_hash" not in tags:
+        return
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+    from mlflow.exceptions import MlflowException
+
+    name, content = tags["dataset"], tags["data_hash"]
+    dataset = Dataset(name, content[:_DIGEST], "code", json.dumps({"tags": {"data_hash": content}}))
+    inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", "train")])]
+    try:
+        client.log_inputs(run_id, inputs)
+    except MlflowException:  # another process was the first to name this data set, in between MLflow's look and its insert
+        client.log_inputs(run_id, inputs)
+
+
+def model_signature(file: Path) -> ModelSignature:
+    """What the network of a `.tflite` takes and gives, any number of images at a time, by the file's own tensors."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    content = file.read_bytes()
+    if damage := schema.damage(content):  # LiteRT may not survive a file that was damaged on the disk
+        raise ValueError(damage)
+    with native.caught():
+        network = litert.Network(content)
+    shapes = (-1, *network.shape[1:]), (-1, network.classes)
+    inputs, outputs = (Schema([TensorSpec(np.dtype(np.float32), shape)]) for shape in shapes)
+    return ModelSignature(inputs, outputs)
+
+
+def save_model(model: LoggedModel, file: Path, signature: ModelSignature, folder: str) -> None:
+    """Write the files of an MLflow model: the `.tflite`, its loader, and what that needs, so that MLflow need not run it."""
+    from mlflow.models import Model
+
+    with warnings.catch_warnings():  # that importing this gives about a class of its own
+        warnings.filterwarnings("ignore", ".*Any type hint is inferred as AnyType", UserWarning)
+        from mlflow.pyfunc import save_model
+
+    meta = Model(
+        artifact_path=model.artifact_location, run_id=model.source_run_id, model_uuid=model.model_id, model_id=model.model_id
+    )
+    save_model(
+        folder,
+        loader_module=litert.__name__.rpartition(".")[2],
+        data_path=str(file),
+        code_paths=[litert.__file__],
+        mlflow_model=meta,
+        signature=signature,
+        input_example=np.zeros((1, *signature.inputs.inputs[0].shape[1:]), np.float32),
+        pip_requirements=[f"{name}=={version(name)}" for name in _NEEDED],
+    )

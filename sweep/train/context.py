@@ -1,0 +1,76 @@
+"""What a stage receives besides its network, and what it hands on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from sweep.core.types import Array, Checkpoint, Curves, Data, Progress, Remember, Spec
+from sweep.train.goals import Goal
+from sweep.train.recipes import Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """What a stage may use besides the network that it receives.
+
+    Attributes:
+        data: the three splits; a stage learns from `data.train` and watches `data.validation`, never `data.test`.
+        recipe: how to train.
+        augment: the augmentation, (images, seed, epoch) to images of the same shape.
+        view: plain values that name what `augment` does, for cache keys; None when the images are taken as they are.
+        seed: of everything random in the stage.
+        model: the network to build where the stage starts from nothing.
+        teacher: the network to learn from, and its cache key; None where there is none.
+        goal: what the fine-tuning of a trained network works towards.
+        remember: the cache, for results that several stages share.
+        weigh: how many bytes a network's file will have, when it is quantised as planned.
+        progress: where to say how far the work is.
+    """
+
+    data: Data
+    recipe: Recipe
+    augment: Callable[[Array, int, int], Array]
+    view: Mapping[str, Any] | None
+    seed: int
+    model: Spec
+    teacher: tuple[str, Checkpoint] | None
+    goal: Goal
+    remember: Remember
+    weigh: Callable[[Checkpoint], int]
+    progress: Progress
+
+    def images(self, epoch: int) -> Array:
+        """The training images as epoch `epoch` (from 0) sees them: uint8 (n, height, width, channels)."""
+        images = self.data.train.images
+        return images if self.view is None else self.augment(images, self.seed, epoch)
+
+    def view_key(self, epoch: int) -> dict[str, Any]:
+        """Plain values that name `images(epoch)`, equal for equal images."""
+        return {"augment": None} if self.view is None else {"augment": self.view, "seed": self.seed, "epoch": epoch}
+
+    def one_hot(self) -> Array:
+        """The training labels, float32 (n, classes)."""
+        return np.eye(self.data.classes, dtype=np.float32)[self.data.train.labels]
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a stage hands on: the network, and the learning curves of getting there."""
+
+    network: Checkpoint
+    curves: Curves = field(default_factory=dict)
+
+
+def required(network: Checkpoint | None) -> Checkpoint:
+    """The network that a stage goes on from.
+
+    Raises:
+        ValueError: when there is none, because nothing was trained before.
+    """
+    if network is None:
+        raise ValueError("this stage takes a trained network")
+    return network

@@ -1,0 +1,241 @@
+"""The only training loop: what a stage minimises, for how long, and under which constraints.
+
+One compiled function runs many optimiser steps at a time over images that stay uint8 in memory, so that small networks are not
+slowed by Python between the steps. What is minimised, and towards which targets, is the caller's.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sweep.core import native
+from sweep.core.types import Array, Curves, Split
+
+if TYPE_CHECKING:
+    from sweep.train.constraints import Constraints, Projection
+    from sweep.train.context import Context
+    from sweep.train.goals import Goal, Loss
+
+_log = logging.getLogger(__name__)
+
+
+_STEPS_A_CALL = 32
+_EVALUATION_BATCH = 500
+_SHUFFLE = 1 << 40
+_VECTOR = 8  # numbers that oneDNN's AVX2 kernels take at once
+
+
+class TrainingError(RuntimeError):
+    """Training went wrong in a way that no later stage can mend."""
+
+
+def start(threads: int) -> None:
+    """Set TensorFlow up for repeatable results, once a process.
+
+    Args:
+        threads: for every operation; another count gives other sums, so it is part of what names a result.
+
+    Raises:
+        TrainingError: when this process already runs TensorFlow with another count.
+    """
+    with native.caught():
+        import tensorflow as tf
+    # Its Python warnings are about the style of calls that are made on purpose here.
+    for name in ("tensorflow", "absl"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if tf.config.threading.get_intra_op_parallelism_threads() == threads:
+        return
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+    except RuntimeError as error:
+        raise TrainingError(f"threads={threads} needs a process of its own: TensorFlow already runs here") from error
+    tf.config.experimental.enable_op_determinism()
+
+
+def fit(
+    model: Any,
+    context: Context,
+    *,
+    epochs: int,
+    learning_rate: float,
+    goal: Goal,
+    held: Constraints | None = None,
+) -> Curves:
+    """Train `model` in place: what its layers add to the loss counts, and what they ask of their weights holds at every step.
+
+    Args:
+        model: a Keras model from float32 images in [0, 1] to logits.
+        context: the data, the recipe, the seed and the progress display.
+        epochs: passes over the training images; with 0 nothing happens.
+        learning_rate: the peak rate.
+        goal: what is minimised, and towards which targets.
+        held: constraints on the weights, which may tighten as training goes on.
+
+    Returns:
+        `loss`, `accuracy` (both over the epoch, while training) and `val_accuracy`, one value an epoch.
+
+    Raises:
+        TrainingError: when the loss is no longer finite.
+    """
+    import tensorflow as tf
+
+    data, recipe = context.data, context.recipe
+    count, size = len(data.train), min(recipe.batch_size, len(data.train))
+    steps = -(-count // size)
+    rates = np.float32(learning_rate) * recipe.schedule.factors(epochs * steps)
+    optimizer = recipe.optimizer.build()
+    optimizer.build(model.trainable_variables)
+    answers = Answers(model)
+    targets = goal.targets(model, context)
+    run = _compiled_steps(
+        goal.watched(model, context),
+        model.trainable_variables,
+        optimizer,
+        goal.loss(context),
+        projections=held.projections() if held else [],
+        classes=data.classes,
+    )
+    curves: dict[str, list[float]] = {"loss": [], "accuracy": [], "val_accuracy": []}
+    calls = max(1, min(_STEPS_A_CALL, epochs * steps // 50))
+    view: tuple[Array, Any] | None = None
+    for epoch in range(epochs):
+        images = context.images(epoch)
+        if view is None or view[0] is not images:
+            view = images, tf.constant(images)
+        wanted = tf.constant(targets(epoch))
+        total, correct, seen = 0.0, 0, 0
+        order = shuffled(context.seed, epoch, count)
+        for first, batches in _calls(order, size, calls):
+            at = epoch * steps + first
+            if held:
+                held.update(at / (epochs * steps))
+            summed, right = run(view[1], wanted, tf.constant(batches), tf.constant(rates[at : at + len(batches)]))
+            total, correct, seen = total + float(summed), correct + int(right), seen + batches.size
+            if not np.isfinite(total):
+                raise TrainingError(f"the loss is no longer finite in epoch {epoch + 1}, at learning rate {learning_rate:g}")
+            context.progress.advance((at + len(batches)) / steps, epochs, f"loss {total / seen:.3f}")
+        if held and epoch == epochs - 1:
+            held.update(1.0)
+        curves["loss"].append(total / count)
+        curves["accuracy"].append(correct / count)
+        curves["val_accuracy"].append(answers.accuracy(data.validation))
+        note = f"validation {curves['val_accuracy'][-1]:.2%}"
+        context.progress.advance(epoch + 1, epochs, note)
+        _log.info("epoch %d of %d: loss %.4f, %s", epoch + 1, epochs, curves["loss"][-1], note)
+    return {name: tuple(values) for name, values in curves.items()}
+
+
+def shuffled(seed: int, epoch: int, count: int) -> Array:
+    """The order in which an epoch sees the images: a permutation, int32 (count,). No other draw shares its stream."""
+    stream = np.random.Philox(key=[seed, epoch | _SHUFFLE])
+    return np.random.Generator(stream).permutation(count).astype(np.int32)
+
+
+class Answers:
+    """The Keras model's logits on images, not training; compiled once, and following the weights as they change.
+
+    Args:
+        model: from float32 images in [0, 1] to logits, or to other numbers (n, k).
+    """
+
+    def __init__(self, model: Any) -> None:
+        import tensorflow as tf
+
+        @tf.function(input_signature=[tf.TensorSpec(model.input_shape, tf.uint8)])  # type: ignore[untyped-decorator]
+        def answer(batch: Any) -> Any:
+            return model(tf.cast(batch, tf.float32) / 255.0, training=False)
+
+        self._answer = answer
+
+    def __call__(self, images: Array) -> Array:
+        """uint8 images (n, height, width, channels) to float32 logits (n, classes), or whatever the model gives."""
+        starts = range(0, len(images), _EVALUATION_BATCH)
+        return np.concatenate([self._answer(images[at : at + _EVALUATION_BATCH]).numpy() for at in starts])
+
+    def accuracy(self, split: Split) -> float:
+        """Top-1 accuracy on `split`, in [0, 1]."""
+        return float(np.mean(np.argmax(self(split.images), axis=1) == split.labels))
+
+
+def _calls(order: Array, size: int, steps: int) -> Iterator[tuple[int, Array]]:
+    """Cut an epoch's order into (first step, batches (k, size)) of at most `steps` steps; a last, smaller batch comes alone."""
+    full = len(order) // size
+    for first in range(0, full, steps):
+        last = min(full, first + steps)
+        yield first, order[first * size : last * size].reshape(-1, size)
+    if len(order) % size:
+        yield full, order[None, full * size :]
+
+
+def _compiled_steps(
+    watched: Any, variables: list[Any], optimizer: Any, loss: Loss, *, projections: list[tuple[Any, Projection]], classes: int
+) -> Any:
+    """(images, targets, batches (k, size), rates (k,)) to the summed loss and the number of right answers, in one call."""
+    import tensorflow as tf
+
+    # Of any size, since each shape would be traced on its own, which takes seconds for a deep network.
+    signature = [
+        tf.TensorSpec((None, *watched.input_shape[1:]), tf.uint8),
+        tf.TensorSpec((None, None), tf.float32),
+        tf.TensorSpec((None, None), tf.int32),
+        tf.TensorSpec((None,), tf.float32),
+    ]
+
+    @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]
+    def run(images: Any, targets: Any, batches: Any, rates: Any) -> Any:
+        total, right = tf.constant(0.0), tf.constant(0, tf.int64)
+        for step in tf.range(tf.shape(batches)[0]):
+            chosen = batches[step]
+            wanted = tf.gather(targets, chosen)
+            with tf.GradientTape() as tape, _unit_strides(watched):
+                answers = watched(tf.cast(tf.gather(images, chosen), tf.float32) / 255.0, training=True)
+                value = loss(wanted, answers)
+                if added := watched.losses:  # by the layers themselves: regularisation of weights and of activations
+                    value += tf.add_n(added)
+            optimizer.learning_rate.assign(rates[step])
+            optimizer.apply_gradients(zip(tape.gradient(value, variables), variables, strict=True))
+            for kernel, project in projections:
+                kernel.assign(project(kernel))
+            total += value * tf.cast(tf.size(chosen), tf.float32)
+            logits = tf.nest.flatten(answers)[0]
+            right += tf.math.count_nonzero(tf.argmax(logits, 1) == tf.argmax(wanted[:, :classes], 1))
+        return total, right
+
+    return run
+
+
+@contextmanager
+def _unit_strides(model: Any) -> Iterator[None]:
+    """While a step is traced: 1x1 convolutions with a stride drop the pixels that they skip first, and compute the same.
+
+    With one thread and input channels that do not fill a vector, the gradient of such a kernel, in TensorFlow 2.21 with oneDNN
+    on AVX2, writes past a buffer and takes the process down (malloc_consolidate(): invalid chunk size).
+    """
+    import tensorflow as tf
+    import tf_keras as keras
+
+    def dense(strides: tuple[int, int]) -> Callable[[Any, Any], Any]:
+        down, right = strides
+        return lambda inputs, kernel: tf.nn.conv2d(inputs[:, ::down, ::right], kernel, 1, "VALID")
+
+    strided = [
+        layer
+        for layer in model.submodules
+        if type(layer) is keras.layers.Conv2D
+        and (layer.kernel_size, layer.data_format, layer.groups) == ((1, 1), "channels_last", 1)
+        and layer.strides != (1, 1)
+        and layer.kernel.shape[-2] % _VECTOR
+    ]
+    for layer in strided:
+        layer.convolution_op = dense(layer.strides)
+    try:
+        yield
+    finally:
+        for layer in strided:
+            del layer.convolution_op

@@ -1,0 +1,131 @@
+"""How a network is trained: optimizer, schedule of the learning rate, epochs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from sweep.core.errors import ConfigError, require_epochs, require_integer, require_learning_rate, require_number
+from sweep.core.protocols import require_part
+from sweep.core.types import Array
+
+
+class Optimizer(Protocol):
+    """A way to follow the gradient."""
+
+    def build(self) -> Any:
+        """A fresh Keras optimizer; its learning rate is set at every step."""
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam (Kingma and Ba 2015), with decoupled weight decay (Loshchilov and Hutter 2019) when asked for.
+
+    Args:
+        weight_decay: per step and unit of learning rate, at least 0.
+    """
+
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_number("weight_decay", self.weight_decay, 0, 1e6)
+
+    def build(self) -> Any:
+        """The Keras optimizer."""
+        import tf_keras as keras
+
+        return keras.optimizers.Adam(weight_decay=self.weight_decay or None)
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Stochastic gradient descent with Nesterov momentum.
+
+    Args:
+        momentum: in [0, 1).
+        weight_decay: per step and unit of learning rate, at least 0.
+    """
+
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_number("momentum", self.momentum, 0, 1, open_high=True)
+        require_number("weight_decay", self.weight_decay, 0, 1e6)
+
+    def build(self) -> Any:
+        """The Keras optimizer."""
+        import tf_keras as keras
+
+        return keras.optimizers.SGD(momentum=self.momentum, nesterov=True, weight_decay=self.weight_decay or None)
+
+
+class Schedule(Protocol):
+    """How the learning rate moves."""
+
+    def factors(self, steps: int) -> Array:
+        """float32 (steps,) in [0, 1]: what the peak rate is multiplied with at each step."""
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The peak rate throughout."""
+
+    def factors(self, steps: int) -> Array:
+        """Ones."""
+        return np.ones(steps, np.float32)
+
+
+@dataclass(frozen=True)
+class WarmupCosine:
+    """A linear rise, then half a cosine down to zero (Loshchilov and Hutter 2017, eq. 5, without restarts).
+
+    Args:
+        warmup: the fraction of the steps that the rise takes, in [0, 1).
+    """
+
+    warmup: float
+
+    def __post_init__(self) -> None:
+        require_number("warmup", self.warmup, 0, 1, open_high=True)
+
+    def factors(self, steps: int) -> Array:
+        """Up from 1 / rise to 1, then down to just above 0."""
+        rise = round(self.warmup * steps)
+        down = np.arange(steps - rise) / max(1, steps - rise)
+        return np.concatenate([np.arange(1, rise + 1) / max(1, rise), (1 + np.cos(np.pi * down)) / 2]).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How networks are trained.
+
+    Args:
+        epochs: passes over the training images for a network from scratch, at least 1.
+        batch_size: images a step, at least 1.
+        learning_rate: the peak rate, above 0.
+        optimizer: how the gradient is followed.
+        schedule: how the rate moves over a training.
+        label_smoothing: the probability mass spread over all classes (Szegedy et al. 2016, section 7), in [0, 1).
+        augment: whether each epoch sees the data set's own augmentation of the images.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    optimizer: Optimizer
+    schedule: Schedule
+    label_smoothing: float = 0.0
+    augment: bool = False
+
+    def __post_init__(self) -> None:
+        require_part("optimizer", self.optimizer, Optimizer)
+        require_part("schedule", self.schedule, Schedule)
+        require_epochs("epochs", self.epochs, 1)
+        require_integer("batch_size", self.batch_size, 1, 2**20)
+        require_learning_rate("learning_rate", self.learning_rate)
+        require_number("label_smoothing", self.label_smoothing, 0, 1, open_high=True)
+        if not isinstance(self.augment, bool):
+            raise ConfigError("augment", "true or false", self.augment)

@@ -1,0 +1,155 @@
+"""Networks as MLflow serves them: against LiteRT driven by hand, and against what `measure` finds."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.tools import flatbuffer_utils
+from test_best import tflite
+
+from sweep.core.types import Array, Storage
+from sweep.tflite import benchmark, litert
+
+KINDS = ("FLOAT32", "INT8")
+
+
+def edited(content: bytes, change: Callable[[Any], None]) -> bytes:
+    """The file after `change` has worked on its main graph."""
+    model = flatbuffer_utils.read_model_from_bytearray(content)
+    change(model.subgraphs[0])
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def tiny(kind: str) -> bytes:
+    """A real file, written by hand: images of (2, 2, 1), three classes; an integer one answers around a zero point of 5."""
+
+    def change(graph: Any) -> None:
+        graph.tensors[graph.inputs[0]].shape = [1, 2, 2, 1]
+        if kind == "INT8":
+            graph.tensors[graph.outputs[0]].quantization.zeroPoint = [5]
+
+    return edited(tflite(kind=kind), change)
+
+
+def by_hand(content: bytes, images: Array) -> Array:
+    """The logits of uint8 images, one number at a time in Python's arithmetic."""
+    interpreter = Interpreter(model_content=content, num_threads=1)
+    interpreter.allocate_tensors()
+    (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
+    rows = []
+    for image in images:
+        pixels = [value / np.float32(255) for value in image.astype(np.float32).ravel()]
+        if taken["dtype"] is np.int8:
+            scale, zero = taken["quantization"]
+            pixels = [min(max(round(float(value / np.float32(scale)) + zero), -128), 127) for value in pixels]
+        interpreter.set_tensor(taken["index"], np.array(pixels, taken["dtype"]).reshape(taken["shape"]))
+        interpreter.invoke()
+        row = interpreter.get_tensor(given["index"])[0].tolist()
+        if given["dtype"] is np.int8:
+            scale, zero = given["quantization"]
+            row = [(value - zero) * float(np.float32(scale)) for value in row]
+        rows.append(np.array(row, np.float32))
+    return np.stack(rows)
+
+
+def pixels(images: Array) -> Array:
+    return images.astype(np.float32) / np.float32(255)
+
+
+def agrees(content: bytes, images: Array) -> None:
+    """Assert that the served logits are the file's bit for bit, in every batch, and the classes those that were measured."""
+    network = litert.Network(content)
+    assert network.shape == (1, *images.shape[1:])
+    logits = network.predict(pixels(images))
+    assert logits.dtype == np.float32
+    assert len({row.tobytes() for row in logits}) > len(images) / 2, "answers that hardly differ test little"
+    assert logits.tobytes() == by_hand(content, images).tobytes()
+    assert logits.argmax(axis=1).tolist() == benchmark.predict(content, images).tolist()
+    sizes = (1, 0, 3, len(images) - 4)
+    batches = np.split(pixels(images), np.cumsum(sizes)[:-1])
+    assert [len(batch) for batch in batches] == list(sizes)
+    answers = [network.predict(batch) for batch in batches]
+    assert [answer.shape for answer in answers] == [(size, network.classes) for size in sizes]
+    assert np.concatenate(answers).tobytes() == logits.tobytes()
+
+
+@pytest.fixture
+def images() -> Array:
+    return np.random.default_rng(1).integers(0, 256, (50, 2, 2, 1), np.uint8)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_logits_are_those_of_the_file(kind: str, images: Array) -> None:
+    agrees(tiny(kind), images)
+
+
+@pytest.fixture(scope="module")
+def converted(tensorflow: None) -> dict[Storage, bytes]:
+    """A small untrained network in every kind of file that the project writes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import tf_keras as keras
+        from tensorflow_model_optimization.python.core.quantization.keras import quantize
+
+        from sweep.tflite.convert import convert
+
+        keras.utils.set_random_seed(0)
+        layers = keras.layers
+        image = layers.Input((6, 5, 3), name="image")
+        x = layers.Flatten(name="flat")(layers.Conv2D(32, 3, activation="relu", name="conv")(image))
+        model = keras.Model(image, layers.Dense(7, name="logits")(x))
+        fake = quantize.quantize_model(model)
+        for _ in range(100):  # activation ranges creep towards the data's
+            fake(np.random.default_rng(0).random((64, 6, 5, 3), np.float32), training=True)
+        return {storage: convert(fake if storage is Storage.INTEGER else model, storage) for storage in Storage}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("storage", list(Storage))
+def test_logits_are_those_of_a_converted_file(converted: dict[Storage, bytes], storage: Storage) -> None:
+    agrees(converted[storage], np.random.default_rng(2).integers(0, 256, (50, 6, 5, 3), np.uint8))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("value", [255.0, 1.001, -0.001, float("nan"), float("inf")])
+def test_what_is_no_pixel_is_refused(kind: str, value: float) -> None:
+    batch = np.full((2, 2, 2, 1), 0.5, np.float32)
+    batch[1, 1, 0, 0] = value
+    with pytest.raises(ValueError, match=r"^expected pixels in \[0, 1\]; received "):
+        litert.Network(tiny(kind)).predict(batch)
+
+
+@pytest.fixture
+def hasty_threads() -> Iterator[None]:
+    """Threads that take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("hasty_threads")
+def test_threads_that_share_a_network_get_their_own_answers() -> None:
+    network = litert.Network(tiny("FLOAT32"))
+    batches = pixels(np.random.default_rng(3).integers(0, 256, (4, 2000, 2, 2, 1), np.uint8))
+    alone = [network.predict(batch) for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(network.predict, batches))
+    assert [answer.tobytes() for answer in together] == [answer.tobytes() for answer in alone]
+
+
+def test_a_file_that_is_no_network_of_one_image_is_refused() -> None:
+    def two_inputs(graph: Any) -> None:
+        graph.inputs = [0, 2]
+
+    with pytest.raises(ValueError, match="expected one input and one output, found 2 and 1"):
+        litert.Network(edited(tiny("FLOAT32"), two_inputs))
+    with pytest.raises(ValueError, match=r"[Ff]latbuffer"):
+        litert.Network(b"not a model")
