@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from sweep.core.metrics import METRICS, Prominence, seen_in
 from sweep.core.text import clock, count, known, table
 from sweep.reporting import picture
 from sweep.reporting.baselines import BASELINE_NAMES, average, baselines
-from sweep.reporting.quantities import SHOWN, SPARSITY, STATES, brief, quantity
 from sweep.reporting.techniques import Techniques, reference, round_budgets, size_metric, within
+from sweep.reporting.words import SPARSITY, STATES, brief
 from sweep.results import pareto, sweeps
 from sweep.results.ranking import Ranking, seen
 from sweep.results.sweeps import BASELINES, SEED, Sweep, Trial
@@ -81,17 +82,17 @@ class Text:
 
     def _front(self) -> Iterator[str]:
         keys = [key for key in self.sweep.keys if len(self.sweep.values(key)) > 1]
-        shown = tuple(dict.fromkeys([*self.sweep.objectives, *SHOWN]))
+        shown = tuple(dict.fromkeys([*self.sweep.objectives, *seen_in(Prominence.TABLE)]))
         rows = [
             [
                 str(candidate.number),
                 *(brief(candidate.overrides.get(key, "")) for key in keys),
-                *(quantity(name).text(candidate.mean[name], candidate.deviation[name]) for name in shown),
+                *(METRICS[name].text(candidate.mean[name], candidate.deviation[name]) for name in shown),
             ]
             for candidate in self.ranking.on_front()
         ]
         for role, group in [(name, found) for name in BASELINES for found in baselines(self.sweep, name)]:
-            cells = (quantity(name).text(average(group, name)) if hasattr(group[0], name) else "" for name in shown)
+            cells = (METRICS[name].text(average(group, name)) if name in group[0].metrics else "" for name in shown)
             rows.append([BASELINE_NAMES[role], *("" for _ in keys), *cells])
         parts = ["## The front", table(["trial", *keys, *shown], rows)]
         if self.ranking.repeated:
@@ -100,7 +101,7 @@ class Text:
         parts += [told] if (told := self._chance()) else []
         if (row := picture.knee(self.ranking)) is not None:
             knee = self.ranking.candidates[row]
-            values = ", ".join(f"`{name}` {quantity(name).text(knee.mean[name])}" for name in self.sweep.objectives)
+            values = ", ".join(f"`{name}` {METRICS[name].text(knee.mean[name])}" for name in self.sweep.objectives)
             why = (
                 "Of the front, its objectives have the smallest sum, each scaled from 0 (the front's best) to 1 (its worst),"
                 " sizes by their logarithm: a compromise where no budget decides."
@@ -143,7 +144,7 @@ class Text:
         rows = []
         for kib in round_budgets([one.mean[size] for one in candidates]):
             if best := within(candidates, size, kib):
-                values = (quantity(name).text(best.mean[name], best.deviation[name]) for name in shown)
+                values = (METRICS[name].text(best.mean[name], best.deviation[name]) for name in shown)
                 overrides = " ".join(f"{key}={brief(text)}" for key, text in best.overrides.items() if key != SEED)
                 rows.append([f"{kib:,} KiB", str(best.number), *values, f"`{overrides or 'the defaults'}`"])
         if rows:
@@ -158,7 +159,7 @@ class Text:
             rows = []
             for value, own in _by_value(trials, key):
                 spreads = (_mean_and_spread([trial.metrics[name] for trial in own]) for name in objectives)
-                cells = (quantity(name).text(*spread) for name, spread in zip(objectives, spreads, strict=True))
+                cells = (METRICS[name].text(*spread) for name, spread in zip(objectives, spreads, strict=True))
                 rows.append([value, str(len(own)), *cells])
             if len(rows) > 1:
                 shares = {name: share[key] for name, share in self.sweep.importances.items() if key in share}

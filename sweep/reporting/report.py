@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweep.core import files
+from sweep.core.metrics import METRICS
 from sweep.reporting import html, picture, png
 from sweep.reporting.markdown import Text
 from sweep.results import reader
 from sweep.results.ranking import Candidate, Ranking, rank
-from sweep.results.sweeps import METRICS, Sweep, Trial
+from sweep.results.sweeps import Sweep, Trial
 
 
 @dataclass(frozen=True)

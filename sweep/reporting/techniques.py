@@ -13,8 +13,8 @@ from functools import cached_property
 
 import numpy as np
 
+from sweep.core.metrics import METRICS, directions
 from sweep.core.text import table
-from sweep.reporting.quantities import quantity
 from sweep.results import pareto
 from sweep.results.ranking import Candidate, Ranking, seen
 from sweep.results.sweeps import SEED, TECHNIQUES, Sweep
@@ -80,7 +80,7 @@ class Techniques:
         return 100 * pareto.hypervolume(seen(columns, self.sweep.objectives), corner) / whole
 
     def _overview(self, subsets: Mapping[frozenset[str], Sequence[Candidate]]) -> str:
-        accuracy = quantity("val_accuracy")
+        accuracy = METRICS["val_accuracy"]
         rows = []
         for used, own in subsets.items():
             bests = (within(own, self._size, kib) for kib in self._budgets)
@@ -228,7 +228,8 @@ def within(candidates: Sequence[Candidate], size: str, kib: int) -> Candidate | 
     """The most accurate candidate of at most so many KiB; of equals the smallest."""
     if not candidates:
         return None
-    columns = {name: [one.mean[name] for one in candidates] for name in ("val_accuracy", size)}
-    points = pareto.oriented(columns, {"val_accuracy": "maximize", size: "minimize"})
+    order = directions("val_accuracy", size)
+    columns = {name: [one.mean[name] for one in candidates] for name in order}
+    points = pareto.oriented(columns, order)
     row = pareto.best(points, pareto.violation(columns, {size: (-math.inf, kib * 1024)}))
     return None if row is None else candidates[row]

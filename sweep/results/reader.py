@@ -13,8 +13,9 @@ from typing import Any
 from sweep.core import jsonfiles
 from sweep.core.errors import ConfigError, require_choice
 from sweep.core.jsonfiles import get, texts
+from sweep.core.metrics import METRICS
 from sweep.results import pareto
-from sweep.results.sweeps import BASELINES, METRICS, Baseline, Sweep, Trial, number
+from sweep.results.sweeps import BASELINES, Baseline, Sweep, Trial, number
 
 _STATES = ("COMPLETE", "FAIL", "PRUNED", "RUNNING", "WAITING")
 
@@ -51,7 +52,7 @@ def read(folder: Path) -> Sweep:
     if not 1 <= len(objectives) <= pareto.MAX_OBJECTIVES:
         raise ConfigError(f"{path}: objectives", f"1 to {pareto.MAX_OBJECTIVES} metrics", len(objectives))
     for metric, direction in objectives.items():
-        require_choice(f"{path}: objectives", metric, METRICS)
+        require_choice(f"{path}: objectives", metric, tuple(METRICS))
         require_choice(f"{path}: objectives.{metric}", direction, tuple(pareto.SIGNS))
     constraints = texts(path, record, "constraints")
     trials = map(trial, trial_folders(folder))
@@ -152,7 +153,7 @@ def _baselines(path: Path, records: Mapping[str, dict[str, Any]]) -> list[Baseli
 
 def _limit(where: str, metric: str, text: str) -> tuple[float, float]:
     """A constraint's text as the lowest and the highest value that it allows."""
-    require_choice(where, metric, METRICS)
+    require_choice(where, metric, tuple(METRICS))
     match = re.fullmatch(r"\s*([<>])(=?)\s*(\S+)\s*", text)
     if match is None or math.isnan(bound := number(match[3])):
         raise ConfigError(where, "<=, >=, < or > and a number", text)

@@ -5,22 +5,19 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sweep.core.errors import ConfigError
-from sweep.core.metrics import Metrics
+from sweep.core.metrics import METRICS
 
-METRICS = tuple(field.name for field in fields(Metrics))
 SEED = "seed"
 TECHNIQUES = ("distill", "prune", "cluster", "quant")
 BASELINES = ("start", "student")
 _DEEPEST = 100  # levels of a composed configuration
 _IDLE = {"distill": "NoDistillation", "prune": "NoPruning", "cluster": "NoClustering", "quant": "Float32"}
 """The class, in each group, that does nothing."""
-RATIOS = ("size_bytes", "gzip_bytes", "parameters", "nonzero_parameters", "macs", "latency_ms", "compression")
-"""Metrics of which ratios count, not differences: the knee and the hypervolume see their logarithm."""
 Limits = Mapping[str, tuple[float, float]]
 """Metric to its (lowest, highest) allowed value."""
 
@@ -49,6 +46,11 @@ class Baseline:
     def efficiency(self) -> float:
         """Test accuracy in per cent per KiB."""
         return 100 * self.test_accuracy / (self.size_bytes / 1024)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Those metrics of a trial that it has too, by name."""
+        return {name: getattr(self, name) for name in METRICS if hasattr(self, name)}
 
 
 @dataclass(frozen=True, eq=False)
