@@ -13,8 +13,9 @@ from functools import cached_property
 
 import numpy as np
 
-from sweep.core.metrics import METRICS, directions
+from sweep.core.metrics import METRICS
 from sweep.core.text import table
+from sweep.reporting.budgets import round_budgets, size_metric, within
 from sweep.results import pareto
 from sweep.results.ranking import Candidate, Ranking, seen
 from sweep.results.sweeps import SEED, TECHNIQUES, Sweep
@@ -208,28 +209,3 @@ def reference(points: pareto.Floats) -> pareto.Floats:
     """A reference that all points count under: the worst of each objective, a tenth of its extent further out."""
     worst, best = points.max(axis=0), points.min(axis=0)
     return np.asarray(worst + 0.1 * np.where(worst > best, worst - best, 1.0))
-
-
-def size_metric(sweep: Sweep) -> str:
-    """The size that budgets are of."""
-    return "gzip_bytes" if "gzip_bytes" in sweep.objectives and "size_bytes" not in sweep.objectives else "size_bytes"
-
-
-def round_budgets(sizes: Sequence[float]) -> list[int]:
-    """Powers of two, in KiB: from the first that the smallest of some sizes (in bytes) meets to the first that all do."""
-    sizes = [size for size in sizes if size > 0]
-    if not sizes:
-        return []
-    first, last = (max(0, math.ceil(math.log2(size / 1024))) for size in (min(sizes), max(sizes)))
-    return [2**power for power in range(first, last + 1)]
-
-
-def within(candidates: Sequence[Candidate], size: str, kib: int) -> Candidate | None:
-    """The most accurate candidate of at most so many KiB; of equals the smallest."""
-    if not candidates:
-        return None
-    order = directions("val_accuracy", size)
-    columns = {name: [one.mean[name] for one in candidates] for name in order}
-    points = pareto.oriented(columns, order)
-    row = pareto.best(points, pareto.violation(columns, {size: (-math.inf, kib * 1024)}))
-    return None if row is None else candidates[row]

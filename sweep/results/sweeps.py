@@ -188,6 +188,11 @@ class Sweep:
         return tuple(trial for trial in self.trials if trial.complete)
 
     @property
+    def pruned(self) -> tuple[Trial, ...]:
+        """The trials that were stopped before their last stages."""
+        return tuple(trial for trial in self.trials if trial.state == "PRUNED")
+
+    @property
     def keys(self) -> tuple[str, ...]:
         """Every swept override key: the axes in their order, then what else a trial was given."""
         return tuple(dict.fromkeys([*self.axes, *(key for trial in self.trials for key in trial.overrides)]))
