@@ -10,7 +10,6 @@ from sweep.core.metrics import METRICS, Prominence, seen_in
 from sweep.core.text import count, table
 from sweep.reporting import picture
 from sweep.reporting.baselines import BASELINE_NAMES, average, baselines
-from sweep.reporting.techniques import reference
 from sweep.reporting.words import SPARSITY, brief
 from sweep.results import pareto
 from sweep.results.ranking import Ranking, seen
@@ -69,7 +68,7 @@ def _progress(sweep: Sweep, ranking: Ranking) -> Iterator[str]:
         return
     columns = {name: [trial.metrics[name] for trial in trials] for name in sweep.objectives}
     points = seen(columns, sweep.objectives)
-    share = pareto.running_hypervolume(points, reference(points))
+    share = pareto.running_hypervolume(points, pareto.reference_point(points, dominated=True))
     reached = ((level, trials[int(np.argmax(share >= level * share[-1]))].number + 1) for level in (0.9, 0.99))
     told = " and ".join(f"{100 * level:.0f} % after {count(number, 'trial')}" for level, number in reached)
     yield (

@@ -5,7 +5,6 @@ Scope: that section of the report, and what it compares by: round budgets of siz
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,8 +21,6 @@ from sweep.results.sweeps import SEED, TECHNIQUES, Sweep
 
 _RESAMPLES = 10_000
 _LEVEL = 0.05
-_MOST_SIGNS = 12
-"""Up to so many pairs the permutation test is exact: every assignment of signs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +69,8 @@ class Techniques:
     def _frame(self) -> tuple[pareto.Floats, float]:
         """The reference point, and the hypervolume of the whole sweep under it."""
         points = self.ranking.points[[one.feasible for one in self.ranking.candidates]]
-        return (corner := reference(points)), pareto.hypervolume(points, corner)
+        corner = pareto.reference_point(points, dominated=True)
+        return corner, pareto.hypervolume(points, corner)
 
     def _share(self, candidates: Sequence[Candidate]) -> float:
         """The hypervolume of some candidates, in per cent of the whole sweep's."""
@@ -185,27 +183,23 @@ def paired(differences: Sequence[float]) -> tuple[float, float, float]:
     """What paired differences say of chance, with a fixed seed.
 
     Args:
-        differences: one a pair, at least one.
+        differences: one a pair, at least two.
 
     Returns:
-        The ends of the 95 % bootstrap interval of their mean, and the two-sided p of a permutation of their signs: of all
-        assignments where there are at most 4,096, of 10,000 random ones (and the one at hand) otherwise.
+        The ends of the 95 % percentile bootstrap interval of their mean (Efron and Tibshirani 1993), and the two-sided p of a
+        permutation of their signs: of all assignments where there are at most 10,000, and of that many random ones otherwise.
     """
-    values, draws = np.array(differences), np.random.default_rng(0)
-    low, high = np.percentile(draws.choice(values, (_RESAMPLES, len(values))).mean(axis=1), (2.5, 97.5)).tolist()
-    if len(values) <= _MOST_SIGNS:
-        signs = np.array(list(itertools.product((1.0, -1.0), repeat=len(values))))
-    else:
-        signs = np.vstack([np.ones(len(values)), draws.choice((1.0, -1.0), (_RESAMPLES, len(values)))])
-    extreme = np.abs((signs * values).mean(axis=1)) >= abs(values.mean()) - 1e-12
-    return low, high, float(extreme.mean())
+    from scipy import stats
+
+    sample, draws = (np.array(differences),), np.random.default_rng(0)
+    interval = stats.bootstrap(
+        sample, np.mean, n_resamples=_RESAMPLES, confidence_level=0.95, method="percentile", rng=draws
+    ).confidence_interval
+    test = stats.permutation_test(
+        sample, np.mean, n_resamples=_RESAMPLES, permutation_type="samples", vectorized=True, rng=draws
+    )
+    return float(interval.low), float(interval.high), float(test.pvalue)
 
 
 def _together(used: frozenset[str]) -> str:
     return " + ".join(name for name in TECHNIQUES if name in used) or "none"
-
-
-def reference(points: pareto.Floats) -> pareto.Floats:
-    """A reference that all points count under: the worst of each objective, a tenth of its extent further out."""
-    worst, best = points.max(axis=0), points.min(axis=0)
-    return np.asarray(worst + 0.1 * np.where(worst > best, worst - best, 1.0))

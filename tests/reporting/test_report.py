@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import math
 import os
@@ -479,6 +480,13 @@ def test_pairs_are_weighed_by_permutation_and_bootstrap():
     assert (low, high) == (pytest.approx(np.mean(values) - normal, abs=0.07), pytest.approx(np.mean(values) + normal, abs=0.07))
     assert 0 < p < 1
     assert techniques.paired(values) == (low, high, p)
+
+
+def test_all_signs_of_a_few_pairs_are_permuted():
+    values = np.random.default_rng(1).normal(0.4, 1, 12)
+    signs = np.array(list(itertools.product((1, -1), repeat=12)))
+    exact = np.mean(np.abs((signs * values).mean(axis=1)) >= abs(values.mean()) - 1e-12)
+    assert techniques.paired(values.tolist())[2] == pytest.approx(exact, rel=1e-12)
 
 
 def test_techniques_are_read_from_the_configuration(tmp_path):
