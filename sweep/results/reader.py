@@ -15,7 +15,8 @@ from sweep.core.errors import ConfigError, require_choice
 from sweep.core.jsonfiles import get, texts
 from sweep.core.metrics import METRICS
 from sweep.results import pareto
-from sweep.results.sweeps import BASELINES, Baseline, Sweep, Trial, number
+from sweep.results.constraints import Bound
+from sweep.results.sweeps import BASELINES, Baseline, Sweep, Trial
 
 _STATES = ("COMPLETE", "FAIL", "PRUNED", "RUNNING", "WAITING")
 
@@ -154,9 +155,6 @@ def _baselines(path: Path, records: Mapping[str, dict[str, Any]]) -> list[Baseli
 def _limit(where: str, metric: str, text: str) -> tuple[float, float]:
     """A constraint's text as the lowest and the highest value that it allows."""
     require_choice(where, metric, tuple(METRICS))
-    match = re.fullmatch(r"\s*([<>])(=?)\s*(\S+)\s*", text)
-    if match is None or math.isnan(bound := number(match[3])):
+    if (bound := Bound.parse(text)) is None:
         raise ConfigError(where, "<=, >=, < or > and a number", text)
-    toward = -math.inf if match[1] == "<" else math.inf
-    bound = bound if match[2] else math.nextafter(bound, toward)
-    return (-math.inf, bound) if match[1] == "<" else (bound, math.inf)
+    return bound.limits
