@@ -16,7 +16,7 @@ from sweep.core.jsonfiles import get, texts
 from sweep.core.metrics import METRICS
 from sweep.results import pareto
 from sweep.results.constraints import Bound
-from sweep.results.sweeps import BASELINES, Baseline, Sweep, Trial
+from sweep.results.sweeps import BASELINES, TECHNIQUES, Baseline, Sweep, Trial
 
 _STATES = ("COMPLETE", "FAIL", "PRUNED", "RUNNING", "WAITING")
 
@@ -118,7 +118,9 @@ def trial(folder: Path) -> Trial:
             found = jsonfiles.read(where)
             baselines = _baselines(where, {role: get(where, found, role, dict) for role in BASELINES if role in found})
     error = get(path, record, "error", str, None)
-    facts = jsonfiles.read(where) if (where := folder / "data.json").is_file() else {}
+    data = folder / "data.json"
+    facts = jsonfiles.read(data) if data.is_file() else {}
+    techniques = _techniques(data, facts.pop("techniques", None))
     return Trial(
         number=named,
         state=state,
@@ -131,7 +133,17 @@ def trial(folder: Path) -> Trial:
         run_id=get(path, record, "run_id", str, None),
         facts={str(name): str(value) for name, value in facts.items()},
         folder=folder,
+        recorded_techniques=techniques,
     )
+
+
+def _techniques(path: Path, recorded: object) -> frozenset[str] | None:
+    """The techniques that a record names; None where it says nothing about them."""
+    if recorded is None:
+        return None
+    if not isinstance(recorded, list) or not all(name in TECHNIQUES for name in recorded):
+        raise ConfigError(f"{path}: techniques", f"a list of {', '.join(TECHNIQUES)}", recorded)
+    return frozenset(recorded)
 
 
 def _baselines(path: Path, records: Mapping[str, dict[str, Any]]) -> list[Baseline]:

@@ -497,6 +497,15 @@ def test_techniques_are_read_from_the_configuration(tmp_path):
     assert found == [set(), set(), {"quant"}, {"distill", "prune"}]
 
 
+@pytest.mark.parametrize("used", [[], ["cluster", "distill"]])
+def test_a_record_that_says_its_techniques_is_believed_over_the_classes(tmp_path, used):
+    made = Made(tmp_path)
+    folder = made.trial({"quant": "float16"}, measured(0.5, 1000))
+    (folder / "data.json").write_text(json.dumps({"dataset": "digits", "techniques": used}))
+    (trial,) = reader.read(made.folder).trials
+    assert (trial.techniques(), trial.facts) == (set(used), {"dataset": "digits"})
+
+
 # Unfinished, empty and damaged sweeps.
 
 
@@ -560,6 +569,11 @@ def sweep_json(**record: Any) -> str:
             "trial-000/baselines.json",
             '{"start": {"name": "t", "size_bytes": 0}}',
             "start.size_bytes: expected at least 1; received 0",
+        ),
+        (
+            "trial-000/data.json",
+            '{"techniques": ["magic"]}',
+            "data.json: techniques: expected a list of distill, prune, cluster, quant; received ['magic']",
         ),
         ("trial-000/config.yaml", "a: [", "config.yaml: expected the composed configuration in YAML"),
         ("trial-000/config.yaml", None, "config.yaml: expected the composed configuration in YAML; received nothing"),
