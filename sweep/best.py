@@ -7,9 +7,10 @@ from pathlib import Path
 
 from sweep.cli import sweep_arguments
 from sweep.core.errors import ConfigError
+from sweep.core.metrics import METRICS, Kind, Prominence, of_kind, seen_in
 from sweep.reporting.card import export
 from sweep.results import reader
-from sweep.results.budget import SIZES, TOLD, Budget, NoneFits, choose, named, shown
+from sweep.results.budget import Budget, NoneFits, choose, named
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,7 +26,9 @@ def main(arguments: list[str] | None = None) -> int:
         help="at least this validation accuracy (0.97); without --max-kib, the smallest",
     )
     parser.add_argument("--max-latency-ms", type=float, metavar="T", help="at most so many milliseconds an image")
-    parser.add_argument("--metric", choices=SIZES, default=SIZES[0], help="which size counts (size_bytes)")
+    parser.add_argument(
+        "--metric", choices=of_kind(Kind.FILE_SIZE), default=Budget.metric, help="which size counts (size_bytes)"
+    )
     parser.add_argument("--to", type=Path, metavar="FOLDER", help="where the export goes (OUTPUT/sweeps/NAME/best)")
     options = parser.parse_args(arguments)
     try:
@@ -41,8 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (NoneFits, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    told = ", ".join(f"{name} {shown(name, trial.metrics[name])}" for name in dict.fromkeys([*TOLD, options.metric]))
-    print(f"trial {trial.number} ({named(trial)}): {told}\n{folder}")
+    headline = dict.fromkeys([*seen_in(Prominence.HEADLINE), budget.metric])
+    values = ", ".join(f"{name} {METRICS[name].in_line(trial.metrics[name])}" for name in headline)
+    print(f"trial {trial.number} ({named(trial)}): {values}\n{folder}")
     return 0
 
 

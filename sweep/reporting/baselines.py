@@ -30,4 +30,4 @@ def baselines(sweep: Sweep, role: str) -> list[list[Baseline]]:
 
 def average(group: Sequence[Baseline], name: str) -> float:
     """The mean of a metric over the baselines of a group."""
-    return float(np.mean([getattr(one, name) for one in group]))
+    return float(np.mean([baseline.metrics[name] for baseline in group]))

@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from sweep.core.errors import ConfigError
-from sweep.reporting.quantities import SPARSITY
-from sweep.results.budget import SIZES, shown
-from sweep.results.sweeps import METRICS, SEED, Sweep, Trial
+from sweep.core.metrics import METRICS, Kind, of_kind
+from sweep.reporting.words import SPARSITY
+from sweep.results.sweeps import SEED, Sweep, Trial
 from sweep.tflite import audit
 
 _CARD, _HEADER, _MODEL = "MODEL_CARD.md", "model.h", "model.tflite"
 _MARK = "<!-- An export of `python -m sweep.best`, which may write over this folder. -->"
-_COSTS = ("train_seconds", "stages_reused", "seconds_saved")
-"""Metrics that say nothing of the file."""
 _NOT_REPEATED = ("hydra.", "hydra/", "sweep.name", "tracking.parent_run_id")
 """Overrides that say where and how a sweep runs, not what a trial computes."""
 
@@ -74,8 +72,8 @@ def card(sweep: Sweep, trial: Trial, content: bytes) -> str:
     except audit.AuditError as error:
         raise ConfigError(str(trial.folder / _MODEL), "the .tflite file that the trial measured", str(error)) from error
     config, metrics = trial.config(), trial.metrics
-    told = {name: shown(name, metrics[name]) for name in METRICS if name not in _COSTS}
-    told |= {name: f"{metrics[name]:,} ({told[name]})" for name in SIZES}
+    told = {name: metric.in_line(metrics[name]) for name, metric in METRICS.items() if metric.kind is not Kind.COST}
+    told |= {name: f"{metrics[name]:,} ({told[name]})" for name in of_kind(Kind.FILE_SIZE)}
     parts = ("dataset", "model", "train", "distill", "prune", "cluster", "quant", "pipeline")
     dataset = trial.facts.get("dataset", _kind(config.get("dataset")))
     digest = hashlib.sha256(content).hexdigest()

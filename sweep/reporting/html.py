@@ -8,9 +8,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from sweep.core.metrics import Quantity
 from sweep.reporting.marks import Mark
 from sweep.reporting.picture import Picture
-from sweep.reporting.quantities import Quantity
 from sweep.reporting.style import COLOURS, GREY, GRID, INK, KNEE, round_ticks, wrapped
 
 _SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "hexagon")

@@ -11,10 +11,11 @@ from functools import cached_property
 
 import numpy as np
 
+from sweep.core.metrics import METRICS, Prominence, Quantity, seen_in
 from sweep.core.text import count, known
 from sweep.reporting.baselines import BASELINE_NAMES, average, baselines
 from sweep.reporting.marks import Mark, Span, front_line, reach, running
-from sweep.reporting.quantities import SHOWN, STATES, Quantity, brief, quantity
+from sweep.reporting.words import STATES, brief
 from sweep.results.ranking import Candidate, Ranking, accuracy_first
 from sweep.results.sweeps import BASELINES, SEED, Sweep
 
@@ -169,7 +170,7 @@ class Picture:
 def of(sweep: Sweep, ranking: Ranking) -> Picture:
     """The picture of a sweep: the front's plane with every candidate that has a number for each objective."""
     lead, across, third = _plane(sweep)
-    x, y = quantity(across) if across else Quantity("Trial"), quantity(lead)
+    x, y = METRICS[across] if across else Quantity("Trial"), METRICS[lead]
     category, words = _category(sweep), _words(sweep, ranking)
 
     def mark(candidate: Candidate) -> Mark:
@@ -179,7 +180,7 @@ def of(sweep: Sweep, ranking: Ranking) -> Picture:
             y=mean[lead] * y.factor,
             spread=(known(deviation[across]) * x.factor if across else 0.0, known(deviation[lead]) * y.factor),
             group=candidate.overrides.get(category, ""),
-            shade=mean[third] * quantity(third).factor if third else math.nan,
+            shade=mean[third] * METRICS[third].factor if third else math.nan,
             label=words(candidate),
             hover=tuple(_hover(candidate)),
         )
@@ -200,7 +201,7 @@ def of(sweep: Sweep, ranking: Ranking) -> Picture:
         title=", ".join(told),
         x=x,
         y=y,
-        shade=quantity(third) if third else None,
+        shade=METRICS[third] if third else None,
         better=better,
         category=category,
         groups=sweep.values(category) if category else ("",),
@@ -278,21 +279,21 @@ def _cut(text: str, longest: int) -> str:
 def _hover(candidate: Candidate) -> Iterator[str]:
     yield f"trial {', '.join(str(trial.number) for trial in candidate.trials)}"
     yield from (f"{key}={text}" for key, text in candidate.overrides.items())
-    for metric in (*SHOWN, "gzip_bytes", "macs"):
-        shown = quantity(metric)
+    for metric in seen_in(Prominence.HOVER):
+        shown = METRICS[metric]
         yield f"{shown.title}: {shown.text(candidate.mean[metric], candidate.deviation[metric])}"
 
 
 def _baseline_marks(sweep: Sweep, role: str, across: str | None, lead: str) -> tuple[Mark, ...]:
     """A role's baselines in the plane; none where a baseline lacks one of the plane's metrics."""
-    measured = ("val_accuracy", "test_accuracy", "size_bytes", "efficiency", "compression")
-    if across not in measured or lead not in measured:
+    groups = baselines(sweep, role)
+    if across is None or not all({across, lead} <= baseline.metrics.keys() for group in groups for baseline in group):
         return ()
-    x, y = quantity(across), quantity(lead)
+    x, y = METRICS[across], METRICS[lead]
     marks = []
-    for group in (group for group in baselines(sweep, role) if math.isfinite(average(group, lead) + average(group, across))):
+    for group in (group for group in groups if math.isfinite(average(group, lead) + average(group, across))):
         xs, ys = ([getattr(one, name) * axis.factor for one in group] for name, axis in ((across, x), (lead, y)))
-        told = tuple(f"{quantity(name).title}: {quantity(name).text(average(group, name))}" for name in measured)
+        told = tuple(f"{METRICS[name].title}: {METRICS[name].text(average(group, name))}" for name in group[0].metrics)
         spread = (0.0, float(np.std(ys, ddof=1)) if len(ys) > 1 else 0.0)
         marks.append(Mark(float(np.mean(xs)), float(np.mean(ys)), spread, hover=(BASELINE_NAMES[role], *told)))
     return tuple(marks)
@@ -314,7 +315,7 @@ def knee(ranking: Ranking) -> int | None:
 
 def _bound(sweep: Sweep, metric: str) -> str:
     """A constraint as it was given, and in the units of the plot where these are others."""
-    shown, text = quantity(metric), f"{metric} {sweep.constraints[metric]}"
+    shown, text = METRICS[metric], f"{metric} {sweep.constraints[metric]}"
     bounds = [bound for bound in sweep.limits[metric] if math.isfinite(bound)]
     return f"{text} ({shown.text(bounds[0])})" if bounds and shown.factor != 1 else text
 

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweep.core import files
+from sweep.core.metrics import METRICS
 from sweep.reporting import html, picture, png
-from sweep.reporting.markdown import Text
+from sweep.reporting.markdown import markdown
 from sweep.results import reader
 from sweep.results.ranking import Candidate, Ranking, rank
-from sweep.results.sweeps import METRICS, Sweep, Trial
+from sweep.results.sweeps import Sweep, Trial
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def write(folder: Path) -> Report:
     """
     sweep = reader.read(folder)
     ranking = rank(sweep)
-    contents = {"trials.csv": _trials_csv(sweep, ranking).encode(), "report.md": Text(sweep, ranking).markdown().encode()}
+    contents = {"trials.csv": _trials_csv(sweep, ranking).encode(), "report.md": markdown(sweep, ranking).encode()}
     if ranking.known.any():
         shown = picture.of(sweep, ranking)
         contents |= {

@@ -5,7 +5,6 @@ Scope: that section of the report, and what it compares by: round budgets of siz
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,16 +12,15 @@ from functools import cached_property
 
 import numpy as np
 
+from sweep.core.metrics import METRICS
 from sweep.core.text import table
-from sweep.reporting.quantities import quantity
+from sweep.reporting.budgets import round_budgets, size_metric, within
 from sweep.results import pareto
 from sweep.results.ranking import Candidate, Ranking, seen
 from sweep.results.sweeps import SEED, TECHNIQUES, Sweep
 
 _RESAMPLES = 10_000
 _LEVEL = 0.05
-_MOST_SIGNS = 12
-"""Up to so many pairs the permutation test is exact: every assignment of signs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +69,8 @@ class Techniques:
     def _frame(self) -> tuple[pareto.Floats, float]:
         """The reference point, and the hypervolume of the whole sweep under it."""
         points = self.ranking.points[[one.feasible for one in self.ranking.candidates]]
-        return (corner := reference(points)), pareto.hypervolume(points, corner)
+        corner = pareto.reference_point(points, dominated=True)
+        return corner, pareto.hypervolume(points, corner)
 
     def _share(self, candidates: Sequence[Candidate]) -> float:
         """The hypervolume of some candidates, in per cent of the whole sweep's."""
@@ -80,7 +79,7 @@ class Techniques:
         return 100 * pareto.hypervolume(seen(columns, self.sweep.objectives), corner) / whole
 
     def _overview(self, subsets: Mapping[frozenset[str], Sequence[Candidate]]) -> str:
-        accuracy = quantity("val_accuracy")
+        accuracy = METRICS["val_accuracy"]
         rows = []
         for used, own in subsets.items():
             bests = (within(own, self._size, kib) for kib in self._budgets)
@@ -184,51 +183,23 @@ def paired(differences: Sequence[float]) -> tuple[float, float, float]:
     """What paired differences say of chance, with a fixed seed.
 
     Args:
-        differences: one a pair, at least one.
+        differences: one a pair, at least two.
 
     Returns:
-        The ends of the 95 % bootstrap interval of their mean, and the two-sided p of a permutation of their signs: of all
-        assignments where there are at most 4,096, of 10,000 random ones (and the one at hand) otherwise.
+        The ends of the 95 % percentile bootstrap interval of their mean (Efron and Tibshirani 1993), and the two-sided p of a
+        permutation of their signs: of all assignments where there are at most 10,000, and of that many random ones otherwise.
     """
-    values, draws = np.array(differences), np.random.default_rng(0)
-    low, high = np.percentile(draws.choice(values, (_RESAMPLES, len(values))).mean(axis=1), (2.5, 97.5)).tolist()
-    if len(values) <= _MOST_SIGNS:
-        signs = np.array(list(itertools.product((1.0, -1.0), repeat=len(values))))
-    else:
-        signs = np.vstack([np.ones(len(values)), draws.choice((1.0, -1.0), (_RESAMPLES, len(values)))])
-    extreme = np.abs((signs * values).mean(axis=1)) >= abs(values.mean()) - 1e-12
-    return low, high, float(extreme.mean())
+    from scipy import stats
+
+    sample, draws = (np.array(differences),), np.random.default_rng(0)
+    interval = stats.bootstrap(
+        sample, np.mean, n_resamples=_RESAMPLES, confidence_level=0.95, method="percentile", rng=draws
+    ).confidence_interval
+    test = stats.permutation_test(
+        sample, np.mean, n_resamples=_RESAMPLES, permutation_type="samples", vectorized=True, rng=draws
+    )
+    return float(interval.low), float(interval.high), float(test.pvalue)
 
 
 def _together(used: frozenset[str]) -> str:
     return " + ".join(name for name in TECHNIQUES if name in used) or "none"
-
-
-def reference(points: pareto.Floats) -> pareto.Floats:
-    """A reference that all points count under: the worst of each objective, a tenth of its extent further out."""
-    worst, best = points.max(axis=0), points.min(axis=0)
-    return np.asarray(worst + 0.1 * np.where(worst > best, worst - best, 1.0))
-
-
-def size_metric(sweep: Sweep) -> str:
-    """The size that budgets are of."""
-    return "gzip_bytes" if "gzip_bytes" in sweep.objectives and "size_bytes" not in sweep.objectives else "size_bytes"
-
-
-def round_budgets(sizes: Sequence[float]) -> list[int]:
-    """Powers of two, in KiB: from the first that the smallest of some sizes (in bytes) meets to the first that all do."""
-    sizes = [size for size in sizes if size > 0]
-    if not sizes:
-        return []
-    first, last = (max(0, math.ceil(math.log2(size / 1024))) for size in (min(sizes), max(sizes)))
-    return [2**power for power in range(first, last + 1)]
-
-
-def within(candidates: Sequence[Candidate], size: str, kib: int) -> Candidate | None:
-    """The most accurate candidate of at most so many KiB; of equals the smallest."""
-    if not candidates:
-        return None
-    columns = {name: [one.mean[name] for one in candidates] for name in ("val_accuracy", size)}
-    points = pareto.oriented(columns, {"val_accuracy": "maximize", size: "minimize"})
-    row = pareto.best(points, pareto.violation(columns, {size: (-math.inf, kib * 1024)}))
-    return None if row is None else candidates[row]

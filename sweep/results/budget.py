@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from sweep.core.errors import require_number
+from sweep.core.metrics import METRICS, directions
 from sweep.results import pareto, sweeps
-from sweep.results.sweeps import METRICS, Limits, Sweep, Trial
+from sweep.results.sweeps import Limits, Sweep, Trial
 
-SIZES = ("size_bytes", "gzip_bytes")
-TOLD = ("val_accuracy", "test_accuracy", "size_bytes")
 _NEAREST = 3
 
 
@@ -57,8 +56,9 @@ class Budget:
     @property
     def order(self) -> Mapping[str, str]:
         """What to look at first: accuracy; the size where a sufficient accuracy is given and no size."""
-        accuracy, size = {"val_accuracy": "maximize"}, {self.metric: "minimize"}
-        return size | accuracy if self.min_accuracy is not None and self.max_kib is None else accuracy | size
+        if self.min_accuracy is not None and self.max_kib is None:
+            return directions(self.metric, "val_accuracy")
+        return directions("val_accuracy", self.metric)
 
 
 class NoneFits(LookupError):
@@ -90,20 +90,11 @@ def _misses(trial: Trial, sweep: Sweep, budget: Budget) -> Iterator[str]:
     for metric, (low, high) in [*sweep.limits.items(), *budget.limits.items()]:
         value = trial.metrics[metric]
         if value > high:
-            yield f"{metric} {shown(metric, value)}, allowed {shown(metric, high)}"
+            yield f"{metric} {METRICS[metric].in_line(value)}, allowed {METRICS[metric].in_line(high)}"
         elif value < low:
-            yield f"{metric} {shown(metric, value)}, needed {shown(metric, low)}"
+            yield f"{metric} {METRICS[metric].in_line(value)}, needed {METRICS[metric].in_line(low)}"
 
 
 def named(trial: Trial) -> str:
     """The trial's overrides as on the command line."""
     return sweeps.shown(trial.overrides) or "the defaults"
-
-
-def shown(metric: str, value: float) -> str:
-    """A value of a metric for people."""
-    if metric in SIZES:
-        return f"{value / 1024:.2f} KiB"
-    if metric.endswith("accuracy"):
-        return f"{value:.2%}"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"

@@ -110,16 +110,23 @@ def running_hypervolume(points: npt.ArrayLike, reference: npt.ArrayLike) -> Floa
     return np.where(np.logical_or.accumulate(infinite), math.inf, np.cumsum(gains))
 
 
-def reference_point(points: npt.ArrayLike, margin: float = 0.1) -> Floats:
+def reference_point(points: npt.ArrayLike, margin: float = 0.1, *, dominated: bool = False) -> Floats:
     """A reference for the hypervolume, float64 (m,): worse than every finite point of the front, in every objective.
 
     It is the front's worst value (the nadir), moved out by `margin` times the front's extent in that objective, so that the
     ends count too; without an extent (one point, one objective) by `margin` times the value's size, or by `margin` from 0. It
-    depends on the points, so compare hypervolumes only under one reference. A ValueError for a margin that is not finite and
-    above 0, or a front without a finite point.
+    depends on the points, so compare hypervolumes only under one reference.
+
+    Args:
+        points: (n, m).
+        margin: finite and above 0, or a ValueError.
+        dominated: whether the points that the front dominates count too: the worst value of all finite points is taken then.
+
+    Raises:
+        ValueError: for points none of which is finite and on the front.
     """
     points = _points(points)
-    ends = points[_finite_front(points)]
+    ends = points[np.isfinite(points).all(axis=1)] if dominated else points[_finite_front(points)]
     if not 0 < margin < math.inf:
         raise ValueError(f"margin: expected a finite number above 0; received {margin}")
     if not len(ends):

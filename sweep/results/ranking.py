@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from sweep.core.metrics import METRICS, Kind
 from sweep.results import pareto
-from sweep.results.sweeps import METRICS, RATIOS, SEED, Trial
+from sweep.results.sweeps import SEED, Trial
 
 if TYPE_CHECKING:
     from sweep.results.sweeps import Sweep
@@ -77,7 +78,7 @@ class Ranking:
 
 def accuracy_first(objectives: Mapping[str, str]) -> str:
     """The objective that leads: the first accuracy, or else the first of all."""
-    return next((name for name in objectives if name.endswith("_accuracy")), next(iter(objectives)))
+    return next((name for name in objectives if METRICS[name].kind is Kind.ACCURACY), next(iter(objectives)))
 
 
 def rank(sweep: Sweep) -> Ranking:
@@ -114,7 +115,9 @@ def seen(columns: Mapping[str, npt.ArrayLike], objectives: Mapping[str, str]) ->
     Returns:
         float64 (n, objectives), NaN where unknown.
     """
-    turned = {name: np.log2(np.maximum(columns[name], 1e-9)) if name in RATIOS else columns[name] for name in objectives}
+    turned = {
+        name: np.log2(np.maximum(columns[name], 1e-9)) if METRICS[name].logarithmic else columns[name] for name in objectives
+    }
     return pareto.oriented(turned, objectives)
 
 

@@ -13,8 +13,10 @@ from typing import Any
 from sweep.core import jsonfiles
 from sweep.core.errors import ConfigError, require_choice
 from sweep.core.jsonfiles import get, texts
+from sweep.core.metrics import METRICS
 from sweep.results import pareto
-from sweep.results.sweeps import BASELINES, METRICS, Baseline, Sweep, Trial, number
+from sweep.results.constraints import Bound
+from sweep.results.sweeps import BASELINES, TECHNIQUES, Baseline, Sweep, Trial
 
 _STATES = ("COMPLETE", "FAIL", "PRUNED", "RUNNING", "WAITING")
 
@@ -51,7 +53,7 @@ def read(folder: Path) -> Sweep:
     if not 1 <= len(objectives) <= pareto.MAX_OBJECTIVES:
         raise ConfigError(f"{path}: objectives", f"1 to {pareto.MAX_OBJECTIVES} metrics", len(objectives))
     for metric, direction in objectives.items():
-        require_choice(f"{path}: objectives", metric, METRICS)
+        require_choice(f"{path}: objectives", metric, tuple(METRICS))
         require_choice(f"{path}: objectives.{metric}", direction, tuple(pareto.SIGNS))
     constraints = texts(path, record, "constraints")
     trials = map(trial, trial_folders(folder))
@@ -116,7 +118,9 @@ def trial(folder: Path) -> Trial:
             found = jsonfiles.read(where)
             baselines = _baselines(where, {role: get(where, found, role, dict) for role in BASELINES if role in found})
     error = get(path, record, "error", str, None)
-    facts = jsonfiles.read(where) if (where := folder / "data.json").is_file() else {}
+    data = folder / "data.json"
+    facts = jsonfiles.read(data) if data.is_file() else {}
+    techniques = _techniques(data, facts.pop("techniques", None))
     return Trial(
         number=named,
         state=state,
@@ -129,7 +133,17 @@ def trial(folder: Path) -> Trial:
         run_id=get(path, record, "run_id", str, None),
         facts={str(name): str(value) for name, value in facts.items()},
         folder=folder,
+        recorded_techniques=techniques,
     )
+
+
+def _techniques(path: Path, recorded: object) -> frozenset[str] | None:
+    """The techniques that a record names; None where it says nothing about them."""
+    if recorded is None:
+        return None
+    if not isinstance(recorded, list) or not all(name in TECHNIQUES for name in recorded):
+        raise ConfigError(f"{path}: techniques", f"a list of {', '.join(TECHNIQUES)}", recorded)
+    return frozenset(recorded)
 
 
 def _baselines(path: Path, records: Mapping[str, dict[str, Any]]) -> list[Baseline]:
@@ -152,10 +166,7 @@ def _baselines(path: Path, records: Mapping[str, dict[str, Any]]) -> list[Baseli
 
 def _limit(where: str, metric: str, text: str) -> tuple[float, float]:
     """A constraint's text as the lowest and the highest value that it allows."""
-    require_choice(where, metric, METRICS)
-    match = re.fullmatch(r"\s*([<>])(=?)\s*(\S+)\s*", text)
-    if match is None or math.isnan(bound := number(match[3])):
+    require_choice(where, metric, tuple(METRICS))
+    if (bound := Bound.parse(text)) is None:
         raise ConfigError(where, "<=, >=, < or > and a number", text)
-    toward = -math.inf if match[1] == "<" else math.inf
-    bound = bound if match[2] else math.nextafter(bound, toward)
-    return (-math.inf, bound) if match[1] == "<" else (bound, math.inf)
+    return bound.limits

@@ -5,22 +5,19 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sweep.core.errors import ConfigError
-from sweep.core.metrics import Metrics
+from sweep.core.metrics import METRICS
 
-METRICS = tuple(field.name for field in fields(Metrics))
 SEED = "seed"
 TECHNIQUES = ("distill", "prune", "cluster", "quant")
 BASELINES = ("start", "student")
 _DEEPEST = 100  # levels of a composed configuration
-_IDLE = {"distill": "NoDistillation", "prune": "NoPruning", "cluster": "NoClustering", "quant": "Float32"}
-"""The class, in each group, that does nothing."""
-RATIOS = ("size_bytes", "gzip_bytes", "parameters", "nonzero_parameters", "macs", "latency_ms", "compression")
-"""Metrics of which ratios count, not differences: the knee and the hypervolume see their logarithm."""
+_DOING_NOTHING = {"distill": "NoDistillation", "prune": "NoPruning", "cluster": "NoClustering", "quant": "Float32"}
+"""The class of each group that does nothing, for records that do not say which techniques a trial used."""
 Limits = Mapping[str, tuple[float, float]]
 """Metric to its (lowest, highest) allowed value."""
 
@@ -50,6 +47,11 @@ class Baseline:
         """Test accuracy in per cent per KiB."""
         return 100 * self.test_accuracy / (self.size_bytes / 1024)
 
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Those metrics of a trial that it has too, by name."""
+        return {name: getattr(self, name) for name in METRICS if hasattr(self, name)}
+
 
 @dataclass(frozen=True, eq=False)
 class Trial:
@@ -67,6 +69,7 @@ class Trial:
         run_id: of its run in MLflow; None where it has none.
         facts: what `data.json`, where there is one, says of its data (`dataset`, `data_hash`, `split_hash`), as text.
         folder: where its files are.
+        recorded_techniques: those of `TECHNIQUES` that `data.json` says it used; None where that says nothing.
     """
 
     number: int
@@ -80,6 +83,7 @@ class Trial:
     run_id: str | None
     facts: Mapping[str, str]
     folder: Path
+    recorded_techniques: frozenset[str] | None = None
 
     @property
     def complete(self) -> bool:
@@ -127,19 +131,12 @@ class Trial:
         return config
 
     def techniques(self) -> frozenset[str]:
-        """Which of distillation, pruning and quantisation it uses, read from its configuration.
+        """Which of `TECHNIQUES` it uses: as its record says, or else as the classes in its configuration tell.
 
         Raises:
-            ConfigError: as `config`.
+            ConfigError: as `config`, where the record does not say.
         """
-        config, used = self.config(), set()
-        for group in TECHNIQUES:
-            node = config.get(group)
-            node = node if isinstance(node, dict) else {}
-            kind = str(node.get("_target_", _IDLE[group])).rpartition(".")[2]
-            if kind != _IDLE[group] and not (group == "prune" and node.get("sparsity") == 0):
-                used.add(group)
-        return frozenset(used)
+        return _configured_techniques(self.config()) if self.recorded_techniques is None else self.recorded_techniques
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,6 +183,11 @@ class Sweep:
         return tuple(trial for trial in self.trials if trial.complete)
 
     @property
+    def pruned(self) -> tuple[Trial, ...]:
+        """The trials that were stopped before their last stages."""
+        return tuple(trial for trial in self.trials if trial.state == "PRUNED")
+
+    @property
     def keys(self) -> tuple[str, ...]:
         """Every swept override key: the axes in their order, then what else a trial was given."""
         return tuple(dict.fromkeys([*self.axes, *(key for trial in self.trials for key in trial.overrides)]))
@@ -209,6 +211,18 @@ def number(text: str) -> float:
 def shown(overrides: Mapping[str, str], keys: Sequence[str] | None = None) -> str:
     """Overrides as on the command line, one space between them; only `keys`, where given."""
     return " ".join(f"{key}={text}" for key, text in overrides.items() if keys is None or key in keys)
+
+
+def _configured_techniques(config: Mapping[str, Any]) -> frozenset[str]:
+    """The techniques of a composed configuration, by the names of its classes."""
+    used = set()
+    for group, nothing in _DOING_NOTHING.items():
+        node = config.get(group)
+        node = node if isinstance(node, dict) else {}
+        kind = str(node.get("_target_", nothing)).rpartition(".")[2]
+        if kind != nothing and not (group == "prune" and node.get("sparsity") == 0):
+            used.add(group)
+    return frozenset(used)
 
 
 def _depth(events: Iterable[Any]) -> int:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sweep.core.errors import ConfigError
+from sweep.results.constraints import Bound
 
 _RELATIONS: Mapping[str, Callable[[float, float], float]] = {
     "<=": lambda value, bound: value - bound,
@@ -29,15 +29,10 @@ class Constraint:
         Raises:
             ConfigError: for another form.
         """
-        written = str(text).replace(" ", "")
-        relation = next((sign for sign in _RELATIONS if written.startswith(sign)), "")
-        try:
-            bound = float(written.removeprefix(relation))
-        except ValueError:
-            bound = math.nan
-        if not relation or not math.isfinite(bound):
+        bound = Bound.parse(str(text))
+        if bound is None or bound.relation not in _RELATIONS:
             raise ConfigError(f"hydra.sweeper.constraints.{metric}", "a bound like <=50000 or >=0.97", str(text))
-        return Constraint(metric, relation, bound)
+        return Constraint(metric, bound.relation, bound.value)
 
     def violation(self, metrics: Mapping[str, float]) -> float:
         """By how much the metrics break it; at most 0 when they keep it."""

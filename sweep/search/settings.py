@@ -7,12 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweep.core.errors import ConfigError, require_choice, require_integer, require_number
-from sweep.core.metrics import Metrics
+from sweep.core.metrics import SEARCHABLE
 from sweep.search.constraints import Constraint
-
-# What a search may see: not the test split.
-_BLIND = ("test_accuracy", "efficiency")
-_METRICS = tuple(name for name in Metrics.__dataclass_fields__ if name not in _BLIND)
 
 
 @dataclass(frozen=True)
@@ -40,10 +36,10 @@ class Settings:
         if not 1 <= len(self.objectives) <= 4:
             raise ConfigError("hydra.sweeper.objectives", "one to four metrics", str(dict(self.objectives)))
         for metric, direction in self.objectives.items():
-            require_choice("hydra.sweeper.objectives", metric, _METRICS)
+            require_choice("hydra.sweeper.objectives", metric, SEARCHABLE)
             require_choice(f"hydra.sweeper.objectives.{metric}", direction, ("maximize", "minimize"))
         for metric in self.constraints:
-            require_choice("hydra.sweeper.constraints", metric, _METRICS)
+            require_choice("hydra.sweeper.constraints", metric, SEARCHABLE)
         require_integer("hydra.sweeper.seed", self.seed, 0, 2**31 - 1)
         require_integer("hydra.sweeper.n_jobs", self.n_jobs, 1, 1024)
         require_integer("hydra.sweeper.max_points", self.max_points, 1, 10_000_000)

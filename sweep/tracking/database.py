@@ -24,13 +24,6 @@ def address(database: Path) -> str:
     return f"sqlite:///{path}" if path == str(database) else f"sqlite+pysqlite:///{path}"
 
 
-def error_text(error: BaseException) -> str:
-    """The first line of the innermost cause."""
-    while cause := error.__cause__ or error.__context__:
-        error = cause
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-
-
 def require_mlflow(database: Path) -> None:
     """Refuse a file that is there and that is not a writable MLflow database, before MLflow adds its tables to it."""
     try:
@@ -60,7 +53,10 @@ def require_mlflow(database: Path) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """One process at a time: MLflow crashes when two of them create the same database."""
+    """Hold the lock of a database's folder: MLflow crashes when two processes create the same database.
+
+    The folder itself is locked. A lock file, such as `filelock` needs, would stay beside the user's database.
+    """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,26 +1,18 @@
-"""What is logged, in MLflow's terms: tags, parameters, metrics, data sets, models and links."""
+"""What is logged of a run, in MLflow's terms: tags, parameters, metrics, data sets and links."""
 
 from __future__ import annotations
 
 import json
 import posixpath
 import re
-import warnings
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import numpy as np
-
-from sweep.core import native
 from sweep.core.types import TrialRecord
-from sweep.tflite import litert, schema
 
 if TYPE_CHECKING:
-    from mlflow.entities import LoggedModel, Metric, Param
-    from mlflow.models import ModelSignature
+    from mlflow.entities import Metric, Param
     from mlflow.tracking import MlflowClient
 
 
@@ -29,8 +21,6 @@ DESCRIPTION = "mlflow.note.content"
 _PARAM_LIMIT, TAG_LIMIT, _KEY_LIMIT = 6000, 8000, 250
 _DIGEST = 12  # characters of the content hash in the UI's data set column; the tag holds all of it
 _COMPARABLE = 100  # runs in one link: the description that holds it is a tag
-MODEL = "model"  # an MLflow model's name within its run: runs:/ID/model
-_NEEDED = ("ai-edge-litert", "numpy")  # by `served`
 
 
 def comparison_link(run_ids: Sequence[str], experiment_id: str) -> str:
@@ -103,41 +93,3 @@ def log_dataset(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> N
         client.log_inputs(run_id, inputs)
     except MlflowException:  # another process was the first to name this data set, in between MLflow's look and its insert
         client.log_inputs(run_id, inputs)
-
-
-def model_signature(file: Path) -> ModelSignature:
-    """What the network of a `.tflite` takes and gives, any number of images at a time, by the file's own tensors."""
-    from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
-
-    content = file.read_bytes()
-    if damage := schema.damage(content):  # LiteRT may not survive a file that was damaged on the disk
-        raise ValueError(damage)
-    with native.caught():
-        network = litert.Network(content)
-    shapes = (-1, *network.shape[1:]), (-1, network.classes)
-    inputs, outputs = (Schema([TensorSpec(np.dtype(np.float32), shape)]) for shape in shapes)
-    return ModelSignature(inputs, outputs)
-
-
-def save_model(model: LoggedModel, file: Path, signature: ModelSignature, folder: str) -> None:
-    """Write the files of an MLflow model: the `.tflite`, its loader, and what that needs, so that MLflow need not run it."""
-    from mlflow.models import Model
-
-    with warnings.catch_warnings():  # that importing this gives about a class of its own
-        warnings.filterwarnings("ignore", ".*Any type hint is inferred as AnyType", UserWarning)
-        from mlflow.pyfunc import save_model
-
-    meta = Model(
-        artifact_path=model.artifact_location, run_id=model.source_run_id, model_uuid=model.model_id, model_id=model.model_id
-    )
-    save_model(
-        folder,
-        loader_module=litert.__name__.rpartition(".")[2],
-        data_path=str(file),
-        code_paths=[litert.__file__],
-        mlflow_model=meta,
-        signature=signature,
-        input_example=np.zeros((1, *signature.inputs.inputs[0].shape[1:]), np.float32),
-        pip_requirements=[f"{name}=={version(name)}" for name in _NEEDED],
-    )

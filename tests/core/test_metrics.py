@@ -1,8 +1,9 @@
-"""The line that a run ends with: a sparsity never stands without what it is of."""
+"""The table of metrics against the README, and the line that a run ends with: a sparsity never stands without what it is of."""
 
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 from conftest import RECIPE
@@ -11,7 +12,8 @@ from sweep.compress.cluster import kmeans
 from sweep.compress.distill import teachers
 from sweep.compress.prune import filters, magnitude, no_pruning, patterns, schedules
 from sweep.compress.quantize import formats
-from sweep.core.metrics import Metrics
+from sweep.core.metrics import METRICS, SEARCHABLE, Kind, Metrics, Prominence, directions, of_kind, seen_in
+from sweep.core.text import table
 from sweep.data import augment, datasets
 from sweep.models import families
 from sweep.pipeline.plan import Pipeline, Plan
@@ -47,3 +49,45 @@ def test_the_sparsity_says_of_what(pruning, told):
     )
     metrics = Metrics(**{field.name: 0.5 for field in fields(Metrics) if field.name != "size_bytes"}, size_bytes=1000)
     assert f", {told}, " in metrics.summary(plan.sparse)
+
+
+def test_the_readme_has_the_table():
+    words = {"maximize": "more", "minimize": "less", None: ""}
+    rows = [[f"`{name}`", metric.meaning, words[metric.direction]] for name, metric in METRICS.items()]
+    expected = table(["name", "meaning", "better"], rows)
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    assert expected in readme, f"README.md, What is measured: expected\n{expected}"
+
+
+def test_a_search_sees_nothing_of_the_test_split():
+    assert set(METRICS) - set(SEARCHABLE) == {"test_accuracy", "efficiency"}
+
+
+def test_the_more_prominent_come_first_and_each_level_holds_those_above():
+    headline, *_, every = (seen_in(level) for level in sorted(Prominence, reverse=True))
+    assert headline == ("val_accuracy", "test_accuracy", "size_bytes")
+    assert every[:3] == headline
+    assert sorted(every) == sorted(METRICS)
+
+
+def test_every_size_and_accuracy_has_a_direction():
+    assert set(directions(*of_kind(Kind.ACCURACY)).values()) == {"maximize"}
+    assert set(directions(*of_kind(Kind.FILE_SIZE)).values()) == {"minimize"}
+    with pytest.raises(ValueError, match="stages_reused: neither"):
+        directions("stages_reused")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "in_line", "text"),
+    [
+        ("val_accuracy", 0.98314, "98.31%", "98.31 %"),
+        ("size_bytes", 2048, "2.00 KiB", "2.00 KiB"),
+        ("compression", 12.345, "12.35", "12.3 ×"),
+        ("macs", 2_500_000, "2,500,000", "2.50 millions"),
+        ("latency_ms", 0.01234, "0.01234", "0.0123 ms"),
+        ("stages_reused", 3, "3", "3.00"),
+        ("train_seconds", float("nan"), "nan", "–"),
+    ],
+)
+def test_values_are_written_for_people(name, value, in_line, text):
+    assert (METRICS[name].in_line(value), METRICS[name].text(value)) == (in_line, text)

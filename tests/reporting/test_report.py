@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import math
 import os
@@ -481,12 +482,28 @@ def test_pairs_are_weighed_by_permutation_and_bootstrap():
     assert techniques.paired(values) == (low, high, p)
 
 
+def test_all_signs_of_a_few_pairs_are_permuted():
+    values = np.random.default_rng(1).normal(0.4, 1, 12)
+    signs = np.array(list(itertools.product((1, -1), repeat=12)))
+    exact = np.mean(np.abs((signs * values).mean(axis=1)) >= abs(values.mean()) - 1e-12)
+    assert techniques.paired(values.tolist())[2] == pytest.approx(exact, rel=1e-12)
+
+
 def test_techniques_are_read_from_the_configuration(tmp_path):
     made = Made(tmp_path)
     for overrides in ({}, {"prune.sparsity": "0.0"}, {"quant": "float16"}, {"distill": "kd", "prune.sparsity": "0.5"}):
         made.trial(overrides, measured(0.5, 1000))
     found = [trial.techniques() for trial in reader.read(made.folder).trials]
     assert found == [set(), set(), {"quant"}, {"distill", "prune"}]
+
+
+@pytest.mark.parametrize("used", [[], ["cluster", "distill"]])
+def test_a_record_that_says_its_techniques_is_believed_over_the_classes(tmp_path, used):
+    made = Made(tmp_path)
+    folder = made.trial({"quant": "float16"}, measured(0.5, 1000))
+    (folder / "data.json").write_text(json.dumps({"dataset": "digits", "techniques": used}))
+    (trial,) = reader.read(made.folder).trials
+    assert (trial.techniques(), trial.facts) == (set(used), {"dataset": "digits"})
 
 
 # Unfinished, empty and damaged sweeps.
@@ -552,6 +569,11 @@ def sweep_json(**record: Any) -> str:
             "trial-000/baselines.json",
             '{"start": {"name": "t", "size_bytes": 0}}',
             "start.size_bytes: expected at least 1; received 0",
+        ),
+        (
+            "trial-000/data.json",
+            '{"techniques": ["magic"]}',
+            "data.json: techniques: expected a list of distill, prune, cluster, quant; received ['magic']",
         ),
         ("trial-000/config.yaml", "a: [", "config.yaml: expected the composed configuration in YAML"),
         ("trial-000/config.yaml", None, "config.yaml: expected the composed configuration in YAML; received nothing"),

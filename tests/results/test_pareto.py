@@ -288,6 +288,11 @@ def test_without_an_extent_the_reference_moves_by_the_values_size():
     np.testing.assert_allclose(pareto.reference_point([[5], [4]]), [4.4])
 
 
+def test_with_the_dominated_points_the_reference_is_beyond_the_worst_of_all():
+    points = [[0, 10], [1, 4], [2, 0], [12, 20], [NAN, -1], [INF, -1]]
+    np.testing.assert_allclose(pareto.reference_point(points, dominated=True), [13.2, 22])
+
+
 @PATIENT
 @given(clouds(fewest=1), st.sampled_from([1e-300, 0.1, 2.0]))
 def test_everything_on_the_front_counts_under_the_reference(points, margin):

@@ -171,7 +171,7 @@ def test_the_yaml_names_every_field_of_its_target_and_no_other(file: str, target
 
 
 def test_importing_the_module_imports_no_mlflow() -> None:
-    code = "import sys, sweep.track; sys.exit('mlflow' in sys.modules)"
+    code = "import sys, sweep.tracking.mlflow; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=HERE.parent, check=False).returncode == 0
 
 
@@ -663,7 +663,7 @@ def test_a_model_is_kept_without_pickle_and_with_its_needs_pinned(
     kept = Path(unquote(urlsplit(client_of(store).get_logged_model(model_id).artifact_location).path))
     assert sorted(str(path.relative_to(kept)) for path in kept.rglob("*") if path.is_file()) == [
         "MLmodel",
-        "code/served.py",
+        "code/litert.py",
         "conda.yaml",
         "data/model.tflite",
         "input_example.json",

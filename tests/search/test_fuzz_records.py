@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fuzzing import CORPUS, corpus, damaged, fuzz
 from hypothesis import strategies as st
-from test_records_of_a_sweep import finished, folder, loader, opened, refusal  # noqa: F401 - fixtures
+from test_recorder import finished, folder, loader, opened, refusal  # noqa: F401 - fixtures
 
 from sweep.reporting import report
 from sweep.results import reader

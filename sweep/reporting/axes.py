@@ -1,0 +1,71 @@
+"""The section of the report on what each axis of a sweep does to its objectives."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from sweep.core.metrics import METRICS
+from sweep.core.text import table
+from sweep.results import sweeps
+from sweep.results.sweeps import Sweep, Trial
+
+_MOST_VALUES = 8
+"""An axis with more values than that is reported by quarters of its trials."""
+
+
+def section(sweep: Sweep) -> Iterator[str]:
+    """A table for each axis that has several values: the objectives by value."""
+    objectives = tuple(sweep.objectives)
+    trials = [trial for trial in sweep.complete if all(math.isfinite(trial.metrics[name]) for name in objectives)]
+    parts = []
+    for key in sweep.keys:
+        rows = []
+        for value, own in _by_value(trials, key):
+            spreads = (_mean_and_spread([trial.metrics[name] for trial in own]) for name in objectives)
+            cells = (METRICS[name].text(*spread) for name, spread in zip(objectives, spreads, strict=True))
+            rows.append([value, str(len(own)), *cells])
+        if len(rows) > 1:
+            shares = {name: share[key] for name, share in sweep.importances.items() if key in share}
+            told = ", ".join(f"`{name}` {share:.2f}" for name, share in shares.items())
+            importance = f"Optuna's importance for {told}.\n\n" if told else ""
+            parts.append(f"### `{key}`\n\n{importance}{table(['value', 'trials', *objectives], rows)}")
+    if parts:
+        intro = (
+            "Mean ± sample standard deviation over the complete trials with that value, whatever else they have: how far"
+            " they lie apart, not how well the mean is known."
+        )
+        if sweep.sampler is not None:
+            intro += " A search does not combine values evenly, so these means are no fair comparison."
+        elif len(trials) < len(sweep.trials):
+            intro += " Trials without a result are missing, so the values are not combined evenly."
+        if sweep.pruned:
+            intro += " What was stopped early was behind: a value that it had looks better here than it is."
+        if sweep.importances:
+            intro += " Optuna's importances add up to 1 over the axes of an objective; they do not say which way."
+        yield "\n\n".join([f"## What each axis does\n\n{intro}", *parts])
+
+
+def _by_value(trials: Sequence[Trial], key: str) -> Iterator[tuple[str, list[Trial]]]:
+    """The trials by their value of an axis; a continuous one in quarters of equal number."""
+    having = [trial for trial in trials if key in trial.overrides]
+    numbers = {trial.number: sweeps.number(trial.overrides[key]) for trial in having}
+    numeric = not any(map(math.isnan, numbers.values()))
+    ordered = sorted(having, key=lambda trial: (numbers[trial.number], trial.number)) if numeric else having
+    texts = dict.fromkeys(trial.overrides[key] for trial in ordered)
+    if numeric and len(texts) > _MOST_VALUES:
+        for part in np.array_split(np.arange(len(ordered)), 4):
+            own = [ordered[place] for place in part.tolist()]
+            low, high = (f"{numbers[one.number]:.3g}" for one in (own[0], own[-1]))
+            yield f"{low} to {high}", own
+    else:
+        for text in texts:
+            yield text, [trial for trial in ordered if trial.overrides[key] == text]
+    if without := [trial for trial in trials if key not in trial.overrides]:
+        yield "(does not apply)", without
+
+
+def _mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else math.nan

@@ -1,0 +1,77 @@
+"""The section of the report on the front: its table, its knee, and how fast a search found it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from sweep.core.metrics import METRICS, Prominence, seen_in
+from sweep.core.text import count, table
+from sweep.reporting import picture
+from sweep.reporting.baselines import BASELINE_NAMES, average, baselines
+from sweep.reporting.words import SPARSITY, brief
+from sweep.results import pareto
+from sweep.results.ranking import Ranking, seen
+from sweep.results.sweeps import BASELINES, Sweep
+
+
+def section(sweep: Sweep, ranking: Ranking) -> Iterator[str]:
+    """The candidates on the front beside the baselines, and its knee."""
+    keys = [key for key in sweep.keys if len(sweep.values(key)) > 1]
+    shown = tuple(dict.fromkeys([*sweep.objectives, *seen_in(Prominence.TABLE)]))
+    rows = [
+        [
+            str(candidate.number),
+            *(brief(candidate.overrides.get(key, "")) for key in keys),
+            *(METRICS[name].text(candidate.mean[name], candidate.deviation[name]) for name in shown),
+        ]
+        for candidate in ranking.on_front()
+    ]
+    for role, group in [(name, found) for name in BASELINES for found in baselines(sweep, name)]:
+        cells = (METRICS[name].text(average(group, name)) if name in group[0].metrics else "" for name in shown)
+        rows.append([BASELINE_NAMES[role], *("" for _ in keys), *cells])
+    parts = ["## The front", table(["trial", *keys, *shown], rows)]
+    if ranking.repeated:
+        parts.append("Means over seeds ± sample standard deviation; a candidate has its first trial's number.")
+    parts.append(SPARSITY)
+    parts += [told] if (told := _caveats(sweep, ranking)) else []
+    if (row := picture.knee(ranking)) is not None:
+        knee = ranking.candidates[row]
+        values = ", ".join(f"`{name}` {METRICS[name].text(knee.mean[name])}" for name in sweep.objectives)
+        why = (
+            "Of the front, its objectives have the smallest sum, each scaled from 0 (the front's best) to 1 (its worst),"
+            " sizes by their logarithm: a compromise where no budget decides."
+        )
+        parts.append(f"The knee is trial {knee.number}: {values}. {why}")
+    yield "\n\n".join([*parts, *_progress(sweep, ranking)])
+
+
+def _caveats(sweep: Sweep, ranking: Ranking) -> str:
+    """What the front's numbers do not say."""
+    if not ranking.front:
+        return ""
+    told = []
+    if any(len(one.trials) == 1 for one in ranking.on_front()):
+        which = "Some of the front were" if ranking.repeated else "Each of the front was"
+        told.append(f"{which} trained once: how much another seed would change the numbers is not known.")
+    if "val_accuracy" in sweep.objectives and len(ranking.candidates) > 1:
+        told.append("The best of many look better on validation than they are; `test_accuracy` took no part in the choice.")
+    return " ".join(told)
+
+
+def _progress(sweep: Sweep, ranking: Ranking) -> Iterator[str]:
+    """How fast a search found its front."""
+    trials = [trial for one in ranking.candidates if one.feasible for trial in one.trials]
+    trials.sort(key=lambda trial: trial.number)
+    if sweep.sampler is None or len(trials) < 8:
+        return
+    columns = {name: [trial.metrics[name] for trial in trials] for name in sweep.objectives}
+    points = seen(columns, sweep.objectives)
+    share = pareto.running_hypervolume(points, pareto.reference_point(points, dominated=True))
+    reached = ((level, trials[int(np.argmax(share >= level * share[-1]))].number + 1) for level in (0.9, 0.99))
+    told = " and ".join(f"{100 * level:.0f} % after {count(number, 'trial')}" for level, number in reached)
+    yield (
+        f"Of the hypervolume that the sweep came to, it had {told}. That is measured from a tenth beyond the sweep's worst"
+        " values, so poor trials raise both figures; what more trials would have found, they do not tell."
+    )

@@ -1,0 +1,26 @@
+"""What goes wrong in MLflow, as the errors of this project."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sweep.tracking.tracker import TrackingError
+
+
+def error_text(error: BaseException) -> str:
+    """The class and the first line of an error's innermost cause."""
+    while cause := error.__cause__ or error.__context__:
+        error = cause
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+
+
+@contextmanager
+def failures_told(what: str) -> Iterator[None]:
+    """Turn whatever MLflow and the file system raise into a TrackingError that names `what` was to be logged."""
+    try:
+        yield
+    except TrackingError:
+        raise
+    except Exception as error:
+        raise TrackingError(f"MLflow could not be told {what}: {error_text(error)}") from error
