@@ -10,6 +10,7 @@ import numpy as np
 from sweep.core.types import Array, Storage
 from sweep.tflite import schema
 from sweep.tflite.audit import TARGETS, AuditError, File, one_error
+from sweep.tflite.weight_storage import container
 
 if TYPE_CHECKING:
     from sweep.tflite.audit import Audit, Kernel
@@ -118,7 +119,7 @@ def _kernel_types(storage: Storage, bits: int | None, size: int) -> tuple[str, .
         return ("INT8",) if size >= _DYNAMIC_MINIMUM else ("INT8", "FLOAT32")
     if bits is None:
         return ("INT4", "INT8")
-    return ("INT4",) if bits <= 4 else ("INT8",)
+    return (container(bits),)
 
 
 def _require(where: str, expected: tuple[str, ...], found: str) -> None:

@@ -18,12 +18,13 @@ import numpy as np
 from sweep.core import native
 from sweep.core.types import Array
 from sweep.tflite import flatbuffer, litert
-from sweep.tflite.schema import COMPUTE, KERNEL, parsed, store, written
+from sweep.tflite.schema import parsed, store, written
+from sweep.tflite.weight_storage import KERNEL, REWRITTEN, TYPES
 
 _log = logging.getLogger(__name__)
 
 
-_STORED = {"FLOAT32": np.float32, "FLOAT16": np.float16, "INT8": np.int8}
+_COMPRESSIBLE = ("FLOAT32", "FLOAT16", "INT8")  # that DENSIFY takes
 # What a sparse kernel costs besides: a second tensor, an operator, the description.
 _OVERHEAD = 400
 _MOST = 1 << 27  # weights of a kernel that is restored: a few damaged bytes may ask for any number
@@ -100,7 +101,7 @@ def _sparse(content: bytes) -> bytes:
     graph = model.subgraphs[0]
     source = {one.outputs[0]: one for one in graph.operators if codes[one.opcodeIndex] == "DEQUANTIZE"}
     restored: dict[int, int] = {}
-    for operator in [one for one in graph.operators if codes[one.opcodeIndex] in COMPUTE]:
+    for operator in [one for one in graph.operators if codes[one.opcodeIndex] in REWRITTEN]:
         reader, position = operator, KERNEL
         if operator.inputs[position] in source:  # float16 weights become float32 first
             reader, position = source[operator.inputs[position]], 0
@@ -164,9 +165,9 @@ def _constant(model: Any, tensor: Any, kind: str) -> Array | None:
     """The values of a constant that can be stored sparsely."""
     data, quantization = model.buffers[tensor.buffer].data, tensor.quantization
     shifted = quantization is not None and quantization.zeroPoint is not None and np.any(quantization.zeroPoint)
-    if kind not in _STORED or data is None or not len(data) or tensor.sparsity is not None or shifted:
+    if kind not in _COMPRESSIBLE or data is None or not len(data) or tensor.sparsity is not None or shifted:
         return None
-    values: Array = np.frombuffer(data, _STORED[kind]).reshape(tensor.shape)
+    values: Array = np.frombuffer(data, TYPES[kind].dtype).reshape(tensor.shape)
     return values
 
 

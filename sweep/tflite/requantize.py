@@ -18,18 +18,12 @@ from typing import Any
 import numpy as np
 
 from sweep.core.types import Array
-from sweep.tflite.schema import BIAS, COMPUTE, KERNEL, layer_of, packed, parsed, store, unpacked, written
+from sweep.tflite.schema import layer_of, parsed, store, written
+from sweep.tflite.weight_storage import BIAS, KERNEL, REWRITTEN, TYPES, container, largest, pack, unpack
 
-# Container type to the largest value of a symmetric grid in it.
-_LARGEST = {"INT4": 7, "INT8": 127}
-_BIASES = {"INT32": np.int32, "INT64": np.int64}
+_LARGEST_INT8 = largest(8)
 # XNNPACK holds sixteen times the bias of an INT4 kernel in 32 bits, and the sums besides (ai-edge-litert 2.3.0).
 _LARGEST_BIAS = 2.0**26
-
-
-def largest(bits: int) -> int:
-    """The largest value of a symmetric grid of so many bits: 1 for 2 bits, 127 for 8."""
-    return int(2 ** (bits - 1) - 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,17 +77,18 @@ def mend(content: bytes, bits: Mapping[str, int]) -> bytes:
     Returns:
         The same bytes where every grid fills its container (2, 4 and 8 bits).
     """
-    if all(_LARGEST["INT4" if one <= 4 else "INT8"] % largest(one) == 0 for one in bits.values()):
+    if all(largest(TYPES[container(width)].bits) % largest(width) == 0 for width in bits.values()):
         return content
     model, codes, types = parsed(content)
     for operator, kernel, layer in _kernels(model, codes):
-        width, container = bits.get(layer), types[kernel.type]
-        if width is None or container not in _LARGEST:
+        width, kind = bits.get(layer), types[kernel.type]
+        if width is None or kind not in ("INT4", "INT8"):
             continue
-        most, grid = _LARGEST[container], largest(width)
+        stored_bits = TYPES[kind].bits
+        most, grid = largest(stored_bits), largest(width)
         step = most // grid
-        values = unpacked(model.buffers[kernel.buffer].data, container)
-        store(model, kernel, packed(np.round(values * (grid / most)) * step, container))
+        values = _unpacked(model, kernel, stored_bits)
+        store(model, kernel, pack(np.round(values * (grid / most)) * step, stored_bits))
         _stretch(model, types, operator, most / (grid * step))
     return written(model)
 
@@ -150,16 +145,17 @@ def place(content: bytes, kernels: Mapping[str, Rounded]) -> bytes:
         old = np.moveaxis(np.frombuffer(model.buffers[tensor.buffer].data, np.int8).reshape(tensor.shape), axis, 0)
         rest = tuple(range(1, old.ndim))
         rounded = kernels[layer]
-        container = "INT4" if rounded.bits <= 4 else "INT8"
-        values = rounded.integers.T.astype(np.int32).reshape(old.shape) * (_LARGEST[container] // largest(rounded.bits))
+        kind = container(rounded.bits)
+        stored_bits = TYPES[kind].bits
+        values = rounded.integers.T.astype(np.int32).reshape(old.shape) * (largest(stored_bits) // largest(rounded.bits))
         values *= np.sign((values * old).sum(axis=rest, keepdims=True))
         most = np.abs(values).max(axis=rest, keepdims=True)
-        if (np.abs(old - _LARGEST["INT8"] * values / np.maximum(most, 1)) > 0.51).any():
+        if (np.abs(old - _LARGEST_INT8 * values / np.maximum(most, 1)) > 0.51).any():
             raise ValueError(f"expected the kernel of {layer} as it was rounded, found other values")
-        store(model, tensor, packed(np.moveaxis(values, 0, axis).ravel(), container))
-        tensor.type = getattr(TensorType, container)
+        store(model, tensor, pack(np.moveaxis(values, 0, axis).ravel(), stored_bits))
+        tensor.type = getattr(TensorType, kind)
         most = most.ravel()
-        _stretch(model, types, operator, np.where(most > 0, _LARGEST["INT8"] / np.maximum(most, 1), np.nan))
+        _stretch(model, types, operator, np.where(most > 0, _LARGEST_INT8 / np.maximum(most, 1), np.nan))
     return written(model)
 
 
@@ -182,7 +178,7 @@ def _kernels(model: Any, codes: list[str]) -> Iterator[tuple[Any, Any, str]]:
     """(operator, its kernel's tensor, the layer that it came from) of each kernel that tells, each tensor once."""
     graph, done = model.subgraphs[0], set()
     for operator in graph.operators:
-        if codes[operator.opcodeIndex] in COMPUTE and (at := operator.inputs[KERNEL]) not in done:
+        if codes[operator.opcodeIndex] in REWRITTEN and (at := operator.inputs[KERNEL]) not in done:
             done.add(at)
             kernel = graph.tensors[at]
             if (layer := layer_of((kernel.name or b"").decode())) is not None:
@@ -194,7 +190,7 @@ def cuts_biases(content: bytes) -> bool:
     model, codes, types = parsed(content)
     graph = model.subgraphs[0]
     for operator in graph.operators:
-        if codes[operator.opcodeIndex] in COMPUTE and len(operator.inputs) > BIAS and operator.inputs[BIAS] >= 0:
+        if codes[operator.opcodeIndex] in REWRITTEN and len(operator.inputs) > BIAS and operator.inputs[BIAS] >= 0:
             bias = graph.tensors[operator.inputs[BIAS]]
             if types[bias.type] == "INT32":
                 stored = np.frombuffer(model.buffers[bias.buffer].data, np.int32)
@@ -218,7 +214,7 @@ def hold_biases(content: bytes) -> bytes:
     model, codes, types = parsed(content)
     graph, changed = model.subgraphs[0], False
     for operator in graph.operators:
-        if codes[operator.opcodeIndex] not in COMPUTE or len(operator.inputs) <= BIAS or operator.inputs[BIAS] < 0:
+        if codes[operator.opcodeIndex] not in REWRITTEN or len(operator.inputs) <= BIAS or operator.inputs[BIAS] < 0:
             continue
         kernel, bias = graph.tensors[operator.inputs[KERNEL]], graph.tensors[operator.inputs[BIAS]]
         if (types[kernel.type], types[bias.type]) != ("INT4", "INT32"):
@@ -229,13 +225,18 @@ def hold_biases(content: bytes) -> bytes:
         factors = np.exp2(np.ceil(np.log2(np.maximum(sizes / _LARGEST_BIAS, 1))))
         if factors.max() > 1:
             kernel, _ = _own(graph, operator, KERNEL), _own(graph, operator, BIAS)
-            values = unpacked(model.buffers[kernel.buffer].data, "INT4")[: math.prod(kernel.shape)].reshape(kernel.shape)
+            values = _unpacked(model, kernel, 4)[: math.prod(kernel.shape)].reshape(kernel.shape)
             along = np.ones(values.ndim, int)
             along[kernel.quantization.quantizedDimension] = len(factors)
-            store(model, kernel, packed(np.rint(values / factors.reshape(along)).ravel(), "INT4"))
+            store(model, kernel, pack(np.rint(values / factors.reshape(along)).ravel(), 4))
             _stretch(model, types, operator, factors)
             changed = True
     return written(model) if changed else content
+
+
+def _unpacked(model: Any, tensor: Any, bits: int) -> Array:
+    """The integers of a tensor, int8; where two share a byte, that which fills the last byte included."""
+    return unpack(np.frombuffer(model.buffers[tensor.buffer].data, np.uint8), bits)
 
 
 def _own(graph: Any, operator: Any, position: int) -> Any:
@@ -270,7 +271,7 @@ def _stretch(model: Any, types: dict[int, str], operator: Any, factor: Any) -> N
     kernel.zeroPoint = kernel.zeroPoint[: len(kernel.scale)]
     if len(operator.inputs) > BIAS and operator.inputs[BIAS] >= 0:
         bias = graph.tensors[operator.inputs[BIAS]]
-        stored = np.frombuffer(model.buffers[bias.buffer].data, _BIASES[types[bias.type]])
+        stored = np.frombuffer(model.buffers[bias.buffer].data, TYPES[types[bias.type]].dtype)
         store(model, bias, np.round(stored * old / new).astype(stored.dtype).view(np.uint8))
         bias.quantization.scale = scales(graph.tensors[operator.inputs[0]].quantization.scale[0] * new)
         bias.quantization.zeroPoint = bias.quantization.zeroPoint[: len(bias.quantization.scale)]

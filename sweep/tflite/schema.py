@@ -5,16 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import numpy as np
-
 from sweep.core.types import Array
 from sweep.tflite import flatbuffer
 
 _FAKE_QUANTISED = re.compile(r"(?:^|/)quant_([^/;]+)/")
 _PLAIN = re.compile(r"([^/;]+)/(?:Conv2D|depthwise|MatMul|Tensordot/MatMul)\d*(?:;|$)")
-# The operators with kernels that are quantised and packed here, and where these and their biases are among the inputs.
-COMPUTE = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-KERNEL, BIAS = 1, 2
 
 
 def layer_of(tensor: str) -> str | None:
@@ -70,18 +65,3 @@ def store(model: Any, tensor: Any, data: Array) -> None:
         model.buffers.append(type(model.buffers[0])())
         tensor.buffer = len(model.buffers) - 1
     model.buffers[tensor.buffer].data = data
-
-
-def unpacked(data: Array, container: str) -> Array:
-    """int8 values of a buffer's bytes; of INT4 two a byte, the lower half first (a spare last one included)."""
-    stored = np.frombuffer(data, np.int8)
-    return np.stack([stored << 4 >> 4, stored >> 4], axis=1).ravel() if container == "INT4" else stored
-
-
-def packed(values: Array, container: str) -> Array:
-    """The buffer's bytes (uint8) of such values; of an odd number of INT4 the last half byte is 0."""
-    stored = values.astype(np.int8).view(np.uint8)
-    if container != "INT4":
-        return stored
-    stored = np.pad(stored, (0, len(stored) % 2))
-    return (stored[0::2] & 15) | (stored[1::2] << 4)

@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 from conftest import RECIPE
+from made_files import written
 
 from sweep.compress.cluster import kmeans
 from sweep.compress.distill import stages
@@ -18,7 +19,7 @@ from sweep.core.types import Storage
 from sweep.data import splits
 from sweep.models import checkpoints
 from sweep.models.families import CNN, Khan, LeNet5, MobileNet, ResNet
-from sweep.tflite import audit, benchmark, calibrate, convert, expectations, litert, schema
+from sweep.tflite import audit, benchmark, calibrate, convert, expectations, litert, schema, weight_storage
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
 
@@ -40,15 +41,6 @@ def pruned(request, context):
         sparsity=0.6, layers="all", schedule=schedules.ConstantSparsity(), finetune=1, learning_rate=0.003
     )
     return stage.apply(trained, made).network, made
-
-
-def written(stage, network, made):
-    """The Keras model that a stage hands to the converter, and the file that comes of it."""
-    checkpoints.fresh(0)
-    model, calibration = stage.restore(network, made.data.train)
-    if calibration is None:
-        return model, convert.convert(model, stage.storage, network.bits)
-    return model, convert.quantise(convert.convert(checkpoints.restore(network), Storage.FLOAT32), calibration)
 
 
 def variables(model, ending):
@@ -118,7 +110,7 @@ def real_values(content, layer):
     from ai_edge_litert.interpreter import Interpreter
 
     model, codes, _ = schema.parsed(content)
-    [index] = {int(one.inputs[1]) for one in model.subgraphs[0].operators if codes[one.opcodeIndex] in schema.COMPUTE
+    [index] = {int(one.inputs[1]) for one in model.subgraphs[0].operators if codes[one.opcodeIndex] in weight_storage.REWRITTEN
                and schema.layer_of(model.subgraphs[0].tensors[one.inputs[1]].name.decode()) == layer}  # fmt: skip
     interpreter = Interpreter(model_content=content)
     details = next(one for one in interpreter.get_tensor_details() if one["index"] == index)
@@ -572,7 +564,7 @@ def test_sensitivity_is_measured_on_training_images_that_calibration_does_not_se
     stage = ptq.PTQ(**AUTO | {"calibration_samples": 10_000}, mean_bits=4)
     checkpoints.fresh(0)
     network = checkpoints.snapshot(made.model.build(made.data.input_shape, 10))
-    answers = integer.fit.Answers
+    answers = integer.loop.Answers
 
     class Watched(answers):
         def __call__(self, images):
@@ -580,7 +572,7 @@ def test_sensitivity_is_measured_on_training_images_that_calibration_does_not_se
             return super().__call__(images)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(integer.fit, "Answers", Watched)
+        patch.setattr(integer.loop, "Answers", Watched)
         found = stage.apply(network, made).network
     calibrated = {image.tobytes() for image in stage.restore(found, made.data.train)[1].images}
     measured = {image.tobytes() for image in seen[0]}

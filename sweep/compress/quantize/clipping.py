@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from sweep.core.types import Array
-from sweep.tflite import requantize
+from sweep.tflite.weight_storage import largest
 
 
 class Range(Protocol):
@@ -42,7 +42,7 @@ class MSE:
 
     def ends(self, weights: Array, bits: int) -> Array:
         """See `Range`."""
-        most, grid = np.abs(weights).max(axis=0), requantize.largest(bits)
+        most, grid = np.abs(weights).max(axis=0), largest(bits)
         best, least = most.copy(), np.full(most.shape, np.inf)
         off = np.empty_like(weights)  # one array for all of them: making a hundred takes longer than filling them
         for fraction in np.linspace(1.0, 0.01, 100):

@@ -29,6 +29,7 @@ from sweep.core.protocols import require_part
 from sweep.core.types import Array, Checkpoint, Spec, Split, Storage
 from sweep.data import splits
 from sweep.models import checkpoints
+from sweep.tflite.weight_storage import container, kernel_bytes
 from sweep.train import loop
 from sweep.train.context import Context
 
@@ -118,7 +119,7 @@ class Integer(File):
         """
         if self._auto:
             return replace(self, bits=_MOST, per_layer_bits=None, first_last_bits=None, mean_bits=None, budget_kib=None)
-        kinds = {bits: 4 if bits <= 4 else 5 if bits < _MOST else _MOST for bits in range(_FEWEST, _MOST + 1)}
+        kinds = {bits: 4 if container(bits) == "INT4" else 5 if bits < _MOST else _MOST for bits in range(_FEWEST, _MOST + 1)}
         return replace(
             self,
             bits=kinds[self.bits],
@@ -266,15 +267,10 @@ class Integer(File):
             if over <= 0:
                 return bits
             # What the file weighs besides its kernels is known now; kernels are padded, so it may take a second step.
-            room = sum(_stored(sizes[name], width) for name, width in bits.items()) - over
+            room = sum(kernel_bytes(sizes[name], width) for name, width in bits.items()) - over
             try:
-                bits = mixed_precision.assignment(losses, sizes, _stored, room)
+                bits = mixed_precision.assignment(losses, sizes, kernel_bytes, room)
             except mixed_precision.OverBudget as error:
                 least = (budget + error.least - room) / 1024
                 expected = f"at least about {least:.1f}, which the fewest bits take"
                 raise ConfigError("quant.budget_kib", expected, self.budget_kib) from error
-
-
-def _stored(weights: int, bits: int) -> int:
-    """Bytes of a kernel in a file."""
-    return -(-weights // 2) if bits <= 4 else weights

@@ -28,14 +28,10 @@ class OverBudget(ValueError):
 
 def divergence(expected: Array, found: Array) -> float:
     """KL(softmax(expected) || softmax(found)) in nats, its mean over rows of logits: float (n, classes) each."""
-    log_expected, log_found = _log_softmax(expected), _log_softmax(found)
+    from scipy.special import log_softmax
+
+    log_expected, log_found = log_softmax(expected.astype(float), axis=1), log_softmax(found.astype(float), axis=1)
     return float(np.mean(np.sum(np.exp(log_expected) * (log_expected - log_found), axis=1)))
-
-
-def _log_softmax(logits: Array) -> Array:
-    shifted = logits.astype(float) - logits.max(axis=1, keepdims=True)
-    result: Array = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return result
 
 
 def assignment(

@@ -18,6 +18,7 @@ from sweep.core.errors import (
 from sweep.core.types import Checkpoint, Spec, Split
 from sweep.models import checkpoints
 from sweep.tflite import requantize
+from sweep.tflite.weight_storage import container
 from sweep.train.context import Context, Outcome, required
 
 
@@ -67,6 +68,6 @@ class PTQ(Integer):
             if self._auto:
                 bits = {name: min(widths) for name, widths in self._widths(kernels).items()}
             for name, kernel in kernels.items():
-                if is_depthwise(kernel) and bits[name] <= 4:
+                if is_depthwise(kernel) and container(bits[name]) == "INT4":
                     received = f"16, {name} with {bits[name]} bits"
                     raise ConfigError("activations", "8 where a depthwise layer has 2 to 4 bits", received)

@@ -9,6 +9,7 @@ import numpy as np
 
 from sweep.core.types import Array
 from sweep.tflite import requantize
+from sweep.tflite.weight_storage import largest
 
 if TYPE_CHECKING:
     from sweep.compress.quantize.clipping import Range
@@ -26,7 +27,7 @@ def rounded(kernel: Any, bits: int, weight_range: Range, *, one: bool) -> requan
     values: Array = kernel.numpy()
     columns = values.reshape(-1, math.prod(values.shape[-2:]) if is_depthwise(kernel) else values.shape[-1])
     ends = weight_range.ends(columns.reshape(-1, 1) if one or values.ndim == 2 else columns, bits)
-    grid = requantize.largest(bits)
+    grid = largest(bits)
     steps = (np.where(ends > 0, ends, 1.0) / grid).astype(np.float32)
     return requantize.Rounded(columns, bits, np.clip(np.round(columns / steps), -grid, grid).astype(np.int8), steps)
 
