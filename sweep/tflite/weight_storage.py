@@ -59,6 +59,8 @@ TYPES: Mapping[str, TensorType] = {
     "INT2": TensorType(2, np.int8),
 }
 """Every type of a weight or a bias."""
+FEWEST_BITS, MOST_BITS = 2, 8
+"""The bits of a grid that weights may live on."""
 
 
 def container(bits: int) -> str:

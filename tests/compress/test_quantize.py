@@ -13,7 +13,7 @@ from made_files import written
 from sweep.compress.cluster import kmeans
 from sweep.compress.distill import stages
 from sweep.compress.prune import magnitude, schedules
-from sweep.compress.quantize import clipping, formats, integer, mixed_precision, ptq, qat
+from sweep.compress.quantize import bit_search, clipping, formats, mixed_precision, ptq, qat
 from sweep.core.errors import ConfigError
 from sweep.core.types import Storage
 from sweep.data import splits
@@ -564,7 +564,7 @@ def test_sensitivity_is_measured_on_training_images_that_calibration_does_not_se
     stage = ptq.PTQ(**AUTO | {"calibration_samples": 10_000}, mean_bits=4)
     checkpoints.fresh(0)
     network = checkpoints.snapshot(made.model.build(made.data.input_shape, 10))
-    answers = integer.loop.Answers
+    answers = bit_search.loop.Answers
 
     class Watched(answers):
         def __call__(self, images):
@@ -572,7 +572,7 @@ def test_sensitivity_is_measured_on_training_images_that_calibration_does_not_se
             return super().__call__(images)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(integer.loop, "Answers", Watched)
+        patch.setattr(bit_search.loop, "Answers", Watched)
         found = stage.apply(network, made).network
     calibrated = {image.tobytes() for image in stage.restore(found, made.data.train)[1].images}
     measured = {image.tobytes() for image in seen[0]}

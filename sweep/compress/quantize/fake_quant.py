@@ -14,9 +14,9 @@ import numpy as np
 
 from sweep.models import equivalence
 from sweep.tflite import calibrate
+from sweep.tflite.weight_storage import MOST_BITS
 
 _ACTIVATION_BITS = 8
-_MOST = 8
 
 
 class WrappingError(RuntimeError):
@@ -67,7 +67,7 @@ def wrapped(model: Any, bits: Mapping[str, int], *, shared: Collection[str]) -> 
         """The toolkit's own, with each layer's bits in place of one number for all."""
 
         def get_quantize_config(self, layer: Any) -> Any:
-            width = bits.get(layer.name, _MOST)
+            width = bits.get(layer.name, MOST_BITS)
             config = registries.DefaultNBitQuantizeRegistry(
                 num_bits_weight=width, num_bits_activation=_ACTIVATION_BITS
             ).get_quantize_config(layer)
@@ -75,7 +75,7 @@ def wrapped(model: Any, bits: Mapping[str, int], *, shared: Collection[str]) -> 
                 config.weight_quantizer = OneGrid(num_bits_weight=width, num_bits_activation=_ACTIVATION_BITS)
             return config
 
-    registry = Registry(num_bits_weight=_MOST, num_bits_activation=_ACTIVATION_BITS)
+    registry = Registry(num_bits_weight=MOST_BITS, num_bits_activation=_ACTIVATION_BITS)
 
     class Layout(layouts.DefaultNBitQuantizeLayoutTransform):  # type: ignore[misc]
         """The toolkit's own, which asks no registry for the kernels that feed a concatenation and would give them 8 bits."""
@@ -90,12 +90,12 @@ def wrapped(model: Any, bits: Mapping[str, int], *, shared: Collection[str]) -> 
 
     class Scheme(schemes.DefaultNBitQuantizeScheme):  # type: ignore[misc]
         def get_layout_transformer(self) -> Any:
-            return Layout(num_bits_weight=_MOST, num_bits_activation=_ACTIVATION_BITS)
+            return Layout(num_bits_weight=MOST_BITS, num_bits_activation=_ACTIVATION_BITS)
 
         def get_quantize_registry(self) -> Any:
             return registry
 
-    scheme = Scheme(num_bits_weight=_MOST, num_bits_activation=_ACTIVATION_BITS)
+    scheme = Scheme(num_bits_weight=MOST_BITS, num_bits_activation=_ACTIVATION_BITS)
     try:
         with _inputs_in_their_order():
             return quantize.quantize_apply(quantize.quantize_annotate_model(model), scheme)

@@ -66,7 +66,7 @@ class PTQ(Integer):
             kernels = checkpoints.every_kernel(model.build(input_shape, classes))
             bits = self.layer_bits(list(kernels))
             if self._auto:
-                bits = {name: min(widths) for name, widths in self._widths(kernels).items()}
+                bits = {name: min(widths) for name, widths in self._search.widths(kernels).items()}
             for name, kernel in kernels.items():
                 if is_depthwise(kernel) and container(bits[name]) == "INT4":
                     received = f"16, {name} with {bits[name]} bits"
