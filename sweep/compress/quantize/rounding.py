@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sweep.compress.quantize.clipping import Range
 
 
-def rounded(kernel: Any, bits: int, weight_range: Range, *, one: bool) -> requantize.Rounded:
+def rounded(kernel: Any, bits: int, weight_range: Range, *, one: bool) -> requantize.QuantizedKernel:
     """A kernel on its grid.
 
     Args:
@@ -29,7 +29,7 @@ def rounded(kernel: Any, bits: int, weight_range: Range, *, one: bool) -> requan
     ends = weight_range.ends(columns.reshape(-1, 1) if one or values.ndim == 2 else columns, bits)
     grid = largest(bits)
     steps = (np.where(ends > 0, ends, 1.0) / grid).astype(np.float32)
-    return requantize.Rounded(columns, bits, np.clip(np.round(columns / steps), -grid, grid).astype(np.int8), steps)
+    return requantize.QuantizedKernel(columns, bits, np.clip(np.round(columns / steps), -grid, grid).astype(np.int8), steps)
 
 
 def is_depthwise(kernel: Any) -> bool:
