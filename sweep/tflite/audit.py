@@ -1,6 +1,6 @@
-"""What a written `.tflite` file holds, counted on its own tensors and operators: a request or a Keras model proves nothing.
+"""Counts what a `.tflite` file holds, on its own tensors and operators.
 
-Only the main subgraph is read, and nothing is run: accuracy and time belong to `measure`.
+Only the main subgraph is read, and nothing is run.
 
 What the converter (TensorFlow 2.21) was seen to do, and what follows for the counts:
 
@@ -61,7 +61,7 @@ class Kernel:
         zeros: how many of them stand for the real value zero: stored value equal to the (channel's) zero point.
         levels: how many distinct stored values there are.
         bits: stored bits per weight: 32, 16, 8, 4 or 2; of a kernel stored sparsely with those that say where its values are.
-        beside: the names of its operator's outputs and other inputs, which may tell the layer where its own does not.
+        beside: the names of its operator's outputs and other inputs, which may tell the layer where the tensor's own does not.
     """
 
     operator: str
@@ -155,18 +155,18 @@ class Audit:
 
 
 def read(content: bytes) -> Audit:
-    """Count what the bytes of a `.tflite` file hold.
+    """Counts what the bytes of a `.tflite` file hold.
 
     Raises:
         AuditError: for bytes that are no such file, are cut short, contradict themselves, or store weights in a way unknown
             here (sparse ones in another way than by rows).
     """
-    with one_error():
+    with audit_errors():
         return File(content).audit()
 
 
 def same(one: Audit, other: Audit) -> bool:
-    """Whether two files hold the same kernels, by all that is counted of them but their names and how they are stored."""
+    """Whether two files hold the same kernels, whatever the names and the storage."""
 
     def facts(audit: Audit) -> list[tuple[object, ...]]:
         return [(kernel.operator, kernel.shape, kernel.zeros, kernel.levels) for kernel in audit.kernels]
@@ -175,10 +175,10 @@ def same(one: Audit, other: Audit) -> bool:
 
 
 @contextmanager
-def one_error() -> Iterator[None]:
-    """Make an AuditError of damage."""
+def audit_errors() -> Iterator[None]:
+    """Turns damage into an AuditError."""
     try:
-        with flatbuffer.told_as_damage():
+        with flatbuffer.damage_errors():
             yield
     except flatbuffer.DamagedError as error:
         cause = error.__cause__
@@ -238,12 +238,12 @@ class File:
 
     def stored_by_layer(self) -> dict[str, Array]:
         """Keras layer to the stored values of its kernel."""
-        found = {}
+        kernels = {}
         for operator, inputs, _ in self.operators:
             index = self._stored(inputs[OPERANDS[operator].kernel]) if operator in OPERANDS else None
             if index is not None and (layer := schema.layer_of(self._name(index))) is not None:
-                found[layer] = self._values(index)
-        return found
+                kernels[layer] = self._values(index)
+        return kernels
 
     def _kernel(self, operator: str, index: int, beside: list[int]) -> Kernel:
         values = self._values(index)
@@ -263,7 +263,7 @@ class File:
         tensor = self.tensors[index]
         if tensor.sparsity is None:
             return TYPES[self.types[index]].bits
-        return 8 * (len(self.buffers[tensor.buffer].data) + minimize.places(tensor.sparsity)) / size
+        return 8 * (len(self.buffers[tensor.buffer].data) + minimize.index_bytes(tensor.sparsity)) / size
 
     def _macs(self, operator: str, inputs: list[int], outputs: list[int]) -> int:
         kernel, produced = self._shape(inputs[1]), math.prod(self._shape(outputs[0]))
@@ -274,7 +274,7 @@ class File:
         return produced * math.prod(kernel[1:])
 
     def _stored(self, index: int) -> int | None:
-        """The constant behind a tensor, sought through operators that only restore its values; None for an activation."""
+        """The constant that a tensor is restored from (by DEQUANTIZE and the like), itself included; None for an activation."""
         for _ in range(1 + len(self.operators)):
             if index < 0:
                 return None

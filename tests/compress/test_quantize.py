@@ -360,7 +360,7 @@ def rounding_error(weights, ends, bits):
 @pytest.mark.parametrize("bits", range(2, 9))
 def test_ranges_that_cut_off_err_less_in_the_square(bits):
     weights = np.random.default_rng(0).standard_t(3, (2000, 5))
-    ends = {type(one).__name__: one.ends(weights, bits) for one in (clipping.MinMax(), clipping.MSE(), clipping.OCTAV())}
+    ends = {type(one).__name__: one.thresholds(weights, bits) for one in (clipping.MinMax(), clipping.MSE(), clipping.OCTAV())}
     np.testing.assert_array_equal(ends["MinMax"], np.abs(weights).max(axis=0))
     errors = {name: rounding_error(weights, end, bits) for name, end in ends.items()}
     best = np.min([rounding_error(weights, ends["MinMax"] * part, bits) for part in np.linspace(0.001, 1, 2000)], axis=0)
@@ -376,7 +376,7 @@ def test_ranges_that_cut_off_err_less_in_the_square(bits):
 def test_channels_of_nothing_but_zeros_stay_so(kind):
     weights = np.zeros((9, 2))
     weights[:, 1] = np.linspace(-1, 1, 9)
-    ends = kind.ends(weights, 4)
+    ends = kind.thresholds(weights, 4)
     assert ends[0] == 0
     assert 0 < ends[1] <= 1
 

@@ -1,8 +1,8 @@
 """What PTQ and QAT share: full-integer files, and the bits of each layer.
 
-Weights live on a symmetric grid of 2 to 8 bits, on which zero is exact: what pruning dropped stays zero in the file. Each
-channel of a convolution has a grid; a dense kernel has one, and so has one whose weights are clustered. Of a depthwise kernel
-PTQ gives each channel its own, QAT all the same.
+Weights are quantised symmetrically to 2 to 8 bits with a zero point of 0, so pruned weights stay zero in the file. A
+convolution has a scale per channel; a dense kernel has one per tensor, and so has a clustered kernel. A depthwise kernel has a
+scale per channel under PTQ, and one per tensor under QAT.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from sweep.models import checkpoints
 from sweep.tflite.weight_storage import FEWEST_BITS, MOST_BITS, container
 from sweep.train.context import Context
 
-_HELD_ASIDE = 512  # training images that sensitivity is measured on
+_SENSITIVITY_IMAGES = 512  # training images that sensitivities are measured on
 
 
 @dataclass(frozen=True)
 class Integer(File):
-    """Integers throughout, int8 (or int16) in and out.
+    """Full-integer quantisation: integer weights and activations, integer input and output.
 
     Args:
         bits: of the weights' grid, 2 to 8.
         calibration_samples: how many training images set the activation ranges (at most all), at least 1.
         per_layer_bits: layer name, or pattern of names with * and ?, to bits of its own; a name counts before a pattern, and a
-            longer pattern before a shorter one. `auto` finds the bits that change the network's answers least within a budget
-            (see `mixed`), on training images that take no part in calibration.
-        first_last_bits: of the first and the last layer with a kernel, where `per_layer_bits` does not speak; None for `bits`.
-        weight_range: where the weights' grid ends.
+            longer pattern before a shorter one. `auto` searches the bits that change the network's logits least within a
+            budget (see `bit_search`), on training images that take no part in calibration.
+        first_last_bits: of the first and the last layer with a kernel, where `per_layer_bits` names neither; None for `bits`.
+        weight_range: chooses the clipping thresholds of the weights.
         mean_bits: the budget of `auto` as bits of the grid per weight, in 2 to 8.
         budget_kib: the budget of `auto` as KiB of the file. Files have room for 4 or 8 bits a weight, so layers get either.
     """
@@ -99,14 +99,14 @@ class Integer(File):
         if self.first_last_bits is not None and names:
             bits[names[0]] = bits[names[-1]] = self.first_last_bits
         asked = self._asked
-        for pattern in sorted(asked, key=lambda one: (len(one), one)):
+        for pattern in sorted(asked, key=lambda pattern: (len(pattern), pattern)):
             bits |= {name: asked[pattern] for name in names if fnmatchcase(name, pattern)}
         return bits | {name: asked[name] for name in names if name in asked}
 
     def tried(self) -> Self:
-        """This form with bits in three kinds, within which files are alike: 4 for 2 to 4, 5 for 5 to 7, and 8.
+        """The form with 4 bits for 2 to 4, 5 for 5 to 7, and 8: files of the same kind are converted alike.
 
-        What `auto` will find is not known yet: 8 bits.
+        `auto` becomes 8 bits, since the search comes later.
         """
         if self._auto:
             return replace(self, bits=MOST_BITS, per_layer_bits=None, first_last_bits=None, mean_bits=None, budget_kib=None)
@@ -118,7 +118,7 @@ class Integer(File):
         )
 
     def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
-        """Refuse a name in `per_layer_bits` that no layer has, and a network with a kernel that has no grid here.
+        """Refuses a pattern in `per_layer_bits` that matches no layer, and a network with a kernel that is not quantised here.
 
         Raises:
             ConfigError: naming it.
@@ -131,52 +131,52 @@ class Integer(File):
                 raise ConfigError("per_layer_bits", f"names or patterns of {', '.join(names)}", pattern)
 
     def stage(self) -> Self:
-        """As `_File`, but for a budget that the packed file has to keep."""
+        """As `File`, except with `budget_kib`, which the packed file has to keep."""
         return self if self.budget_kib is not None else super().stage()
 
     def ready(self, network: Checkpoint, train: Split) -> Checkpoint:
-        """A network that has bits as `restore` takes it, without training."""
+        """A network with bits as `restore` takes it, without training."""
         return network
 
     def _images(self, train: Split) -> Array:
-        """Training images of all classes in fair proportion, for calibration."""
+        """The calibration set: training images, stratified by class."""
         order = splits.fair_order(train.labels)
-        return train.images[order[: min(self.calibration_samples, len(order) - self._aside(train))]]
+        return train.images[order[: min(self.calibration_samples, len(order) - self._sensitivity_count(train))]]
 
-    def _aside(self, train: Split) -> int:
-        """How many of the training images, the last in the order, are kept from calibration."""
-        return min(_HELD_ASIDE, len(train) // 2) if self._auto else 0
+    def _sensitivity_count(self, train: Split) -> int:
+        """How many training images, the last in the stratified order, are kept out of the calibration set."""
+        return min(_SENSITIVITY_IMAGES, len(train) // 2) if self._auto else 0
 
     @property
     def _search(self) -> BitSearch:
         return BitSearch(self.weight_range, self._one_depthwise_grid, self.first_last_bits, self.mean_bits, self.budget_kib)
 
     def _with_bits(self, network: Checkpoint, context: Context) -> Checkpoint:
-        """The network with the bits of each layer: those asked for, or found."""
+        """The network with the bits of each layer, as asked for or as found by the search."""
         if not self._auto:
             return replace(network, bits=self.layer_bits(checkpoints.kernel_names(network)))
         train = context.data.train
-        images = train.images[splits.fair_order(train.labels)[len(train) - self._aside(train) :]]
+        images = train.images[splits.fair_order(train.labels)[len(train) - self._sensitivity_count(train) :]]
         file_bytes = self._file_bytes(network, train, context.weigh)
         return replace(network, bits=self._search.search(network, images, context.progress, file_bytes))
 
     def require_budget(self, untrained: Callable[[], Checkpoint], train: Split, weigh: Callable[[Checkpoint], int]) -> None:
-        """Refuse a budget that the fewest bits of each layer exceed.
+        """Refuses a budget that the fewest bits of each layer exceed.
 
         Args:
             untrained: makes a float network of the shape that will be quantised.
-            train: for calibration.
-            weigh: says how many bytes the file of a network has that is as `restore` takes it.
+            train: the training split, for calibration.
+            weigh: a network as `restore` takes it to the bytes of its file.
 
         Raises:
-            ConfigError: naming the key, and what would do.
+            ConfigError: naming the key and the least that would do.
         """
         if self._auto:
             network = untrained()
             self._search.require_budget(network, self._file_bytes(network, train, weigh))
 
     def _file_bytes(self, network: Checkpoint, train: Split, weigh: Callable[[Checkpoint], int]) -> FileBytes:
-        """Weighs the file of a network with given bits."""
+        """Layer name to bits, to the bytes of the network's file with these bits."""
         return lambda bits: weigh(self.ready(replace(network, bits=bits), train))
 
 
@@ -188,7 +188,7 @@ def _kind(bits: int) -> int:
 
 
 def _require_grids(model: Any) -> None:
-    """Refuse a Keras model with a kernel that has no grid here.
+    """Refuses a Keras model with a kernel that is not quantised here.
 
     Raises:
         ConfigError: naming the layer.
