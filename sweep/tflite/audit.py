@@ -1,6 +1,6 @@
-"""What a written `.tflite` file holds, counted on its own tensors and operators: a request or a Keras model proves nothing.
+"""Counts what a `.tflite` file holds, on its own tensors and operators.
 
-Only the main subgraph is read, and nothing is run: accuracy and time belong to `measure`.
+Only the main subgraph is read, and nothing is run.
 
 What the converter (TensorFlow 2.21) was seen to do, and what follows for the counts:
 
@@ -32,33 +32,14 @@ import numpy as np
 from sweep.core.errors import require_choice
 from sweep.core.types import Array
 from sweep.tflite import flatbuffer, minimize, schema
+from sweep.tflite.weight_storage import OPERANDS, TYPES, packed_bytes, unpack
 
-_OPERANDS: Mapping[str, tuple[int, int]] = {
-    "CONV_2D": (1, 2),
-    "DEPTHWISE_CONV_2D": (1, 2),
-    "FULLY_CONNECTED": (1, 2),
-    "TRANSPOSE_CONV": (1, 3),
-}
-"""Compute operator to the positions of its kernel and its bias among its inputs."""
 TARGETS: Mapping[str, tuple[str, ...]] = {
     "conv": ("CONV_2D",),
     "dense": ("FULLY_CONNECTED",),
     "all": ("CONV_2D", "FULLY_CONNECTED"),
 }
 """What pruning targets, as operators."""
-_STORED: Mapping[str, tuple[int, type[np.generic]]] = {
-    "FLOAT64": (64, np.float64),
-    "FLOAT32": (32, np.float32),
-    "FLOAT16": (16, np.float16),
-    "INT64": (64, np.int64),
-    "INT32": (32, np.int32),
-    "INT16": (16, np.int16),
-    "INT8": (8, np.int8),
-    "UINT8": (8, np.uint8),
-    "INT4": (4, np.int8),
-    "INT2": (2, np.int8),
-}
-"""Type of a weight or bias to its stored bits and the numpy type that holds it unpacked."""
 _FLOATS = frozenset({"FLOAT64", "FLOAT32", "FLOAT16", "BFLOAT16"})
 _RESTORING = frozenset({"DEQUANTIZE", "QUANTIZE", "DENSIFY"})
 
@@ -80,7 +61,7 @@ class Kernel:
         zeros: how many of them stand for the real value zero: stored value equal to the (channel's) zero point.
         levels: how many distinct stored values there are.
         bits: stored bits per weight: 32, 16, 8, 4 or 2; of a kernel stored sparsely with those that say where its values are.
-        beside: the names of its operator's outputs and other inputs, which may tell the layer where its own does not.
+        beside: the names of its operator's outputs and other inputs, which may tell the layer where the tensor's own does not.
     """
 
     operator: str
@@ -174,18 +155,18 @@ class Audit:
 
 
 def read(content: bytes) -> Audit:
-    """Count what the bytes of a `.tflite` file hold.
+    """Counts what the bytes of a `.tflite` file hold.
 
     Raises:
         AuditError: for bytes that are no such file, are cut short, contradict themselves, or store weights in a way unknown
             here (sparse ones in another way than by rows).
     """
-    with one_error():
+    with audit_errors():
         return File(content).audit()
 
 
 def same(one: Audit, other: Audit) -> bool:
-    """Whether two files hold the same kernels, by all that is counted of them but their names and how they are stored."""
+    """Whether two files hold the same kernels, whatever the names and the storage."""
 
     def facts(audit: Audit) -> list[tuple[object, ...]]:
         return [(kernel.operator, kernel.shape, kernel.zeros, kernel.levels) for kernel in audit.kernels]
@@ -194,10 +175,10 @@ def same(one: Audit, other: Audit) -> bool:
 
 
 @contextmanager
-def one_error() -> Iterator[None]:
-    """Make an AuditError of damage."""
+def audit_errors() -> Iterator[None]:
+    """Turns damage into an AuditError."""
     try:
-        with flatbuffer.told_as_damage():
+        with flatbuffer.damage_errors():
             yield
     except flatbuffer.DamagedError as error:
         cause = error.__cause__
@@ -224,9 +205,9 @@ class File:
         kernels: dict[tuple[int, int], Kernel] = {}
         parameters = nonzero = macs = 0
         for position, (operator, inputs, outputs) in enumerate(self.operators):
-            if operator not in _OPERANDS:
+            if operator not in OPERANDS:
                 continue
-            at_kernel, at_bias = _OPERANDS[operator]
+            at_kernel, at_bias = OPERANDS[operator]
             macs += self._macs(operator, inputs, outputs)
             index = self._stored(inputs[at_kernel])
             if index is None:  # a product of two activations
@@ -257,12 +238,12 @@ class File:
 
     def stored_by_layer(self) -> dict[str, Array]:
         """Keras layer to the stored values of its kernel."""
-        found = {}
+        kernels = {}
         for operator, inputs, _ in self.operators:
-            index = self._stored(inputs[_OPERANDS[operator][0]]) if operator in _OPERANDS else None
+            index = self._stored(inputs[OPERANDS[operator].kernel]) if operator in OPERANDS else None
             if index is not None and (layer := schema.layer_of(self._name(index))) is not None:
-                found[layer] = self._values(index)
-        return found
+                kernels[layer] = self._values(index)
+        return kernels
 
     def _kernel(self, operator: str, index: int, beside: list[int]) -> Kernel:
         values = self._values(index)
@@ -281,8 +262,8 @@ class File:
     def _bits(self, index: int, size: int) -> float:
         tensor = self.tensors[index]
         if tensor.sparsity is None:
-            return _STORED[self.types[index]][0]
-        return 8 * (len(self.buffers[tensor.buffer].data) + minimize.places(tensor.sparsity)) / size
+            return TYPES[self.types[index]].bits
+        return 8 * (len(self.buffers[tensor.buffer].data) + minimize.index_bytes(tensor.sparsity)) / size
 
     def _macs(self, operator: str, inputs: list[int], outputs: list[int]) -> int:
         kernel, produced = self._shape(inputs[1]), math.prod(self._shape(outputs[0]))
@@ -293,7 +274,7 @@ class File:
         return produced * math.prod(kernel[1:])
 
     def _stored(self, index: int) -> int | None:
-        """The constant behind a tensor, sought through operators that only restore its values; None for an activation."""
+        """The constant that a tensor is restored from (by DEQUANTIZE and the like), itself included; None for an activation."""
         for _ in range(1 + len(self.operators)):
             if index < 0:
                 return None
@@ -309,9 +290,9 @@ class File:
         """The stored values of a constant, unpacked, in its shape."""
         tensor, kind, shape = self.tensors[index], self.types[index], self._shape(index)
         where = f"the tensor {self._name(index)!r}"
-        if kind not in _STORED:
-            raise AuditError(f"{where}: expected one of {', '.join(_STORED)}, found {kind}")
-        bits, dtype = _STORED[kind]
+        if kind not in TYPES:
+            raise AuditError(f"{where}: expected one of {', '.join(TYPES)}, found {kind}")
+        bits, dtype = TYPES[kind]
         size = math.prod(shape)
         data = np.frombuffer(self.buffers[tensor.buffer].data, np.uint8)
         if tensor.sparsity is not None:
@@ -319,9 +300,9 @@ class File:
                 return minimize.dense(data.view(dtype), tensor.sparsity, shape)
             except ValueError as error:
                 raise AuditError(f"{where}: {error}") from error
-        if data.size != -(-size * bits // 8):
-            raise AuditError(f"{where}: expected {-(-size * bits // 8)} bytes for {kind} {list(shape)}, found {data.size}")
-        return (_unpack(data, bits)[:size] if bits < 8 else data.view(dtype)).reshape(shape)
+        if data.size != (expected := packed_bytes(size, bits)):
+            raise AuditError(f"{where}: expected {expected} bytes for {kind} {list(shape)}, found {data.size}")
+        return (unpack(data, bits)[:size] if bits < 8 else data.view(dtype)).reshape(shape)
 
     def _zeros(self, index: int, values: Array) -> int:
         """How many stored values equal their zero point."""
@@ -340,9 +321,3 @@ class File:
     def _name(self, index: int) -> str:
         name: Any = self.tensors[index].name
         return bytes(name).decode(errors="replace") if name else f"tensor {index}"
-
-
-def _unpack(data: Array, bits: int) -> Array:
-    """The signed integers (int8) of `bits` each that lie in bytes (uint8), lowest bits first."""
-    fields = data[:, None] >> np.arange(0, 8, bits, dtype=np.uint8)
-    return (fields << (8 - bits)).view(np.int8).ravel() >> (8 - bits)

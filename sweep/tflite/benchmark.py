@@ -1,8 +1,8 @@
-"""How a `.tflite` file behaves when LiteRT runs it (with its default XNNPACK delegate), and how small it deflates.
+"""Measures the accuracy and latency of a `.tflite` file under LiteRT (with its XNNPACK delegate), and its deflated size.
 
-Images run one at a time, as they will on the device. That is also the fast way: on a ResNet-8 batches of 25 to 500 gained
-nothing (a dynamic-range file lost half its speed), while `invoke` releases the GIL, so interpreters side by side share the
-cores: two on two free cores take half the time. What the tensors of a file hold is the business of `audit`.
+Images run one at a time, as on the device. That is also the fast way: on a ResNet-8 batches of 25 to 500 gained nothing (a
+dynamic-range file lost half its speed), while `invoke` releases the GIL, so parallel interpreters share the cores: two on two
+free cores take half the time. What the tensors of a file hold, `audit` counts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class MeasureError(RuntimeError):
 
 @dataclass(frozen=True)
 class Latency:
-    """Time of one image on one thread, in milliseconds: the median, the tenth and the ninetieth percentile."""
+    """Time of one image on one thread in milliseconds: the median, the 10th and the 90th percentile."""
 
     median_ms: float
     p10_ms: float
@@ -38,13 +38,13 @@ class Latency:
 
 
 def predict(content: bytes, images: Array, threads: int = 1) -> Array:
-    """The class that the file gives to each image: the index of its largest raw output, the first of equal ones.
+    """The class of each image: the index of the largest raw output, the first of equal ones.
 
     Args:
         content: the file's bytes.
-        images: uint8 (n, height, width, channels). A float network sees them divided by 255 in float32; an integer one sees
+        images: uint8 (n, height, width, channels). A float network takes them divided by 255 in float32; an integer one takes
             that divided by the scale of its input tensor, plus the zero point, rounded half to even and clipped.
-        threads: interpreters of one thread each that share the images; the answer does not depend on it.
+        threads: interpreters of one thread each that share the images; the result does not depend on it.
 
     Returns:
         int64 (n,).
@@ -55,8 +55,8 @@ def predict(content: bytes, images: Array, threads: int = 1) -> Array:
     shares = [share for share in np.array_split(images, max(1, threads)) if len(share)]
     runners = [_Runner(content) for _ in shares]
     with ThreadPoolExecutor(max(1, len(shares))) as pool:
-        answers = pool.map(_Runner.predict, runners, shares)
-        return np.concatenate([np.empty(0, np.int64), *answers])
+        classes = pool.map(_Runner.predict, runners, shares)
+        return np.concatenate([np.empty(0, np.int64), *classes])
 
 
 def accuracy(content: bytes, split: Split, threads: int = 1) -> float:
@@ -71,7 +71,7 @@ def accuracy(content: bytes, split: Split, threads: int = 1) -> float:
 
 
 def latency(content: bytes, repeats: int = 200) -> Latency:
-    """Time single images on one thread, after 20 ms of warm-up; copying the image in and the answer out is not part of it.
+    """Times single images on one thread after 20 ms of warm-up, without copying the input and the output.
 
     Args:
         content: the file's bytes.
@@ -102,7 +102,7 @@ def gzip_bytes(content: bytes) -> int:
 
 
 class _Runner:
-    """One network, with its input's 256 possible pixel values worked out once."""
+    """One interpreter, with a table of the 256 quantised pixel values."""
 
     def __init__(self, content: bytes) -> None:
         with _reasons(), native.caught():
@@ -115,12 +115,12 @@ class _Runner:
         return self._network.shape
 
     def feed(self, image: Array) -> None:
-        """Set the input from uint8 (1, height, width, channels)."""
+        """Sets the input to uint8 (1, height, width, channels)."""
         with _reasons():
             self._network.feed(self._table.take(image))
 
     def invoke(self) -> None:
-        """Run the network once."""
+        """Runs the network once."""
         with _reasons():
             self._network.invoke()
 
@@ -130,16 +130,16 @@ class _Runner:
         for number in range(len(images)):
             self.feed(images[number : number + 1])
             self.invoke()
-            answer = self._network.answer()
-            if np.isnan(answer).any():
+            output = self._network.output()
+            if np.isnan(output).any():
                 raise MeasureError("the file answers with NaN")
-            classes[number] = answer.argmax()
+            classes[number] = output.argmax()
         return classes
 
 
 @contextmanager
 def _reasons() -> Iterator[None]:
-    """Turn what the interpreter raises into a MeasureError of one line."""
+    """Turns what the interpreter raises into a MeasureError of one line."""
     try:
         yield
     except (RuntimeError, ValueError) as error:

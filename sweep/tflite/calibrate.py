@@ -1,7 +1,7 @@
-"""The ranges of a float file's activations: what images give them, noted in the file for the quantiser.
+"""Calibrates the activation ranges of a float32 file on images and writes them into it, for the quantiser.
 
-LiteRT runs the file with every activation among its outputs, which takes a fifth of the time of the toolkit's own calibrator.
-That one is also wrong about additions (TensorFlow 2.21): where the sum takes the place of an input in memory, the input's range
+LiteRT runs the file with every activation among its outputs, which takes a fifth of the time of TensorFlow's own calibrator.
+That one is also wrong about additions (TensorFlow 2.21): where the sum overwrites an input in memory, the input's range
 is widened by that of the sum, in a ResNet by up to half.
 """
 
@@ -17,14 +17,14 @@ from sweep.tflite import litert, schema
 
 
 class RangeError(ValueError):
-    """Weights or activations that are not finite: native quantisers crash on an infinite range."""
+    """Weights or activations are not finite: native quantisers crash on an infinite range."""
 
 
 def require_finite(values: Iterable[tuple[str, Array]]) -> None:
-    """Refuse weights or ranges that no grid can hold.
+    """Refuses weights or ranges that cannot be quantised.
 
     Args:
-        values: what each is of (a layer, a tensor), and its float values, in the network's order.
+        values: (name of a weight or tensor, its float values), in the network's order.
 
     Raises:
         RangeError: naming the first that is not finite.
@@ -35,11 +35,14 @@ def require_finite(values: Iterable[tuple[str, Array]]) -> None:
 
 
 def with_ranges(content: bytes, images: Array) -> bytes:
-    """The same file, its activations with the ranges that they take; the input with that of an image, [0, 1].
+    """Writes the minimum and maximum of every activation over the images into the file; of the input, [0, 1].
 
     Args:
         content: the bytes of a float32 `.tflite`.
         images: uint8 (n, height, width, channels), at least one.
+
+    Returns:
+        The file's bytes.
 
     Raises:
         RangeError: naming the first activation that overflows.
@@ -57,13 +60,13 @@ def with_ranges(content: bytes, images: Array) -> bytes:
     ]
     outputs, graph.outputs = graph.outputs, np.array(activations, np.int32)
     with native.caught():
-        lows, highs = litert.extremes(schema.written(model), images / np.float32(255))
+        lows, highs = litert.output_ranges(schema.written(model), images / np.float32(255))
     graph.outputs = outputs
     names = [(graph.tensors[index].name or b"").decode() or f"tensor {index}" for index in activations]
     require_finite(zip(names, np.stack([lows, highs], axis=1), strict=True))
-    highs[(lows == 0) & (highs == 0)] = 1  # of a layer that answers nothing: any range will do, but for none at all
+    highs[(lows == 0) & (highs == 0)] = 1  # a layer whose activations are all zero takes any range that is not empty
     ranges = {int(graph.inputs[0]): (0.0, 1.0), **dict(zip(activations, zip(lows, highs, strict=True), strict=True))}
     for index, (low, high) in ranges.items():
-        noted = graph.tensors[index].quantization = QuantizationParametersT()
-        noted.min, noted.max = np.array([low], np.float32), np.array([high], np.float32)
+        quantization = graph.tensors[index].quantization = QuantizationParametersT()
+        quantization.min, quantization.max = np.array([low], np.float32), np.array([high], np.float32)
     return schema.written(model)

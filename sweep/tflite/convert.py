@@ -1,6 +1,6 @@
-"""A Keras model becomes the bytes of a `.tflite` file, and a float32 file those of a full-integer one.
+"""Converts a Keras model to the bytes of a `.tflite` file, and quantises a float32 file to a full-integer one.
 
-Nothing else touches the converter, and nothing is measured here.
+Nothing else calls the converter, and nothing is measured here.
 """
 
 from __future__ import annotations
@@ -22,15 +22,18 @@ class ExportError(RuntimeError):
 
 
 def convert(model: Any, storage: Storage, bits: Mapping[str, int] | None = None) -> bytes:
-    """The file's bytes: one image in, logits out.
+    """Converts a Keras model.
 
-    The graph is frozen first, which makes the conversion 5 to 10 times faster and changes nothing in what comes out.
+    The graph is frozen first, which makes the conversion 5 to 10 times faster and does not change the file.
 
     Args:
-        model: a Keras model from float32 images (n, height, width, channels) to logits; for INTEGER fake-quantised, and with
-            wider grids afterwards where a bias would not have fitted into the file.
-        storage: the kind of file. INTEGER takes and gives int8.
-        bits: layer name to the bits of its kernel's grid, which the converter does not always keep; for INTEGER.
+        model: a Keras model from float32 images (n, height, width, channels) to logits. For INTEGER it is fake-quantised;
+            where a bias would saturate, the ranges of its kernels are widened in place.
+        storage: the kind of file. INTEGER has int8 input and output.
+        bits: for INTEGER, layer name to the bits of its kernel's grid, which the converter does not always keep.
+
+    Returns:
+        The bytes of a `.tflite` from one image to its logits.
 
     Raises:
         ExportError: when the converter cannot do it, or a weight or the range of an activation is not finite.
@@ -42,14 +45,14 @@ def convert(model: Any, storage: Storage, bits: Mapping[str, int] | None = None)
     content = _converted(model, storage)
     if storage is not Storage.INTEGER:
         return content
-    if requantize.cuts_biases(content):
+    if requantize.has_saturated_bias(content):
         widen_narrow_grids(model)
         content = _converted(model, storage)
-    return requantize.hold_biases(requantize.mend(content, bits or {}))
+    return requantize.limit_biases(requantize.rescale_grids(content, bits or {}))
 
 
 def _converted(model: Any, storage: Storage) -> bytes:
-    """What the converter makes of a Keras model."""
+    """The file as the converter writes it."""
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -69,27 +72,27 @@ def _converted(model: Any, storage: Storage) -> bytes:
 
 
 def quantise(content: bytes, calibration: requantize.Calibration) -> bytes:
-    """The full-integer file of a float32 one: kernels on their grids, activations in the ranges that images give them then.
+    """Quantises a float32 file to integers throughout, with activation ranges calibrated on the rounded kernels.
 
-    The quantisers are those that the converter calls, by the names that they have inside TensorFlow, since the ranges are our
-    own (see `calibrate`): the newer one for 8-bit activations, and for 16 bits, which that does not know, the older one.
+    The converter's quantisers are called directly, under their names inside TensorFlow, because the ranges come from
+    `calibrate`: the newer one for 8-bit activations, the older one for 16 bits, which the newer one lacks.
 
     Args:
         content: the bytes of the network's float32 `.tflite`.
-        calibration: images, and the kernels' integers.
+        calibration: the calibration images and the quantised kernels.
 
     Returns:
-        The bytes of a `.tflite` that takes and gives integers of as many bits as its activations have.
+        The bytes of a `.tflite` whose input and output are integers of `activation_bits`.
 
     Raises:
-        ExportError: when the toolkit cannot do it, or a kernel is not in the file as in the network.
+        ExportError: when the quantiser refuses the file, or a kernel of the file is not the network's.
     """
     import tensorflow as tf
     from tensorflow.lite.python.convert import mlir_quantize
     from tensorflow.lite.python.optimize.calibrator import Calibrator
 
     try:
-        ranged = calibrate.with_ranges(requantize.snap(content, calibration.kernels), calibration.images)
+        ranged = calibrate.with_ranges(requantize.round_kernels(content, calibration.kernels), calibration.images)
     except (ValueError, RuntimeError) as error:
         raise ExportError(f"the float32 file: {_first_line(error)}") from error
     with _refusals("the float32 file"):
@@ -100,14 +103,14 @@ def quantise(content: bytes, calibration: requantize.Calibration) -> bytes:
         else:
             quantised = mlir_quantize(ranged, input_data_type=tf.int8, output_data_type=tf.int8)
     try:
-        return requantize.hold_biases(requantize.place(bytes(quantised), calibration.kernels))
+        return requantize.limit_biases(requantize.write_kernels(bytes(quantised), calibration.kernels))
     except ValueError as error:
         raise ExportError(f"the quantised file: {error}") from error
 
 
 @contextmanager
 def _refusals(what: str) -> Iterator[None]:
-    """Make an ExportError of whatever the converter raises, with what it wrote to stderr last."""
+    """Turns what the converter raises into an ExportError with the last line that it wrote to stderr."""
     with native.caught() as last_line:
         try:
             yield
@@ -123,10 +126,13 @@ _NARROWEST = 2.0**-10
 
 
 def widen_narrow_grids(model: Any) -> None:
-    """Give every channel of a kernel a grid at least a thousandth as wide as its layer's widest.
+    """Widens the range of every channel of a kernel to at least 2^-10 of its layer's widest, in place.
 
-    What such a channel's weights then lose is nothing beside the other channels, but its bias, which is stored in steps of its
-    weights' grid, fits into 32 bits.
+    The scale of a bias follows its channel's weights, so that the bias then fits into 32 bits. The precision that such a
+    channel loses is negligible beside the other channels.
+
+    Args:
+        model: a fake-quantised Keras model.
     """
     for weight in model.weights:
         name, end, _ = weight.name.rpartition("kernel_max:0")
@@ -135,5 +141,5 @@ def widen_narrow_grids(model: Any) -> None:
             least = np.float32(_NARROWEST * most.max() if most.max() > 0 else _NARROWEST)
             widened = np.maximum(most, least)
             weight.assign(widened)
-            lowest = next(one for one in model.weights if one.name == f"{name}kernel_min:0")
+            lowest = next(other for other in model.weights if other.name == f"{name}kernel_min:0")
             lowest.assign(-widened)

@@ -1,4 +1,4 @@
-"""Whether a written file is what was asked for."""
+"""Checks that a file shows what its configuration asked for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 
 from sweep.core.types import Array, Storage
 from sweep.tflite import schema
-from sweep.tflite.audit import TARGETS, AuditError, File, one_error
+from sweep.tflite.audit import TARGETS, AuditError, File, audit_errors
+from sweep.tflite.weight_storage import container
 
 if TYPE_CHECKING:
     from sweep.tflite.audit import Audit, Kernel
@@ -28,7 +29,7 @@ def expect(
     filters: int | None = None,
     activations: int = 8,
 ) -> None:
-    """Check that a file shows what its configuration asked for.
+    """Checks the counts of a file.
 
     Args:
         audit: what was read from the file.
@@ -69,27 +70,27 @@ def expect(
 
 
 def expect_weights(content: bytes, masks: Mapping[str, Array], clusters: Mapping[str, Array]) -> None:
-    """Check that a full-integer file has its zeros where they were put, and few values where weights are shared.
+    """Checks that a full-integer file keeps the masks and the clusters.
 
     Args:
         content: the file's bytes, with its tensors' names.
         masks: Keras layer to bool mask of its kernel's shape, False for zero.
-        clusters: Keras layer to the number, from 0, of the value that each of its kernel's weights shares. A negative factor of
-            batch normalisation turns the signs of a channel, so magnitudes are counted.
+        clusters: Keras layer to the number, from 0, of each weight's cluster, int of the kernel's shape. A negative gain of
+            batch normalisation negates a channel, so magnitudes are counted.
 
     Raises:
         AuditError: naming the first layer that is not in the file, or not as it should be.
     """
-    with one_error():
+    with audit_errors():
         found = File(content).stored_by_layer()
-    # Equal kernels become one tensor, under one name: of those that are nothing but zeros nothing more is to be seen.
+    # The converter merges equal kernels under one name, so all-zero kernels cannot be found by theirs.
     emptied = {name for name, mask in masks.items() if name not in found and not mask.any()}
     asked = [name for name in {**masks, **clusters} if name not in emptied]
     for name in asked:
         if name not in found:
             raise AuditError(f"the layer {name!r}: expected a kernel in the file, found none")
-        places = clusters.get(name, masks.get(name))
-        shape = None if places is None else (places.shape[-1], *places.shape[:-1])  # units come first in the file
+        given = clusters.get(name, masks.get(name))
+        shape = None if given is None else (given.shape[-1], *given.shape[:-1])  # the file has the output channels first
         if found[name].shape != shape or found[name].dtype.kind != "i":
             kind = f"{found[name].dtype.name} of {found[name].shape}"
             raise AuditError(f"the layer {name!r}: expected a kernel of integers of {shape}, found {kind}")
@@ -103,7 +104,7 @@ def expect_weights(content: bytes, masks: Mapping[str, Array], clusters: Mapping
 
 
 def _layer(kernel: Kernel, layers: Collection[str]) -> str | None:
-    """Which of the layers a kernel is likely to be of, by its own name or the names beside it; another where none fits."""
+    """The layer that a kernel is likely to be of, by its own name or the names beside it; another where none fits."""
     own = schema.layer_of(kernel.name)
     if own in layers:
         return own
@@ -118,7 +119,7 @@ def _kernel_types(storage: Storage, bits: int | None, size: int) -> tuple[str, .
         return ("INT8",) if size >= _DYNAMIC_MINIMUM else ("INT8", "FLOAT32")
     if bits is None:
         return ("INT4", "INT8")
-    return ("INT4",) if bits <= 4 else ("INT8",)
+    return (container(bits),)
 
 
 def _require(where: str, expected: tuple[str, ...], found: str) -> None:

@@ -1,8 +1,8 @@
-"""Whether the bytes of a `.tflite` file are well-formed, before anything walks them.
+"""Validates the flatbuffer of a `.tflite` file before anything reads it.
 
-The generated reader checks nothing: a wrong offset surfaces as any exception, and tables that point to each other's content
-make it work for hours. Here every table, vector and string on the way to the tensors is followed once, within the file and
-within a budget; then the indices are checked that lead from operators to tensors and from tensors to buffers.
+The generated reader checks nothing: a wrong offset surfaces as any exception, and overlapping tables make it work for hours.
+Here every table, vector and string on the way to the tensors is followed once, within the file and within a budget. Then the
+indices from operators to tensors and from tensors to buffers are checked.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class DamagedError(ValueError):
 
 
 @contextmanager
-def told_as_damage() -> Iterator[None]:
-    """Make a DamagedError of whatever reading a file leads to: parts may contradict each other in more ways than are checked.
+def damage_errors() -> Iterator[None]:
+    """Turns whatever reading a file raises into a DamagedError: parts may contradict each other in more ways than are checked.
 
     Raises:
-        DamagedError: of one line.
+        DamagedError: with a message of one line.
     """
     try:
         yield
@@ -57,7 +57,7 @@ def told_as_damage() -> Iterator[None]:
 
 
 def require_structure(content: bytes) -> None:
-    """Follow the file's tables.
+    """Checks that every table, vector and string lies within the file.
 
     Args:
         content: the file's bytes.
@@ -71,10 +71,10 @@ def require_structure(content: bytes) -> None:
 
 
 def require_indices(model: Any, operators: Mapping[int, str], types: Mapping[int, str]) -> None:
-    """Check what leads from one part of a parsed file to another.
+    """Checks the indices in a parsed file.
 
     Args:
-        model: the file as the generated reader has it.
+        model: the file as the generated reader parses it.
         operators: the builtin operators' codes to their names.
         types: the tensor types' codes to their names.
 

@@ -1,7 +1,7 @@
-"""One `.tflite` file, run by LiteRT: pixels in, logits out.
+"""Runs a `.tflite` file with LiteRT: pixels in, logits out.
 
-`measure` runs files with it, and every model that `track` hands to MLflow carries a copy of this file as its loader. So it
-needs numpy and LiteRT and nothing else of the project. It measures nothing, and what a file holds is the business of `audit`.
+Every model that is logged to MLflow carries a copy of this file as its loader. So it needs numpy and LiteRT and imports nothing
+else of the project.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 
 class Network:
-    """One interpreter of one thread (with LiteRT's default XNNPACK delegate).
+    """A LiteRT interpreter with one thread and the default XNNPACK delegate.
 
     Args:
         content: the file's bytes: one image in, one row of logits out.
@@ -39,10 +39,16 @@ class Network:
         self._lock = Lock()  # MLflow's scoring server predicts in several threads, and an interpreter holds one image
 
     def quantised(self, pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """What the input tensor takes for pixels: themselves, or on its integer grid, rounded half to even and clipped.
+        """Pixels as the input tensor takes them: as they are, or quantised with its scale and zero point.
 
         Args:
             pixels: float32 of any shape, in [0, 1].
+
+        Returns:
+            The same shape, of the input tensor's type; integers are rounded half to even and clipped.
+
+        Raises:
+            ValueError: for an integer input tensor without a scale.
         """
         dtype, (scale, zero_point) = np.dtype(self._input["dtype"]), self._input["quantization"]
         if np.issubdtype(dtype, np.floating):
@@ -54,29 +60,30 @@ class Network:
         return grid.astype(dtype)
 
     def feed(self, image: npt.NDArray[Any]) -> None:
-        """Set the input from (1, height, width, channels) of the input tensor's type."""
+        """Sets the input to an image (1, height, width, channels) of the input tensor's type."""
         self._interpreter.set_tensor(self._input["index"], image)
 
     def invoke(self) -> None:
-        """Run the network once."""
+        """Runs the network once."""
         self._interpreter.invoke()
 
-    def answer(self) -> npt.NDArray[Any]:
+    def output(self) -> npt.NDArray[Any]:
         """The raw output: (1, classes) of the output tensor's type."""
         raw: npt.NDArray[Any] = self._interpreter.get_tensor(self._output["index"])
         return raw
 
     def predict(self, data: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """The logits of images, each run by itself, so that they do not depend on what else is in the batch.
+        """The logits of images, each run by itself.
 
         Args:
             data: float32 (n, height, width, channels), pixels divided by 255.
 
         Returns:
-            float32 (n, classes); of an integer file its answer in real numbers.
+            float32 (n, classes), dequantised where the file's output is an integer.
 
         Raises:
-            ValueError: for pixels outside [0, 1], which the network has never seen, and as the class says.
+            ValueError: for pixels outside [0, 1].
+            RuntimeError: for a file that LiteRT cannot run.
         """
         if data.size and not (data.min() >= 0 and data.max() <= 1):
             raise ValueError(f"expected pixels in [0, 1]; received {data.min():g} to {data.max():g}")
@@ -85,38 +92,39 @@ class Network:
             for row, image in zip(logits, self.quantised(data), strict=True):
                 self.feed(image[np.newaxis])
                 self.invoke()
-                row[:] = self.answer()[0]
+                row[:] = self.output()[0]
         scale, zero_point = self._output["quantization"]
         return logits if np.issubdtype(self._output["dtype"], np.floating) else (logits - zero_point) * np.float32(scale)
 
 
-def extremes(content: bytes, data: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """The smallest and the largest value of each output of a file over all images, each run by itself.
+def output_ranges(content: bytes, data: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """The minimum and the maximum of each output of a file over all images.
 
     Args:
         content: the bytes of a file with one input of one image, and any number of float32 outputs.
         data: float32 (n, height, width, channels), at least one.
 
     Returns:
-        Two of float32 (outputs,).
+        The minima and the maxima, float32 (outputs,) each.
 
     Raises:
         RuntimeError, ValueError: for a file that LiteRT cannot run on these images.
     """
     interpreter = _interpreter(content)
-    taken, at = interpreter.get_input_details()[0]["index"], [one["index"] for one in interpreter.get_output_details()]
-    lows, highs = np.full(len(at), np.inf, np.float32), np.full(len(at), -np.inf, np.float32)
+    source = interpreter.get_input_details()[0]["index"]
+    outputs = [output["index"] for output in interpreter.get_output_details()]
+    lows, highs = np.full(len(outputs), np.inf, np.float32), np.full(len(outputs), -np.inf, np.float32)
     for image in data:
-        interpreter.set_tensor(taken, image[np.newaxis])
+        interpreter.set_tensor(source, image[np.newaxis])
         interpreter.invoke()
-        values = [interpreter.get_tensor(index) for index in at]
+        values = [interpreter.get_tensor(index) for index in outputs]
         np.minimum(lows, [value.min() for value in values], out=lows)
         np.maximum(highs, [value.max() for value in values], out=highs)
     return lows, highs
 
 
 def _interpreter(content: bytes) -> Any:
-    """Of one thread, ready to run."""
+    """An interpreter with one thread, its tensors allocated."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_content=content, num_threads=1)
@@ -125,5 +133,5 @@ def _interpreter(content: bytes) -> Any:
 
 
 def _load_pyfunc(path: str) -> Network:
-    """The name that MLflow looks up in a model's loader: the network of the file that it kept."""
+    """Loads the logged file. MLflow calls this function by its name."""
     return Network(Path(path).read_bytes())

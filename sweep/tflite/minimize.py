@@ -1,10 +1,10 @@
-"""A `.tflite` file made smaller without a change to what it computes: kernels stored sparsely, and names left out.
+"""Makes a `.tflite` file smaller without changing what it computes: kernels are stored sparsely and names are stripped.
 
-The converter can store sparse kernels too, but makes files that LiteRT's XNNPACK delegate refuses to run (a sparse
-fully-connected int8 layer) and aborts the process on INT4. Here a kernel that comes out smaller is stored row by row
-(compressed along the last dimension, the input channels), and a DENSIFY operator restores it when the interpreter starts. So
-the file is smaller and computes the same, no faster. INT4, which DENSIFY does not take, and what the delegate would refuse stay
-as they are.
+The converter can store sparse kernels too, but writes files that LiteRT's XNNPACK delegate refuses to run (a sparse
+fully-connected int8 layer) and aborts the process on INT4. Here a kernel that becomes smaller is stored in compressed sparse
+rows (along the last dimension, the input channels), and a DENSIFY operator restores it when the interpreter starts. So the file
+is smaller and computes the same, no faster. INT4, which DENSIFY does not take, and kernels that the delegate would refuse stay
+dense.
 """
 
 from __future__ import annotations
@@ -18,26 +18,30 @@ import numpy as np
 from sweep.core import native
 from sweep.core.types import Array
 from sweep.tflite import flatbuffer, litert
-from sweep.tflite.schema import COMPUTE, KERNEL, parsed, store, written
+from sweep.tflite.schema import parsed, store, written
+from sweep.tflite.weight_storage import KERNEL, REWRITTEN, TYPES
 
 _log = logging.getLogger(__name__)
 
 
-_STORED = {"FLOAT32": np.float32, "FLOAT16": np.float16, "INT8": np.int8}
+_COMPRESSIBLE = ("FLOAT32", "FLOAT16", "INT8")  # that DENSIFY takes
 # What a sparse kernel costs besides: a second tensor, an operator, the description.
 _OVERHEAD = 400
-_MOST = 1 << 27  # weights of a kernel that is restored: a few damaged bytes may ask for any number
+_MOST_WEIGHTS = 1 << 27  # weights of a kernel that is restored: a few damaged bytes may ask for any number
 _ROWS = 1  # of a dimension's format: compressed
 
 
 def smallest(content: bytes, images: Array, *, sparsely: bool, strip: bool) -> bytes:
-    """The file as small as it gets by what is asked for, each step taken only if the file still runs and answers the same.
+    """Applies the steps that are asked for, each only if the file becomes smaller, runs and gives the same logits.
 
     Args:
         content: the bytes of a `.tflite`.
-        images: uint8 (n, height, width, channels), to ask both about.
+        images: uint8 (n, height, width, channels), to compare the logits on.
         sparsely: whether kernels may be stored sparsely.
-        strip: whether names may go.
+        strip: whether names may be stripped.
+
+    Returns:
+        The file's bytes.
     """
     for wanted, pack in ((sparsely, sparse), (strip, stripped)):
         if wanted and len(packed := pack(content)) < len(content):
@@ -49,11 +53,11 @@ def smallest(content: bytes, images: Array, *, sparsely: bool, strip: bool) -> b
 
 
 def same_answers(one: bytes, other: bytes, images: Array) -> bool:
-    """Whether two files run and give equal logits, to the bit.
+    """Whether two files run and give logits that are equal to the bit.
 
     Args:
         one: the bytes of a file that runs.
-        other: those of another, which may not.
+        other: the bytes of another, which may not run.
         images: uint8 (n, height, width, channels).
     """
     pixels = images / np.float32(255)
@@ -67,7 +71,7 @@ def same_answers(one: bytes, other: bytes, images: Array) -> bool:
 
 
 def stripped(content: bytes) -> bytes:
-    """The file without the names of its tensors, its signature and its description, which only people and loaders read.
+    """Strips the names of tensors, the signature and the description, which the interpreter does not need.
 
     Raises:
         DamagedError: for bytes that are no such file.
@@ -75,21 +79,24 @@ def stripped(content: bytes) -> bytes:
     from ai_edge_litert.tools import flatbuffer_utils
 
     model, _, _ = parsed(content)
-    with flatbuffer.told_as_damage():
+    with flatbuffer.damage_errors():
         flatbuffer_utils.strip_strings(model)
         return written(model)
 
 
 def sparse(content: bytes) -> bytes:
-    """The file with every kernel stored sparsely that is smaller so; the same bytes where none is.
+    """Stores every kernel sparsely that is smaller so.
 
     Args:
         content: the bytes of a `.tflite`.
 
+    Returns:
+        The file's bytes; those of `content` where no kernel is smaller.
+
     Raises:
         DamagedError: for bytes that are no such file.
     """
-    with flatbuffer.told_as_damage():
+    with flatbuffer.damage_errors():
         return _sparse(content)
 
 
@@ -98,19 +105,19 @@ def _sparse(content: bytes) -> bytes:
 
     model, codes, types = parsed(content)
     graph = model.subgraphs[0]
-    source = {one.outputs[0]: one for one in graph.operators if codes[one.opcodeIndex] == "DEQUANTIZE"}
+    source = {operator.outputs[0]: operator for operator in graph.operators if codes[operator.opcodeIndex] == "DEQUANTIZE"}
     restored: dict[int, int] = {}
-    for operator in [one for one in graph.operators if codes[one.opcodeIndex] in COMPUTE]:
+    for operator in [operator for operator in graph.operators if codes[operator.opcodeIndex] in REWRITTEN]:
         reader, position = operator, KERNEL
         if operator.inputs[position] in source:  # float16 weights become float32 first
             reader, position = source[operator.inputs[position]], 0
         index = int(reader.inputs[position])
-        if types[graph.tensors[index].type] == "INT8" and not _restorable(operator, codes, graph, types):
+        if types[graph.tensors[index].type] == "INT8" and not _densify_runs(operator, codes, graph, types):
             continue
         if index not in restored:
             tensor = graph.tensors[index]
             values = _constant(model, tensor, types[tensor.type])
-            if values is None or not _smaller(values):
+            if values is None or not _saves_bytes(values):
                 continue
             graph.tensors.append(_dense_twin(schema, tensor))
             restored[index] = len(graph.tensors) - 1
@@ -129,56 +136,66 @@ def dense(stored: Array, sparsity: Any, shape: tuple[int, ...]) -> Array:
     """The dense array of a tensor that is compressed along its last dimension.
 
     Args:
-        stored: (n,), the values that are there.
-        sparsity: the tensor's description in the file.
+        stored: (n,), the stored values.
+        sparsity: the tensor's `SparsityParameters`.
         shape: of the array.
 
+    Returns:
+        An array of that shape and of the stored values' type.
+
     Raises:
-        ValueError: for a description of another kind.
+        ValueError: for another kind of sparsity.
     """
     *outer, last = sparsity.dimMetadata or [None]
     blocks = sparsity.blockMap is not None and len(sparsity.blockMap)
-    rows = last is not None and last.format == _ROWS and len(outer) == len(shape) - 1 and not any(one.format for one in outer)
+    rows = (
+        last is not None
+        and last.format == _ROWS
+        and len(outer) == len(shape) - 1
+        and not any(dimension.format for dimension in outer)
+    )
     if blocks or not rows or list(sparsity.traversalOrder) != list(range(len(shape))):
         raise ValueError("expected rows that are compressed along the last dimension")
-    if math.prod(shape) > _MOST:
-        raise ValueError(f"expected at most {_MOST} weights in a kernel, found {math.prod(shape)}")
+    if math.prod(shape) > _MOST_WEIGHTS:
+        raise ValueError(f"expected at most {_MOST_WEIGHTS} weights in a kernel, found {math.prod(shape)}")
     ends, columns = (np.asarray(vector.values, np.int64) for vector in (last.arraySegments, last.arrayIndices))
     values = np.zeros((math.prod(shape[:-1]), shape[-1]), stored.dtype)
     values[np.repeat(np.arange(len(ends) - 1), np.diff(ends)), columns] = stored
     return values.reshape(shape)
 
 
-def _restorable(operator: Any, codes: list[str], graph: Any, types: dict[int, str]) -> bool:
-    """Whether XNNPACK takes an int8 kernel that DENSIFY gives: not in a fully-connected layer, nor of float activations."""
+def _densify_runs(operator: Any, codes: list[str], graph: Any, types: dict[int, str]) -> bool:
+    """Whether XNNPACK takes an int8 kernel from DENSIFY: not in a fully-connected layer, nor of float activations."""
     return codes[operator.opcodeIndex] != "FULLY_CONNECTED" and types[graph.tensors[operator.inputs[0]].type] == "INT8"
 
 
-def places(sparsity: Any) -> int:
-    """The bytes that say where the values of a sparse tensor are."""
-    vectors = (vector for one in sparsity.dimMetadata for vector in (one.arraySegments, one.arrayIndices) if vector is not None)
-    return sum(np.asarray(vector.values).nbytes for vector in vectors)
+def index_bytes(sparsity: Any) -> int:
+    """The bytes of the segments and indices of a sparse tensor."""
+    vectors = [vector for dimension in sparsity.dimMetadata for vector in (dimension.arraySegments, dimension.arrayIndices)]
+    return sum(np.asarray(vector.values).nbytes for vector in vectors if vector is not None)
 
 
 def _constant(model: Any, tensor: Any, kind: str) -> Array | None:
-    """The values of a constant that can be stored sparsely."""
+    """The values of a constant that can be stored sparsely; None for another tensor."""
     data, quantization = model.buffers[tensor.buffer].data, tensor.quantization
     shifted = quantization is not None and quantization.zeroPoint is not None and np.any(quantization.zeroPoint)
-    if kind not in _STORED or data is None or not len(data) or tensor.sparsity is not None or shifted:
+    if kind not in _COMPRESSIBLE or data is None or not len(data) or tensor.sparsity is not None or shifted:
         return None
-    values: Array = np.frombuffer(data, _STORED[kind]).reshape(tensor.shape)
+    values: Array = np.frombuffer(data, TYPES[kind].dtype).reshape(tensor.shape)
     return values
 
 
 def _width(largest: int) -> int:
-    """The bytes of the smallest type that the format has for such numbers."""
-    return 1 if largest < 2**8 else 2 if largest < 2**16 else 4
+    """The bytes of the smallest index type that holds such numbers."""
+    if largest < 2**8:
+        return 1
+    return 2 if largest < 2**16 else 4
 
 
-def _smaller(values: Array) -> bool:
-    """Whether the values and their places take less than all of them, whatever comes with it included.
+def _saves_bytes(values: Array) -> bool:
+    """Whether the non-zero values, their indices and the overhead take fewer bytes than the dense kernel.
 
-    Not where all are zero: a tensor without a byte of its own is no constant to a reader.
+    Not where all are zero: a reader takes a tensor without data for an activation.
     """
     count, rows = int(np.count_nonzero(values)), math.prod(values.shape[:-1])
     where = count * _width(values.shape[-1]) + (rows + 1) * _width(count)
@@ -186,7 +203,7 @@ def _smaller(values: Array) -> bool:
 
 
 def _compressed(schema: Any, values: Array) -> tuple[Any, Array]:
-    """The description of the sparse tensor, and the bytes (uint8) of the values that are there."""
+    """The `SparsityParameters` of a sparse tensor, and the bytes (uint8) of its non-zero values."""
     rows = values.reshape(-1, values.shape[-1])
     at, columns = np.nonzero(rows)
     ends = np.concatenate([[0], np.cumsum(np.count_nonzero(rows, axis=1))])
@@ -206,7 +223,7 @@ def _compressed(schema: Any, values: Array) -> tuple[Any, Array]:
 
 
 def _vector(schema: Any, numbers: Array) -> tuple[int, Any]:
-    """The type and the vector that hold the numbers."""
+    """The type of an index vector and the vector."""
     kinds = {1: ("Uint8Vector", np.uint8), 2: ("Uint16Vector", np.uint16), 4: ("Int32Vector", np.int32)}
     name, dtype = kinds[_width(int(numbers.max(initial=0)))]
     vector = getattr(schema, f"{name}T")()
@@ -215,7 +232,7 @@ def _vector(schema: Any, numbers: Array) -> tuple[int, Any]:
 
 
 def _dense_twin(schema: Any, tensor: Any) -> Any:
-    """The tensor that DENSIFY fills."""
+    """The dense tensor that DENSIFY writes."""
     twin = schema.TensorT()
     twin.shape, twin.type, twin.quantization = tensor.shape, tensor.type, tensor.quantization
     twin.name, twin.buffer = tensor.name + b"/dense", 0

@@ -1,10 +1,10 @@
-"""The integer grids of a `.tflite` file's weights: whose they are, and putting in the one that was meant.
+"""Writes kernels of 2 to 8 bits into a `.tflite` file that the converter can only quantise to INT4 or INT8.
 
-A file holds weights as INT4 or INT8; a grid of 3, 5, 6 or 7 bits lies in the next larger of the two. Of a network with fake
-quantisation the converter stretches such a grid over the whole range of its type and rounds: of 3 bits in INT4, -3…3 become 0,
-±2, ±5, ±7, no longer evenly spaced, so the file computes something else than was trained; `mend` makes the steps even again.
-Where the toolkit quantises by itself it knows INT8 only: `snap` rounds the kernels of a float file to any grid, and `place`
-puts their integers where the toolkit has its own.
+A file stores weights as INT4 or INT8; a grid of 3, 5, 6 or 7 bits is stored in the next larger of the two. The converter
+stretches the grid of a fake-quantised network over the whole range of its type and rounds: of 3 bits in INT4, -3…3 become 0,
+±2, ±5, ±7, which are not evenly spaced, so the file computes something else than was trained. `rescale_grids` restores the even
+spacing. The converter's own quantiser knows INT8 only: `round_kernels` rounds the kernels of a float file to any grid before
+it, and `write_kernels` replaces its integers and scales afterwards.
 """
 
 from __future__ import annotations
@@ -18,102 +18,101 @@ from typing import Any
 import numpy as np
 
 from sweep.core.types import Array
-from sweep.tflite.schema import BIAS, COMPUTE, KERNEL, layer_of, packed, parsed, store, unpacked, written
+from sweep.tflite.schema import layer_of, parsed, store, written
+from sweep.tflite.weight_storage import BIAS, KERNEL, REWRITTEN, TYPES, container, largest, pack, unpack
 
-# Container type to the largest value of a symmetric grid in it.
-_LARGEST = {"INT4": 7, "INT8": 127}
-_BIASES = {"INT32": np.int32, "INT64": np.int64}
+_LARGEST_INT8 = largest(8)
 # XNNPACK holds sixteen times the bias of an INT4 kernel in 32 bits, and the sums besides (ai-edge-litert 2.3.0).
 _LARGEST_BIAS = 2.0**26
 
 
-def largest(bits: int) -> int:
-    """The largest value of a symmetric grid of so many bits: 1 for 2 bits, 127 for 8."""
-    return int(2 ** (bits - 1) - 1)
-
-
 @dataclass(frozen=True, eq=False)
-class Rounded:
-    """A kernel, and what it is rounded to.
+class QuantizedKernel:
+    """A kernel and its symmetric quantisation, with a zero point of 0.
 
     Attributes:
         kernel: float32 (weights of a channel, channels), in Keras's order.
         bits: of the grid, 2 to 8: up to 4 are stored as INT4.
-        integers: int8 of the kernel's shape, of magnitudes up to `largest(bits)`.
-        steps: float32 (channels,), or (1,) where all have the same: what an integer of 1 stands for.
+        integers: int8 of the kernel's shape, of magnitudes up to 2^(bits - 1) - 1.
+        scales: float32 (channels,), or (1,) for one scale per tensor.
     """
 
     kernel: Array
     bits: int
     integers: Array
-    steps: Array
+    scales: Array
 
     @property
     def values(self) -> Array:
-        """What the integers stand for, float32 of the kernel's shape."""
-        values: Array = self.integers * self.steps
+        """The dequantised weights, float32 of the kernel's shape: integers times scales."""
+        values: Array = self.integers * self.scales
         return values
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """What makes a full-integer file of a float32 file.
+    """What the quantisation of a float32 file takes.
 
     Attributes:
-        images: uint8 (n, height, width, channels): what they give sets the activations' ranges.
-        kernels: layer name to its kernel, rounded.
+        images: uint8 (n, height, width, channels), the calibration set of the activations' ranges.
+        kernels: layer name to its quantised kernel.
         activation_bits: 8 or 16.
     """
 
     images: Array
-    kernels: Mapping[str, Rounded]
+    kernels: Mapping[str, QuantizedKernel]
     activation_bits: int = 8
 
 
-def mend(content: bytes, bits: Mapping[str, int]) -> bytes:
-    """The file with every kernel on the grid that it was trained on.
+def rescale_grids(content: bytes, bits: Mapping[str, int]) -> bytes:
+    """Requantises every kernel to the grid that it was trained on.
 
-    With container maximum C and grid maximum B, k = C // B: a stored value v becomes round(v B / C) k, its scale is multiplied
-    with C / (B k), and a bias, whose scale is the product of the input's and the kernel's, is divided by the same and rounded.
+    With the largest integers C of the stored type and B of the grid, and k = C // B: a stored integer v becomes
+    round(v B / C) k, the scale is multiplied by C / (B k), and the bias, whose scale is the product of the input's and the
+    kernel's, is divided by the same factor and rounded.
 
     Args:
         content: the bytes of a full-integer `.tflite`.
         bits: layer name to the bits of its kernel's grid, 2 to 8.
 
     Returns:
-        The same bytes where every grid fills its container (2, 4 and 8 bits).
+        The file's bytes; those of `content` where B divides C for every layer (2, 4 and 8 bits).
     """
-    if all(_LARGEST["INT4" if one <= 4 else "INT8"] % largest(one) == 0 for one in bits.values()):
+    if all(largest(TYPES[container(width)].bits) % largest(width) == 0 for width in bits.values()):
         return content
     model, codes, types = parsed(content)
     for operator, kernel, layer in _kernels(model, codes):
-        width, container = bits.get(layer), types[kernel.type]
-        if width is None or container not in _LARGEST:
+        width, kind = bits.get(layer), types[kernel.type]
+        if width is None or kind not in ("INT4", "INT8"):
             continue
-        most, grid = _LARGEST[container], largest(width)
+        stored_bits = TYPES[kind].bits
+        most, grid = largest(stored_bits), largest(width)
         step = most // grid
-        values = unpacked(model.buffers[kernel.buffer].data, container)
-        store(model, kernel, packed(np.round(values * (grid / most)) * step, container))
-        _stretch(model, types, operator, most / (grid * step))
+        values = _unpacked(model, kernel, stored_bits)
+        store(model, kernel, pack(np.round(values * (grid / most)) * step, stored_bits))
+        _rescale(model, types, operator, most / (grid * step))
     return written(model)
 
 
-def snap(content: bytes, kernels: Mapping[str, Rounded]) -> bytes:
-    """The file with kernels rounded to their grids, as real numbers.
+def round_kernels(content: bytes, kernels: Mapping[str, QuantizedKernel]) -> bytes:
+    """Replaces the kernels of a float32 file by their dequantised values.
 
-    The converter folds batch normalisation into a kernel, so the file's differs from the network's by a gain for each channel,
-    which stays.
+    The converter folds batch normalisation into a kernel, so a channel of the file's kernel is the network's times a gain. The
+    gains are kept.
 
     Args:
         content: the bytes of a float32 `.tflite`.
-        kernels: layer name to its kernel, rounded.
+        kernels: layer name to its quantised kernel.
+
+    Returns:
+        The file's bytes.
 
     Raises:
         ValueError: naming a layer whose kernel is not in the file, or is not, channel by channel, a multiple of the network's:
             batch normalisation before a dense layer scales its inputs.
     """
     model, codes, _ = parsed(content)
-    for _, tensor, layer, axis in _found(model, codes, kernels):
+    for _, tensor, layer, axis in _matching(model, codes, kernels):
         rounded = kernels[layer]
         channels = rounded.kernel.shape[1]
         old = np.moveaxis(np.frombuffer(model.buffers[tensor.buffer].data, np.float32).reshape(tensor.shape), axis, 0)
@@ -127,18 +126,21 @@ def snap(content: bytes, kernels: Mapping[str, Rounded]) -> bytes:
     return written(model)
 
 
-def place(content: bytes, kernels: Mapping[str, Rounded]) -> bytes:
-    """The file with kernels on other grids than the toolkit's own.
+def write_kernels(content: bytes, kernels: Mapping[str, QuantizedKernel]) -> bytes:
+    """Replaces the INT8 kernels that the converter's quantiser wrote by kernels on grids of their own bits.
 
-    The toolkit's scale of a channel is its largest magnitude over 127, and the channel's largest integer M stands for the
-    same magnitude: with container maximum C, grid maximum B and k = C // B, integers are stored times k, and the scale becomes
-    127 / (M k) of what it was. (k is there for the biases, which are the finer the larger the weights.) A dense layer whose
-    units come to the same scale keeps one of it. Where batch normalisation turned a channel's signs around or took it away,
-    the toolkit's own integers tell.
+    The quantiser's scale of a channel is its largest magnitude over 127, and the channel's largest integer M stands for the
+    same magnitude: with the largest integers C of the stored type and B of the grid, and k = C // B, integers are stored times
+    k, and the scale is multiplied by 127 / (M k). (k makes the biases finer, whose scale follows the kernel's.) A dense layer
+    whose units come to the same scale keeps a single one. The signs of the quantiser's integers show where batch normalisation
+    negated a channel, and its zeros where it removed one.
 
     Args:
-        content: the bytes of a full-integer `.tflite` that the toolkit made of what `snap` returned: every kernel is INT8.
-        kernels: layer name to its kernel, rounded.
+        content: the bytes of a full-integer `.tflite`, quantised from what `round_kernels` returned: every kernel is INT8.
+        kernels: layer name to its quantised kernel.
+
+    Returns:
+        The file's bytes.
 
     Raises:
         ValueError: naming a layer whose kernel is not in the file, or has other values.
@@ -146,30 +148,31 @@ def place(content: bytes, kernels: Mapping[str, Rounded]) -> bytes:
     from ai_edge_litert.schema_py_generated import TensorType
 
     model, codes, types = parsed(content)
-    for operator, tensor, layer, axis in _found(model, codes, kernels):
+    for operator, tensor, layer, axis in _matching(model, codes, kernels):
         old = np.moveaxis(np.frombuffer(model.buffers[tensor.buffer].data, np.int8).reshape(tensor.shape), axis, 0)
         rest = tuple(range(1, old.ndim))
         rounded = kernels[layer]
-        container = "INT4" if rounded.bits <= 4 else "INT8"
-        values = rounded.integers.T.astype(np.int32).reshape(old.shape) * (_LARGEST[container] // largest(rounded.bits))
+        kind = container(rounded.bits)
+        stored_bits = TYPES[kind].bits
+        values = rounded.integers.T.astype(np.int32).reshape(old.shape) * (largest(stored_bits) // largest(rounded.bits))
         values *= np.sign((values * old).sum(axis=rest, keepdims=True))
         most = np.abs(values).max(axis=rest, keepdims=True)
-        if (np.abs(old - _LARGEST["INT8"] * values / np.maximum(most, 1)) > 0.51).any():
+        if (np.abs(old - _LARGEST_INT8 * values / np.maximum(most, 1)) > 0.51).any():
             raise ValueError(f"expected the kernel of {layer} as it was rounded, found other values")
-        store(model, tensor, packed(np.moveaxis(values, 0, axis).ravel(), container))
-        tensor.type = getattr(TensorType, container)
+        store(model, tensor, pack(np.moveaxis(values, 0, axis).ravel(), stored_bits))
+        tensor.type = getattr(TensorType, kind)
         most = most.ravel()
-        _stretch(model, types, operator, np.where(most > 0, _LARGEST["INT8"] / np.maximum(most, 1), np.nan))
+        _rescale(model, types, operator, np.where(most > 0, _LARGEST_INT8 / np.maximum(most, 1), np.nan))
     return written(model)
 
 
-def _found(model: Any, codes: list[str], kernels: Mapping[str, Rounded]) -> Iterator[tuple[Any, Any, str, int]]:
-    """(operator, its kernel's tensor, the layer that it came from, the axis of its channels) of each of these kernels.
+def _matching(model: Any, codes: list[str], kernels: Mapping[str, QuantizedKernel]) -> Iterator[tuple[Any, Any, str, int]]:
+    """(operator, kernel tensor, Keras layer, axis of the output channels) of each of these kernels.
 
     Raises:
-        ValueError: in the end, where one was not there.
+        ValueError: after the last one, where the file lacks some.
     """
-    missing = {name for name, one in kernels.items() if one.integers.any()}  # of nothing but zeros, equal kernels become one
+    missing = {name for name, kernel in kernels.items() if kernel.integers.any()}  # all-zero kernels are merged
     for operator, tensor, layer in _kernels(model, codes):
         if layer in kernels:
             missing.discard(layer)
@@ -179,22 +182,22 @@ def _found(model: Any, codes: list[str], kernels: Mapping[str, Rounded]) -> Iter
 
 
 def _kernels(model: Any, codes: list[str]) -> Iterator[tuple[Any, Any, str]]:
-    """(operator, its kernel's tensor, the layer that it came from) of each kernel that tells, each tensor once."""
+    """(operator, kernel tensor, Keras layer) of each kernel whose name tells the layer, each tensor once."""
     graph, done = model.subgraphs[0], set()
     for operator in graph.operators:
-        if codes[operator.opcodeIndex] in COMPUTE and (at := operator.inputs[KERNEL]) not in done:
+        if codes[operator.opcodeIndex] in REWRITTEN and (at := operator.inputs[KERNEL]) not in done:
             done.add(at)
             kernel = graph.tensors[at]
             if (layer := layer_of((kernel.name or b"").decode())) is not None:
                 yield operator, kernel, layer
 
 
-def cuts_biases(content: bytes) -> bool:
-    """Whether a bias of a full-integer `.tflite` lies at the end of 32 bits: the converter cuts off what lies beyond."""
+def has_saturated_bias(content: bytes) -> bool:
+    """Whether the converter has saturated a bias of a full-integer `.tflite`: an INT32 at either end of its range."""
     model, codes, types = parsed(content)
     graph = model.subgraphs[0]
     for operator in graph.operators:
-        if codes[operator.opcodeIndex] in COMPUTE and len(operator.inputs) > BIAS and operator.inputs[BIAS] >= 0:
+        if codes[operator.opcodeIndex] in REWRITTEN and len(operator.inputs) > BIAS and operator.inputs[BIAS] >= 0:
             bias = graph.tensors[operator.inputs[BIAS]]
             if types[bias.type] == "INT32":
                 stored = np.frombuffer(model.buffers[bias.buffer].data, np.int32)
@@ -203,22 +206,23 @@ def cuts_biases(content: bytes) -> bool:
     return False
 
 
-def hold_biases(content: bytes) -> bytes:
-    """The file with the biases of INT4 kernels small enough for the interpreter, which answers nonsense for larger ones.
+def limit_biases(content: bytes) -> bytes:
+    """Limits the biases of INT4 kernels to 2^26, so that XNNPACK's 32-bit accumulators do not overflow.
 
-    A bias is stored in steps of the input's scale times the kernel's, so it is large where a channel's weights are all but
-    zero. Such a channel gets larger steps, by a power of two: beside such a bias the weights that they round away are nothing.
+    The scale of a bias is the input's times the kernel's, so the integer is large where a channel's weights are all but zero.
+    The scale of such a channel is multiplied by a power of two. The weights that then round to zero are negligible beside such
+    a bias.
 
     Args:
         content: the bytes of a full-integer `.tflite`.
 
     Returns:
-        The same bytes where no bias is too large.
+        The file's bytes; those of `content` where no bias is too large.
     """
     model, codes, types = parsed(content)
     graph, changed = model.subgraphs[0], False
     for operator in graph.operators:
-        if codes[operator.opcodeIndex] not in COMPUTE or len(operator.inputs) <= BIAS or operator.inputs[BIAS] < 0:
+        if codes[operator.opcodeIndex] not in REWRITTEN or len(operator.inputs) <= BIAS or operator.inputs[BIAS] < 0:
             continue
         kernel, bias = graph.tensors[operator.inputs[KERNEL]], graph.tensors[operator.inputs[BIAS]]
         if (types[kernel.type], types[bias.type]) != ("INT4", "INT32"):
@@ -228,35 +232,40 @@ def hold_biases(content: bytes) -> bytes:
             sizes = sizes.max(keepdims=True)
         factors = np.exp2(np.ceil(np.log2(np.maximum(sizes / _LARGEST_BIAS, 1))))
         if factors.max() > 1:
-            kernel, _ = _own(graph, operator, KERNEL), _own(graph, operator, BIAS)
-            values = unpacked(model.buffers[kernel.buffer].data, "INT4")[: math.prod(kernel.shape)].reshape(kernel.shape)
+            kernel, _ = _unshared(graph, operator, KERNEL), _unshared(graph, operator, BIAS)
+            values = _unpacked(model, kernel, 4)[: math.prod(kernel.shape)].reshape(kernel.shape)
             along = np.ones(values.ndim, int)
             along[kernel.quantization.quantizedDimension] = len(factors)
-            store(model, kernel, packed(np.rint(values / factors.reshape(along)).ravel(), "INT4"))
-            _stretch(model, types, operator, factors)
+            store(model, kernel, pack(np.rint(values / factors.reshape(along)).ravel(), 4))
+            _rescale(model, types, operator, factors)
             changed = True
     return written(model) if changed else content
 
 
-def _own(graph: Any, operator: Any, position: int) -> Any:
-    """The tensor among an operator's inputs, a copy where other operators read it too: equal constants are one tensor."""
+def _unpacked(model: Any, tensor: Any, bits: int) -> Array:
+    """The integers of a tensor, int8 (n,), the padding of the last byte included."""
+    return unpack(np.frombuffer(model.buffers[tensor.buffer].data, np.uint8), bits)
+
+
+def _unshared(graph: Any, operator: Any, position: int) -> Any:
+    """An input tensor of an operator, copied where another operator reads it too: the converter merges equal constants."""
     tensor = graph.tensors[index := operator.inputs[position]]
-    if sum(int(np.count_nonzero(np.asarray(one.inputs) == index)) for one in graph.operators) > 1:
+    if sum(int(np.count_nonzero(np.asarray(reader.inputs) == index)) for reader in graph.operators) > 1:
         tensor = copy.deepcopy(tensor)
         graph.tensors.append(tensor)
         operator.inputs[position] = len(graph.tensors) - 1
     return tensor
 
 
-def _stretch(model: Any, types: dict[int, str], operator: Any, factor: Any) -> None:
-    """Multiply the scales of an operator's kernel, and let its bias follow.
+def _rescale(model: Any, types: dict[int, str], operator: Any, factor: Any) -> None:
+    """Multiplies the scales of an operator's kernel and rescales its bias.
 
-    The factor is one for all channels, or float (channels,) of which NaN stands for any: the channel is all zeros.
+    The factor is a number for all channels, or float (channels,) with NaN for a channel of zeros, which any scale suits.
     """
     graph = model.subgraphs[0]
     kernel = graph.tensors[operator.inputs[KERNEL]].quantization
     old = np.asarray(kernel.scale, np.float64)
-    old = np.where(old > 0, old, 1.0)  # what the older quantiser gives a channel without weights and without a bias is 0
+    old = np.where(old > 0, old, 1.0)  # the older quantiser gives a channel without weights and bias a scale of 0
     new = old * factor
     common = np.nanmax(new, initial=0.0)
     dense = len(graph.tensors[operator.inputs[KERNEL]].shape) == 2
@@ -270,7 +279,7 @@ def _stretch(model: Any, types: dict[int, str], operator: Any, factor: Any) -> N
     kernel.zeroPoint = kernel.zeroPoint[: len(kernel.scale)]
     if len(operator.inputs) > BIAS and operator.inputs[BIAS] >= 0:
         bias = graph.tensors[operator.inputs[BIAS]]
-        stored = np.frombuffer(model.buffers[bias.buffer].data, _BIASES[types[bias.type]])
+        stored = np.frombuffer(model.buffers[bias.buffer].data, TYPES[types[bias.type]].dtype)
         store(model, bias, np.round(stored * old / new).astype(stored.dtype).view(np.uint8))
         bias.quantization.scale = scales(graph.tensors[operator.inputs[0]].quantization.scale[0] * new)
         bias.quantization.zeroPoint = bias.quantization.zeroPoint[: len(bias.quantization.scale)]

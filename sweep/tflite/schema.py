@@ -1,40 +1,38 @@
-"""The flatbuffer of a `.tflite` file as objects: parsed, its tensors' data read and replaced, written."""
+"""Parses a `.tflite` file into objects, replaces the data of tensors and serialises it."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-import numpy as np
-
 from sweep.core.types import Array
 from sweep.tflite import flatbuffer
 
 _FAKE_QUANTISED = re.compile(r"(?:^|/)quant_([^/;]+)/")
 _PLAIN = re.compile(r"([^/;]+)/(?:Conv2D|depthwise|MatMul|Tensordot/MatMul)\d*(?:;|$)")
-# The operators with kernels that are quantised and packed here, and where these and their biases are among the inputs.
-COMPUTE = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-KERNEL, BIAS = 1, 2
 
 
 def layer_of(tensor: str) -> str | None:
-    """The Keras layer that a kernel came from, by its tensor's name in the file; None where it does not tell."""
-    found = _FAKE_QUANTISED.findall(tensor)[:1] or _PLAIN.findall(tensor)[-1:]
-    return found[0] if found else None
+    """The Keras layer that a kernel came from, by its tensor's name in the file; None where the name does not tell."""
+    layers = _FAKE_QUANTISED.findall(tensor)[:1] or _PLAIN.findall(tensor)[-1:]
+    return layers[0] if layers else None
 
 
 def parsed(content: bytes) -> tuple[Any, list[str], dict[int, str]]:
-    """A `.tflite` file as an object, the names of its operator codes in order, and the names of all tensor types.
+    """Parses a `.tflite` file.
+
+    Returns:
+        The file as an object, the names of its operator codes in order, and tensor type codes to names.
 
     Raises:
-        DamagedError: for bytes that are no such file, whatever they are.
+        DamagedError: for bytes that are no well-formed file.
     """
     from ai_edge_litert.schema_py_generated import BuiltinOperator, TensorType
     from ai_edge_litert.tools import flatbuffer_utils
 
     flatbuffer.require_structure(content)
     operators, types = ({value: name for name, value in vars(enum).items()} for enum in (BuiltinOperator, TensorType))
-    with flatbuffer.told_as_damage():
+    with flatbuffer.damage_errors():
         model = flatbuffer_utils.read_model_from_bytearray(content)
     flatbuffer.require_indices(model, operators, types)
     codes = [operators[flatbuffer_utils.get_builtin_code_from_operator_code(code)] for code in model.operatorCodes or []]
@@ -42,7 +40,7 @@ def parsed(content: bytes) -> tuple[Any, list[str], dict[int, str]]:
 
 
 def damage(content: bytes) -> str:
-    """Why bytes are no well-formed `.tflite` file; empty where they are."""
+    """Why bytes are no well-formed `.tflite` file; an empty string where they are one."""
     try:
         parsed(content)
     except flatbuffer.DamagedError as error:
@@ -58,30 +56,15 @@ def written(model: Any) -> bytes:
 
 
 def store(model: Any, tensor: Any, data: Array) -> None:
-    """Give a tensor other bytes, and its buffer to them alone: equal constants share one, and may differ from now on.
+    """Replaces the data of a tensor. A buffer that other tensors share stays theirs, and the tensor gets a new one.
 
     Args:
         model: the parsed file.
         tensor: one of its tensors.
         data: uint8 (bytes,).
     """
-    users = [one for graph in model.subgraphs for one in graph.tensors if one.buffer == tensor.buffer]
+    users = [user for graph in model.subgraphs for user in graph.tensors if user.buffer == tensor.buffer]
     if len(users) > 1:
         model.buffers.append(type(model.buffers[0])())
         tensor.buffer = len(model.buffers) - 1
     model.buffers[tensor.buffer].data = data
-
-
-def unpacked(data: Array, container: str) -> Array:
-    """int8 values of a buffer's bytes; of INT4 two a byte, the lower half first (a spare last one included)."""
-    stored = np.frombuffer(data, np.int8)
-    return np.stack([stored << 4 >> 4, stored >> 4], axis=1).ravel() if container == "INT4" else stored
-
-
-def packed(values: Array, container: str) -> Array:
-    """The buffer's bytes (uint8) of such values; of an odd number of INT4 the last half byte is 0."""
-    stored = values.astype(np.int8).view(np.uint8)
-    if container != "INT4":
-        return stored
-    stored = np.pad(stored, (0, len(stored) % 2))
-    return (stored[0::2] & 15) | (stored[1::2] << 4)

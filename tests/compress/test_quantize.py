@@ -8,17 +8,18 @@ from functools import partial
 import numpy as np
 import pytest
 from conftest import RECIPE
+from made_files import written
 
 from sweep.compress.cluster import kmeans
 from sweep.compress.distill import stages
 from sweep.compress.prune import magnitude, schedules
-from sweep.compress.quantize import clipping, formats, integer, mixed_precision, ptq, qat
+from sweep.compress.quantize import bit_search, clipping, formats, mixed_precision, ptq, qat
 from sweep.core.errors import ConfigError
 from sweep.core.types import Storage
 from sweep.data import splits
 from sweep.models import checkpoints
 from sweep.models.families import CNN, Khan, LeNet5, MobileNet, ResNet
-from sweep.tflite import audit, benchmark, calibrate, convert, expectations, litert, schema
+from sweep.tflite import audit, benchmark, calibrate, convert, expectations, litert, schema, weight_storage
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
 
@@ -40,15 +41,6 @@ def pruned(request, context):
         sparsity=0.6, layers="all", schedule=schedules.ConstantSparsity(), finetune=1, learning_rate=0.003
     )
     return stage.apply(trained, made).network, made
-
-
-def written(stage, network, made):
-    """The Keras model that a stage hands to the converter, and the file that comes of it."""
-    checkpoints.fresh(0)
-    model, calibration = stage.restore(network, made.data.train)
-    if calibration is None:
-        return model, convert.convert(model, stage.storage, network.bits)
-    return model, convert.quantise(convert.convert(checkpoints.restore(network), Storage.FLOAT32), calibration)
 
 
 def variables(model, ending):
@@ -118,7 +110,7 @@ def real_values(content, layer):
     from ai_edge_litert.interpreter import Interpreter
 
     model, codes, _ = schema.parsed(content)
-    [index] = {int(one.inputs[1]) for one in model.subgraphs[0].operators if codes[one.opcodeIndex] in schema.COMPUTE
+    [index] = {int(one.inputs[1]) for one in model.subgraphs[0].operators if codes[one.opcodeIndex] in weight_storage.REWRITTEN
                and schema.layer_of(model.subgraphs[0].tensors[one.inputs[1]].name.decode()) == layer}  # fmt: skip
     interpreter = Interpreter(model_content=content)
     details = next(one for one in interpreter.get_tensor_details() if one["index"] == index)
@@ -368,7 +360,7 @@ def rounding_error(weights, ends, bits):
 @pytest.mark.parametrize("bits", range(2, 9))
 def test_ranges_that_cut_off_err_less_in_the_square(bits):
     weights = np.random.default_rng(0).standard_t(3, (2000, 5))
-    ends = {type(one).__name__: one.ends(weights, bits) for one in (clipping.MinMax(), clipping.MSE(), clipping.OCTAV())}
+    ends = {type(one).__name__: one.thresholds(weights, bits) for one in (clipping.MinMax(), clipping.MSE(), clipping.OCTAV())}
     np.testing.assert_array_equal(ends["MinMax"], np.abs(weights).max(axis=0))
     errors = {name: rounding_error(weights, end, bits) for name, end in ends.items()}
     best = np.min([rounding_error(weights, ends["MinMax"] * part, bits) for part in np.linspace(0.001, 1, 2000)], axis=0)
@@ -384,7 +376,7 @@ def test_ranges_that_cut_off_err_less_in_the_square(bits):
 def test_channels_of_nothing_but_zeros_stay_so(kind):
     weights = np.zeros((9, 2))
     weights[:, 1] = np.linspace(-1, 1, 9)
-    ends = kind.ends(weights, 4)
+    ends = kind.thresholds(weights, 4)
     assert ends[0] == 0
     assert 0 < ends[1] <= 1
 
@@ -572,7 +564,7 @@ def test_sensitivity_is_measured_on_training_images_that_calibration_does_not_se
     stage = ptq.PTQ(**AUTO | {"calibration_samples": 10_000}, mean_bits=4)
     checkpoints.fresh(0)
     network = checkpoints.snapshot(made.model.build(made.data.input_shape, 10))
-    answers = integer.fit.Answers
+    answers = bit_search.loop.Answers
 
     class Watched(answers):
         def __call__(self, images):
@@ -580,7 +572,7 @@ def test_sensitivity_is_measured_on_training_images_that_calibration_does_not_se
             return super().__call__(images)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(integer.fit, "Answers", Watched)
+        patch.setattr(bit_search.loop, "Answers", Watched)
         found = stage.apply(network, made).network
     calibrated = {image.tobytes() for image in stage.restore(found, made.data.train)[1].images}
     measured = {image.tobytes() for image in seen[0]}

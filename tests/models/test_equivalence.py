@@ -170,4 +170,4 @@ def test_layers_with_little_but_biases_answer_in_the_file_too(kind, bits, digits
     pixels = train.images[:8] / np.float32(255)
     expected = keras_model(pixels, training=False).numpy()
     assert equivalence.deviation(expected, litert.Network(content).predict(pixels)) < 0.05
-    assert requantize.hold_biases(content) == content
+    assert requantize.limit_biases(content) == content

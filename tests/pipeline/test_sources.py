@@ -233,6 +233,7 @@ def test_our_own_stages_stand_on_their_imports():
         "sweep",
         "sweep.core.types",
         "sweep.compress.quantize.integer",
+        "sweep.compress.quantize.bit_search",
         "sweep.compress.quantize.mixed_precision",
         "sweep.train.context",
         "sweep.models.checkpoints",

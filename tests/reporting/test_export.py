@@ -11,14 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import flatbuffers
-import numpy as np
 import pytest
 import yaml
-from ai_edge_litert import schema_py_generated as schema
 from conftest import CONF
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from made_files import tflite
 from omegaconf import OmegaConf
 from test_report import ROOT, Made, measured
 
@@ -29,42 +27,6 @@ from sweep.results import reader, sweeps
 from sweep.results.budget import Budget, choose
 
 FILES = {"MODEL_CARD.md", "model.h", "model.tflite"}
-
-
-def tflite(seed: int = 0, kind: str = "INT8") -> bytes:
-    """A real file: one fully connected layer of 4 inputs and 3 outputs."""
-    types = schema.TensorType
-    weights = np.random.default_rng(seed).integers(-127, 128, (3, 4), np.int8)
-    bias = np.zeros(3, np.int32)
-    if kind == "FLOAT32":
-        weights, bias = weights.astype(np.float32), bias.astype(np.float32)
-    end, middle = getattr(types, kind), types.INT32 if kind == "INT8" else types.FLOAT32
-    model, graph, code, operator = schema.ModelT(), schema.SubGraphT(), schema.OperatorCodeT(), schema.OperatorT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.FULLY_CONNECTED
-    operator.inputs, operator.outputs = [0, 1, 2], [3]
-    operator.builtinOptionsType = schema.BuiltinOptions.FullyConnectedOptions
-    operator.builtinOptions = schema.FullyConnectedOptionsT()
-    model.version, model.operatorCodes, model.subgraphs, model.buffers = 3, [code], [graph], []
-    for data in (None, weights, bias):
-        buffer = schema.BufferT()
-        buffer.data = None if data is None else np.frombuffer(data.tobytes(), np.uint8)
-        model.buffers.append(buffer)
-    graph.tensors, graph.inputs, graph.outputs, graph.operators = [], [0], [3], [operator]
-    for name, shape, stored, place, scale, zero in (
-        (b"in", [1, 4], end, 0, 1 / 255, -128),
-        (b"kernel", [3, 4], end, 1, 0.01, 0),
-        (b"bias", [3], middle, 2, 0.01 / 255, 0),
-        (b"out", [1, 3], end, 0, 0.05, 0),
-    ):
-        tensor = schema.TensorT()
-        tensor.name, tensor.shape, tensor.type, tensor.buffer = name, shape, stored, place
-        if kind == "INT8":
-            tensor.quantization = schema.QuantizationParametersT()
-            tensor.quantization.scale, tensor.quantization.zeroPoint = [scale], [zero]
-        graph.tensors.append(tensor)
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
 
 
 @pytest.fixture

@@ -4,59 +4,18 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
-from ai_edge_litert.interpreter import Interpreter
-from ai_edge_litert.tools import flatbuffer_utils
-from test_best import tflite
+from made_files import by_hand, edited, tiny
 
 from sweep.core.types import Array, Storage
 from sweep.tflite import benchmark, litert
 
 KINDS = ("FLOAT32", "INT8")
-
-
-def edited(content: bytes, change: Callable[[Any], None]) -> bytes:
-    """The file after `change` has worked on its main graph."""
-    model = flatbuffer_utils.read_model_from_bytearray(content)
-    change(model.subgraphs[0])
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
-
-
-def tiny(kind: str) -> bytes:
-    """A real file, written by hand: images of (2, 2, 1), three classes; an integer one answers around a zero point of 5."""
-
-    def change(graph: Any) -> None:
-        graph.tensors[graph.inputs[0]].shape = [1, 2, 2, 1]
-        if kind == "INT8":
-            graph.tensors[graph.outputs[0]].quantization.zeroPoint = [5]
-
-    return edited(tflite(kind=kind), change)
-
-
-def by_hand(content: bytes, images: Array) -> Array:
-    """The logits of uint8 images, one number at a time in Python's arithmetic."""
-    interpreter = Interpreter(model_content=content, num_threads=1)
-    interpreter.allocate_tensors()
-    (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
-    rows = []
-    for image in images:
-        pixels = [value / np.float32(255) for value in image.astype(np.float32).ravel()]
-        if taken["dtype"] is np.int8:
-            scale, zero = taken["quantization"]
-            pixels = [min(max(round(float(value / np.float32(scale)) + zero), -128), 127) for value in pixels]
-        interpreter.set_tensor(taken["index"], np.array(pixels, taken["dtype"]).reshape(taken["shape"]))
-        interpreter.invoke()
-        row = interpreter.get_tensor(given["index"])[0].tolist()
-        if given["dtype"] is np.int8:
-            scale, zero = given["quantization"]
-            row = [(value - zero) * float(np.float32(scale)) for value in row]
-        rows.append(np.array(row, np.float32))
-    return np.stack(rows)
 
 
 def pixels(images: Array) -> Array:

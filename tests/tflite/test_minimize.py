@@ -13,7 +13,7 @@ from ai_edge_litert import schema_py_generated as schema
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from test_quant import written
+from made_files import written
 
 from sweep.compress.distill import stages
 from sweep.compress.prune import magnitude, schedules

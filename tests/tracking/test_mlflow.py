@@ -25,8 +25,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 import pytest
+from made_files import by_hand, tiny
 from omegaconf import OmegaConf
-from test_served import by_hand, tiny
 
 from sweep.core.errors import ConfigError
 from sweep.core.types import TrialRecord

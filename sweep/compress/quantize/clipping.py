@@ -1,4 +1,4 @@
-"""The clipping threshold of a kernel's grid, for each channel."""
+"""Clipping thresholds of the weights of a kernel: the largest magnitude, MSE-optimal by search, and OCTAV."""
 
 from __future__ import annotations
 
@@ -8,72 +8,82 @@ from typing import Protocol
 import numpy as np
 
 from sweep.core.types import Array
-from sweep.tflite import requantize
+from sweep.tflite.weight_storage import largest
 
 
 class Range(Protocol):
-    """Where the grid of a kernel's channel ends: what is larger is cut off."""
+    """Chooses the clipping threshold of each channel: the magnitude at which its symmetric grid ends."""
 
-    def ends(self, weights: Array, bits: int) -> Array:
-        """The largest magnitude that each channel keeps.
+    def thresholds(self, weights: Array, bits: int) -> Array:
+        """Returns the clipping threshold of each channel.
 
         Args:
             weights: float (n, channels).
-            bits: of the grid.
+            bits: of the grid, 2 to 8.
 
         Returns:
-            float (channels,), at most the channel's largest magnitude.
+            float (channels,), in [0, the channel's largest magnitude].
         """
 
 
 @dataclass(frozen=True)
 class MinMax:
-    """The grid reaches to the largest magnitude."""
+    """Sets the threshold to the largest magnitude, so that nothing is clipped."""
 
-    def ends(self, weights: Array, bits: int) -> Array:
-        """Nothing is cut off."""
-        most: Array = np.abs(weights).max(axis=0)
-        return most
+    def thresholds(self, weights: Array, bits: int) -> Array:
+        """Returns the largest magnitude of each channel, float (channels,)."""
+        largest_magnitudes: Array = np.abs(weights).max(axis=0)
+        return largest_magnitudes
 
 
 @dataclass(frozen=True)
 class MSE:
-    """Of a hundred even fractions of the largest magnitude, the end at which rounding and cutting err least in the square."""
+    """Searches the MSE-optimal threshold among 100 even fractions of the channel's largest magnitude."""
 
-    def ends(self, weights: Array, bits: int) -> Array:
-        """See `Range`."""
-        most, grid = np.abs(weights).max(axis=0), requantize.largest(bits)
-        best, least = most.copy(), np.full(most.shape, np.inf)
-        off = np.empty_like(weights)  # one array for all of them: making a hundred takes longer than filling them
+    def thresholds(self, weights: Array, bits: int) -> Array:
+        """Returns the threshold of each channel with the least squared quantisation error, float (channels,).
+
+        Of equal errors the largest threshold is taken.
+        """
+        magnitudes, grid = np.abs(weights).max(axis=0), largest(bits)
+        best, least_error = magnitudes.copy(), np.full(magnitudes.shape, np.inf)
+        buffer = np.empty_like(weights)  # allocating an array for each fraction takes longer than filling it
         for fraction in np.linspace(1.0, 0.01, 100):
-            end = most * fraction
-            step = (np.where(end > 0, end, 1.0) / grid).astype(weights.dtype)
-            np.clip(np.rint(np.divide(weights, step, out=off), out=off), -grid, grid, out=off)
-            error = np.square(np.subtract(np.multiply(off, step, out=off), weights, out=off), out=off).sum(axis=0)
-            best, least = np.where(error < least, end, best), np.minimum(error, least)
+            threshold = magnitudes * fraction
+            scale = (np.where(threshold > 0, threshold, 1.0) / grid).astype(weights.dtype)
+            np.clip(np.rint(np.divide(weights, scale, out=buffer), out=buffer), -grid, grid, out=buffer)
+            np.subtract(np.multiply(buffer, scale, out=buffer), weights, out=buffer)
+            error = np.square(buffer, out=buffer).sum(axis=0)
+            best = np.where(error < least_error, threshold, best)
+            least_error = np.minimum(error, least_error)
         return np.asarray(best)
 
 
 @dataclass(frozen=True)
 class OCTAV:
-    """The end that Newton's method finds for the least mean square error of a grid (Sakr et al. 2022, arXiv 2206.06501, eq. 6).
+    """Finds the MSE-optimal threshold by Newton's method (OCTAV; Sakr et al. 2022, arXiv 2206.06501, eq. 6).
 
-    c becomes sum(|w| where |w| > c) / (4^-bits / 3 * count(0 < |w| <= c) + count(|w| > c)), from the mean magnitude on.
+    From the mean of the non-zero magnitudes on, the threshold c becomes
+
+        sum(|w| where |w| > c) / (4^-bits / 3 * count(0 < |w| <= c) + count(|w| > c)),
+
+    at most 50 times, until it changes by less than a millionth. It is limited to the channel's largest magnitude.
     """
 
-    def ends(self, weights: Array, bits: int) -> Array:
-        """See `Range`."""
+    def thresholds(self, weights: Array, bits: int) -> Array:
+        """Returns the threshold of each channel, float64 (channels,)."""
         magnitude = np.abs(weights).astype(float)
-        most = magnitude.max(axis=0)
-        end = magnitude.sum(axis=0) / np.maximum(1, np.count_nonzero(magnitude, axis=0))
+        largest_magnitudes = magnitude.max(axis=0)
+        threshold = magnitude.sum(axis=0) / np.maximum(1, np.count_nonzero(magnitude, axis=0))
         for _ in range(50):
-            beyond = magnitude > end
-            within = np.count_nonzero((magnitude > 0) & ~beyond, axis=0)
-            below = 4.0**-bits / 3.0 * within + np.count_nonzero(beyond, axis=0)
-            moved = np.where(below > 0, (magnitude * beyond).sum(axis=0) / np.where(below > 0, below, 1.0), end)
-            # Past the largest magnitude there is nothing to cut.
-            moved = np.minimum(np.where(moved > 0, moved, end), most)
-            if np.allclose(moved, end, rtol=1e-6):
+            clipped = magnitude > threshold
+            rounded = np.count_nonzero((magnitude > 0) & ~clipped, axis=0)
+            denominator = 4.0**-bits / 3.0 * rounded + np.count_nonzero(clipped, axis=0)
+            positive = denominator > 0
+            numerator = (magnitude * clipped).sum(axis=0)
+            update = np.where(positive, numerator / np.where(positive, denominator, 1.0), threshold)
+            update = np.minimum(np.where(update > 0, update, threshold), largest_magnitudes)
+            if np.allclose(update, threshold, rtol=1e-6):
                 break
-            end = moved
-        return np.asarray(end)
+            threshold = update
+        return np.asarray(threshold)

@@ -1,4 +1,4 @@
-"""Files without integer activations: float32, float16 and dynamic range."""
+"""The forms of file without integer activations: float32, float16 and dynamic range."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sweep.train.context import Context, Outcome, required
 
 @dataclass(frozen=True, kw_only=True)
 class File:
-    """What every choice says of the file.
+    """What every form of file shares.
 
     Args:
         sparse: whether kernels are stored sparsely where that is smaller and runs.
@@ -32,13 +32,13 @@ class File:
                 raise ConfigError(name, "true or false", repr(getattr(self, name)))
 
     def stage(self) -> Self:
-        """What is done to the network, however the file is packed."""
+        """The form without what concerns the packing of the file alone, which is no part of the stage's cache key."""
         return replace(self, sparse=False, strip=False)
 
 
 @dataclass(frozen=True)
 class _Untouched(File):
-    """A choice that leaves the network as it is and speaks to the converter only."""
+    """A form that does not change the network: the converter does all."""
 
     activations = 32
     budget_kib = None
@@ -82,6 +82,6 @@ class Float16(_Untouched):
 
 @dataclass(frozen=True)
 class Dynamic(_Untouched):
-    """Weights of the larger tensors stored as int8, activations float (quantised on the fly)."""
+    """Dynamic range quantisation: weights of at least 1,024 elements stored as int8, activations quantised at run time."""
 
     storage = Storage.DYNAMIC

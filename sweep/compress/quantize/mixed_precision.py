@@ -1,8 +1,7 @@
-"""Mixed precision: what a network's answers lose by a layer's bits, and the best bits for all layers under a budget.
+"""Mixed precision: the sensitivity of a layer, and the bits of all layers within a budget as a multiple-choice knapsack.
 
 After ZeroQ (Cai et al. 2020, arXiv 2001.00281, section 3.2): a layer's sensitivity is the Kullback-Leibler divergence of the
-network's answers with that layer alone on few bits, and those of several layers add up. Which answers, and of which images, is
-the caller's business.
+logits of the network with that layer alone quantised from those of the float network, and sensitivities add up over layers.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ from sweep.core.types import Array
 
 
 class OverBudget(ValueError):
-    """Not even the fewest bits of every layer fit.
+    """The fewest bits of every layer exceed the budget.
 
     Args:
-        least: what they take, in the budget's own unit.
+        least: their cost, in the budget's unit.
     """
 
     def __init__(self, least: int) -> None:
@@ -27,35 +26,42 @@ class OverBudget(ValueError):
 
 
 def divergence(expected: Array, found: Array) -> float:
-    """KL(softmax(expected) || softmax(found)) in nats, its mean over rows of logits: float (n, classes) each."""
-    log_expected, log_found = _log_softmax(expected), _log_softmax(found)
+    """The mean over rows of KL(softmax(expected) || softmax(found)).
+
+    Args:
+        expected: float (n, classes), logits.
+        found: float (n, classes), logits.
+
+    Returns:
+        Nats, at least 0 up to rounding.
+    """
+    from scipy.special import log_softmax
+
+    log_expected, log_found = log_softmax(expected.astype(float), axis=1), log_softmax(found.astype(float), axis=1)
     return float(np.mean(np.sum(np.exp(log_expected) * (log_expected - log_found), axis=1)))
-
-
-def _log_softmax(logits: Array) -> Array:
-    shifted = logits.astype(float) - logits.max(axis=1, keepdims=True)
-    result: Array = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return result
 
 
 def assignment(
     losses: Mapping[str, Mapping[int, float]], sizes: Mapping[str, int], cost: Callable[[int, int], int], budget: int
 ) -> dict[str, int]:
-    """The bits of each layer that lose least in sum, exactly, at a cost of at most `budget` in all.
+    """Solves the multiple-choice knapsack exactly: one bit-width for each layer, least total loss within the budget.
 
-    A multiple-choice knapsack: from layer to layer goes every sum that no other undercuts in both cost and loss.
+    Dynamic programming over the layers keeps the Pareto-optimal sums of cost and loss.
 
     Args:
-        losses: layer name to what each of its possible bit-widths loses.
+        losses: layer name to bit-width to loss, at least one width each.
         sizes: layer name to its number of weights.
-        cost: (weights, bits) to what they cost.
+        cost: (weights, bits) to their cost, an integer of at least 0.
         budget: in the same unit.
 
+    Returns:
+        Layer name to bits, in the order of `losses`.
+
     Raises:
-        OverBudget: when nothing fits.
+        OverBudget: when the cheapest choice exceeds the budget.
     """
     costs, lost = np.zeros(1, np.int64), np.zeros(1)
-    steps: list[tuple[Array, Array]] = []  # of each layer: where each state came from, and the bits it took
+    steps: list[tuple[Array, Array]] = []  # of each layer: the predecessor of each state, and its bits
     for name, options in losses.items():
         widths = np.array(sorted(options))
         extra = np.array([cost(sizes[name], int(width)) for width in widths])

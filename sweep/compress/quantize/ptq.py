@@ -1,8 +1,4 @@
-"""Quantisation after training (PTQ).
-
-The kernels of the network's float32 file are rounded to their grids, and the activations take the ranges that training images
-then give them.
-"""
+"""Post-training quantisation (PTQ): kernels are rounded, then activation ranges are calibrated on training images."""
 
 from __future__ import annotations
 
@@ -18,17 +14,16 @@ from sweep.core.errors import (
 from sweep.core.types import Checkpoint, Spec, Split
 from sweep.models import checkpoints
 from sweep.tflite import requantize
+from sweep.tflite.weight_storage import container
 from sweep.train.context import Context, Outcome, required
 
 
 @dataclass(frozen=True)
 class PTQ(Integer):
-    """Post-training quantisation.
+    """Post-training quantisation of the network's float32 file. `Integer` describes the keys that are not listed here.
 
     Args:
-        bits: see `_Integer`, for this and all other keys but the one here.
-        calibration_samples: see `_Integer`.
-        activations: their bits: 8, or 16, for which a depthwise layer has at least 5.
+        activations: the bits of the activations, 8 or 16; with 16 a depthwise layer takes at least 5 bits.
     """
 
     activations: int = field(default=8, kw_only=True)
@@ -38,7 +33,7 @@ class PTQ(Integer):
         require_choice("activations", self.activations, (8, 16))
 
     def apply(self, network: Checkpoint | None, context: Context) -> Outcome:
-        """Say how many bits each layer gets; the weights stay, to be rounded where the file is made."""
+        """Sets the bits of each layer. The weights stay float: they are rounded when the file is written."""
         return Outcome(self._with_bits(required(network), context))
 
     def untrained(self) -> Self:
@@ -46,16 +41,16 @@ class PTQ(Integer):
         return self
 
     def restore(self, network: Checkpoint, train: Split) -> tuple[Any, requantize.Calibration]:
-        """The float Keras model with its kernels rounded, and what makes that of the network's float32 file."""
+        """The float Keras model with dequantised kernels, and what quantises the network's float32 file to the same."""
         model, kernels = checkpoints.restore(network), {}
         for name, kernel in checkpoints.every_kernel(model).items():
             one = name in network.clusters
-            kernels[name] = grid = rounded(kernel, network.bits[name], self.weight_range, one=one)
-            kernel.assign(grid.values.reshape(kernel.shape))
+            kernels[name] = rounded(kernel, network.bits[name], self.weight_range, one=one)
+            kernel.assign(kernels[name].values.reshape(kernel.shape))
         return model, requantize.Calibration(self._images(train), kernels, self.activations)
 
     def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
-        """As `_Integer`, and refuse what LiteRT computes wrongly: a depthwise INT4 kernel under 16-bit activations.
+        """As `Integer`; also refuses a depthwise INT4 kernel with 16-bit activations, which LiteRT computes wrongly.
 
         Raises:
             ConfigError: naming it.
@@ -65,8 +60,8 @@ class PTQ(Integer):
             kernels = checkpoints.every_kernel(model.build(input_shape, classes))
             bits = self.layer_bits(list(kernels))
             if self._auto:
-                bits = {name: min(widths) for name, widths in self._widths(kernels).items()}
+                bits = {name: min(widths) for name, widths in self._search.widths(kernels).items()}
             for name, kernel in kernels.items():
-                if is_depthwise(kernel) and bits[name] <= 4:
+                if is_depthwise(kernel) and container(bits[name]) == "INT4":
                     received = f"16, {name} with {bits[name]} bits"
                     raise ConfigError("activations", "8 where a depthwise layer has 2 to 4 bits", received)

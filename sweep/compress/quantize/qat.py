@@ -1,7 +1,4 @@
-"""Quantisation-aware training (QAT).
-
-The toolkit's n-bit scheme wraps the network, training images set the ranges, and it trains under the fake quantisation.
-"""
+"""Quantisation-aware training (QAT): the network is fake-quantised, calibrated on training images, and trained."""
 
 from __future__ import annotations
 
@@ -24,13 +21,13 @@ from sweep.train.context import Context, Outcome, required
 
 @dataclass(frozen=True)
 class QAT(Integer):
-    """Quantisation-aware training (Jacob et al. 2018, arXiv 1712.05877): calibrated, then trained under fake quantisation.
+    """Quantisation-aware training (Jacob et al. 2018, arXiv 1712.05877) with TFMOT's n-bit scheme.
+
+    `Integer` describes the keys that are not listed here.
 
     Args:
-        bits: see `_Integer`, for this and all other keys but the two here.
-        calibration_samples: see `_Integer`.
-        finetune: epochs of that training, at least 0.
-        learning_rate: their peak rate, above 0.
+        finetune: epochs of training under fake quantisation, at least 0.
+        learning_rate: the peak learning rate, above 0.
     """
 
     finetune: int
@@ -45,7 +42,7 @@ class QAT(Integer):
         require_learning_rate("learning_rate", self.learning_rate)
 
     def apply(self, network: Checkpoint | None, context: Context) -> Outcome:
-        """Wrap, calibrate and train; pruned weights are held at zero, and those of a cluster equal."""
+        """Fake-quantises, calibrates and trains. Masks and clusters are kept."""
         network = self._with_bits(required(network), context)
         model = self._calibrated(network, context.data.train)
         held = constraints.Held(checkpoints.kernels(model), network)
@@ -54,7 +51,7 @@ class QAT(Integer):
         return Outcome(replace(network, weights=tuple(model.get_weights())), curves)
 
     def untrained(self) -> Self:
-        """The calibration alone."""
+        """Calibration without training."""
         return replace(self, finetune=0)
 
     def restore(self, network: Checkpoint, train: Split) -> tuple[Any, None]:
@@ -64,7 +61,7 @@ class QAT(Integer):
         return model, None
 
     def ready(self, network: Checkpoint, train: Split) -> Checkpoint:
-        """Wrapped and calibrated."""
+        """The network fake-quantised and calibrated."""
         return replace(network, weights=tuple(self._calibrated(network, train).get_weights()))
 
     def _calibrated(self, network: Checkpoint, train: Split) -> Any:
@@ -72,10 +69,10 @@ class QAT(Integer):
         model = checkpoints.restore(network)
         for name, kernel in checkpoints.every_kernel(model).items():
             values = kernel.numpy()
-            # As the toolkit has it: a grid for each channel of a convolution, one for all of a dense or a depthwise layer.
+            # TFMOT has a scale per channel of a convolution, and one per tensor of a dense or a depthwise layer.
             columns = values.reshape(-1, 1 if values.ndim == 2 or name in network.clusters else values.shape[-1])
-            ends = self.weight_range.ends(columns, network.bits[name]).astype(np.float32)
-            kernel.assign(np.clip(columns, -ends, ends).reshape(values.shape))
+            thresholds = self.weight_range.thresholds(columns, network.bits[name]).astype(np.float32)
+            kernel.assign(np.clip(columns, -thresholds, thresholds).reshape(values.shape))
         wrapped = fake_quant.wrapped(model, network.bits, shared=network.clusters)
         fake_quant.require_equivalent(wrapped, model)
         fake_quant.calibrate_ranges(wrapped, self._images(train))

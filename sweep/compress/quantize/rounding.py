@@ -1,4 +1,4 @@
-"""A kernel rounded to its grid."""
+"""Quantises a kernel to a symmetric grid."""
 
 from __future__ import annotations
 
@@ -9,26 +9,33 @@ import numpy as np
 
 from sweep.core.types import Array
 from sweep.tflite import requantize
+from sweep.tflite.weight_storage import largest
 
 if TYPE_CHECKING:
     from sweep.compress.quantize.clipping import Range
 
 
-def rounded(kernel: Any, bits: int, weight_range: Range, *, one: bool) -> requantize.Rounded:
-    """A kernel on its grid.
+def rounded(kernel: Any, bits: int, weight_range: Range, *, one: bool) -> requantize.QuantizedKernel:
+    """Quantises a kernel to integers of at most 2^(bits - 1) - 1 in magnitude, with a zero point of 0.
+
+    A scale is the clipping threshold over the largest integer; a threshold of 0 counts as 1. Ties round to even.
 
     Args:
-        kernel: a kernel variable of Keras; its channels are those of the output, of a depthwise one too.
-        bits: of the grid.
-        weight_range: where it ends.
-        one: whether all channels share one grid; those of a dense kernel always do.
+        kernel: a Keras kernel variable. Its channels are the output channels, of a depthwise kernel too.
+        bits: of the grid, 2 to 8.
+        weight_range: chooses the clipping thresholds.
+        one: whether the scale is per tensor; of a dense kernel it always is.
+
+    Returns:
+        The kernel as (weights of a channel, channels), its integers and its scales.
     """
     values: Array = kernel.numpy()
     columns = values.reshape(-1, math.prod(values.shape[-2:]) if is_depthwise(kernel) else values.shape[-1])
-    ends = weight_range.ends(columns.reshape(-1, 1) if one or values.ndim == 2 else columns, bits)
-    grid = requantize.largest(bits)
-    steps = (np.where(ends > 0, ends, 1.0) / grid).astype(np.float32)
-    return requantize.Rounded(columns, bits, np.clip(np.round(columns / steps), -grid, grid).astype(np.int8), steps)
+    thresholds = weight_range.thresholds(columns.reshape(-1, 1) if one or values.ndim == 2 else columns, bits)
+    grid = largest(bits)
+    scales = (np.where(thresholds > 0, thresholds, 1.0) / grid).astype(np.float32)
+    integers = np.clip(np.round(columns / scales), -grid, grid).astype(np.int8)
+    return requantize.QuantizedKernel(columns, bits, integers, scales)
 
 
 def is_depthwise(kernel: Any) -> bool:
