@@ -75,8 +75,12 @@ class Dataset(ABC):
         return data
 
     @abstractmethod
-    def _official(self) -> tuple[Arrays, int]:
-        """The official arrays by their .npz names, checked (see `imagechecks`), and the number of classes."""
+    def official(self) -> tuple[Arrays, int]:
+        """The official arrays by their .npz names, each C-contiguous, and the number of classes.
+
+        Images are uint8 (n, height, width, channels), labels int64 (n,) from 0; arrays that a user gives are checked (see
+        `imagechecks`).
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +93,8 @@ class Digits(Dataset):
 
     name: ClassVar[str] = "digits"
 
-    def _official(self) -> tuple[Arrays, int]:
+    def official(self) -> tuple[Arrays, int]:
+        """The arrays, and 10 classes."""
         from sklearn.datasets import load_digits
 
         digits = load_digits()
@@ -157,7 +162,8 @@ class _Published(_Filed):
     """File name below `base` to its hash, as `algorithm:hex`."""
     shape: ClassVar[tuple[int, int, int]]
 
-    def _official(self) -> tuple[Arrays, int]:
+    def official(self) -> tuple[Arrays, int]:
+        """The arrays, downloaded or read, and 10 classes."""
         place = download.fetched(self.name, self.base, self.files) if self.path is None else Path(self.path)
         return self._read(place, self.shape, 10)
 
@@ -248,7 +254,8 @@ class OwnArrays(_Filed):
         if self.channels is not None:
             require_integer("channels", self.channels, 1)
 
-    def _official(self) -> tuple[Arrays, int]:
+    def official(self) -> tuple[Arrays, int]:
+        """The arrays of the file, and the number of classes that its labels name."""
         if self.path is None:
             raise ConfigError("path", self.accepts, "null")
         return self._read(Path(self.path), shape=None, classes=None, channels=self.channels)
@@ -259,7 +266,7 @@ class OwnArrays(_Filed):
 
 @lru_cache(maxsize=2)
 def _load(dataset: Dataset) -> Data:
-    arrays, classes = dataset._official()
+    arrays, classes = dataset.official()
     images, labels = arrays["x_train"], arrays["y_train"]
     held_out, order = round(dataset.validation * len(labels)), fair_order(labels)
     if not 0 < held_out < len(labels):
