@@ -125,7 +125,8 @@ class _Trial:
         artifact = artifacts.file(runner.last, self.plan.quant)
         baselines = {"start": artifacts.baseline(runner.start), "student": artifacts.baseline(runner.student)}
         filters = artifacts.filters(runner.student) if network.filters else None
-        facts, content = verified(self.plan, network, artifact, filters), artifact["tflite"].tobytes()
+        stages = [node.stage for node in runner.nodes if node.is_student]
+        facts, content = verified(self.plan, stages, network, artifact, filters), artifact["tflite"].tobytes()
         file = FileMetrics.of(
             content,
             facts,

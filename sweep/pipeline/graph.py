@@ -11,13 +11,14 @@ import numpy as np
 
 from sweep.compress.distill import teachers
 from sweep.compress.distill.stages import Train
-from sweep.core.types import Arrays, Data, Spec, Storage
+from sweep.core.stage import Stage
+from sweep.core.types import Arrays, Data, Spec
 from sweep.models import checkpoints, contract
 from sweep.pipeline import sources
 from sweep.pipeline.memo import Memo
 from sweep.pipeline.plan import Plan
-from sweep.pipeline.protocols import Stage
 from sweep.train import goals, loop, recipes
+from sweep.train.context import Context
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +61,7 @@ class Node:
     """A stage in its place: how it trains, what it receives, who teaches it, and what its fine-tuning works towards."""
 
     name: str
-    stage: Stage
+    stage: Stage[Context]
     model: Spec
     recipe: recipes.Recipe
     upstream: Node | None
@@ -82,25 +83,19 @@ def stage_nodes(plan: Plan, parameters: teachers.Parameters) -> tuple[Node, ...]
         recipe = replace(plan.train, epochs=lesson.epochs or plan.train.epochs)
         teacher = Node(lesson.role, lesson.stage, lesson.model, recipe, None, teacher, goals.Labels(), is_student=False)
         nodes.append(teacher)
-    stages: dict[str, Iterator[Stage]] = {
+    stages: dict[str, Iterator[Stage[Context]]] = {
         "train": repeat(Train()),
         "distill": repeat(plan.distill.stage()),
         "prune": iter(_shares(plan)),
         "cluster": repeat(plan.cluster),
         "quant": repeat(plan.quant.stage()),
     }
-    idle = {
-        # Where it comes first, distilling without a teacher is training.
-        "distill": teacher is None and plan.pipeline.order[0] != "distill",
-        "prune": plan.prune.sparsity == 0,
-        "cluster": plan.cluster.levels is None,
-        "quant": plan.quant.storage is not Storage.INTEGER,
-    }
     upstream: Node | None = None
     seen = Counter[str]()
     for name in plan.pipeline.order:
         stage = next(stages[name])
-        if not idle.get(name, False):
+        # Where it comes first, distilling without a teacher is training.
+        if not (stage.does_nothing or (name == "distill" != plan.pipeline.order[0] and plan.distill.does_nothing)):
             seen[name] += 1
             goal = plan.distill.finetuning() if name in ("prune", "cluster", "quant") and stage.untrained() != stage else None
             taught = teacher if name == "distill" or goal else None
@@ -110,7 +105,7 @@ def stage_nodes(plan: Plan, parameters: teachers.Parameters) -> tuple[Node, ...]
     return tuple(nodes)
 
 
-def _shares(plan: Plan) -> list[Stage]:
+def _shares(plan: Plan) -> list[Stage[Context]]:
     """What each pruning in the order does: they reach the sparsity in equal shares."""
     count = plan.pipeline.order.count("prune")
     return [plan.prune.share(number / count) for number in range(1, count + 1)]

@@ -11,7 +11,7 @@ from typing import get_type_hints
 from sweep.compress.distill import teachers
 from sweep.core.errors import ConfigError, require_integer
 from sweep.core.protocols import is_protocol, require_part
-from sweep.core.types import Data, Spec
+from sweep.core.types import Data, Spec, Storage
 from sweep.pipeline import sources
 from sweep.pipeline.cache import canonical
 from sweep.pipeline.protocols import Clustering, Dataset, Pruning, Quantisation
@@ -93,9 +93,15 @@ class Plan:
     def sparse(self) -> str:
         """What the file's sparsity is a fraction of, for people."""
         layers = "conv and dense" if self.prune.layers == "all" else self.prune.layers
-        if self.prune.removes_filters and self.prune.sparsity > 0:
+        if self.prune.removes_filters and not self.prune.does_nothing:
             return f"{layers} filters removed"
         return f"{layers} weights zero"
+
+    @property
+    def techniques(self) -> list[str]:
+        """Which groups compress the network or its file: out of distill, prune, cluster, quant."""
+        used = [name for name in ("distill", "prune", "cluster") if not getattr(self, name).does_nothing]
+        return [*used, *(["quant"] if self.quant.storage is not Storage.FLOAT32 else [])]
 
     def check(self) -> Data:
         """Refuse what cannot work, before anything trains and without TensorFlow.
@@ -123,18 +129,13 @@ class Plan:
             except ConfigError as error:
                 raise error.under(where) from error
         order = self.pipeline.order
-        asked = {
-            "distill": bool(self.distill.networks()),
-            "prune": self.prune.sparsity > 0,
-            "cluster": self.cluster.levels is not None,
-        }
-        for name, wanted in asked.items():
-            if wanted and name not in order:
+        for name in self.techniques:
+            if name not in order:
                 raise ConfigError("pipeline.order", f"{name} in it, or {name}=none", _shown(order))
         kinds = self.model.kinds()
         for name in ("prune", "cluster"):
             layers = getattr(getattr(self, name), "layers", "all")
-            if asked[name] and layers not in {*kinds, "all"}:
+            if name in self.techniques and layers not in {*kinds, "all"}:
                 raise ConfigError(f"{name}.layers", f"a kind of layer that the model has ({', '.join(sorted(kinds))})", layers)
         return images
 

@@ -64,7 +64,7 @@ class Preflight:
         models = [*named.items(), *(("distill.assistants", model) for model in chosen if model not in named.values())]
         self._require_contracts(models)
         for group, choice in (("distill", plan.distill), ("prune", plan.prune), ("quant", plan.quant)):
-            if group == "prune" and plan.prune.sparsity == 0:
+            if group == "prune" and choice.does_nothing:
                 continue
             checkpoints.fresh(plan.seed)
             with _under(group):
@@ -113,12 +113,12 @@ class Preflight:
             ConfigError: with the key of the choice.
         """
         plan, built = self.plan, checkpoints.restore(self._untrained())
-        if plan.prune.sparsity > 0:
+        if not plan.prune.does_nothing:
             with _under("prune"):
                 contract.require_targets(built, plan.prune.layers, removed=plan.prune.removes_filters)
                 if not plan.prune.removes_filters:
                     accounting.require_true_sparsity(built, plan.prune.layers, self._untrained_facts(plan.model))
-        if plan.cluster.levels is not None:
+        if not plan.cluster.does_nothing:
             with _under("cluster"):
                 contract.require_targets(built, getattr(plan.cluster, "layers", "all"))
         if plan.quant.storage is Storage.INTEGER and plan.quant.untrained() != plan.quant:

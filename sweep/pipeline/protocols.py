@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from sweep.core.stage import Stage
 from sweep.core.types import Array, Checkpoint, Data, Spec, Split, Storage
 from sweep.tflite import requantize
-from sweep.train.context import Context, Outcome
+from sweep.train.context import Context
 
 
 class Dataset(Protocol):
@@ -19,23 +20,13 @@ class Dataset(Protocol):
 
     @property
     def augment(self) -> Callable[[Array, int, int], Array]:
-        """What training does to its images (see `fit.Context`)."""
+        """What training does to its images (see `Context`)."""
 
     def load(self) -> Data:
         """The three splits; a ConfigError for data that cannot be read or used."""
 
 
-class Stage(Protocol):
-    """A step of the pipeline: a frozen dataclass whose fields, with what it receives, determine what it hands on."""
-
-    def apply(self, network: Checkpoint | None, context: Context) -> Outcome:
-        """From the network received (None: start from fresh weights) to the one handed on."""
-
-    def untrained(self) -> Stage | None:
-        """The stage without its training, for a file of the same form: itself if it has none, None if it is all training."""
-
-
-class Pruning(Stage, Protocol):
+class Pruning(Stage[Context], Protocol):
     """A choice of the `prune` group."""
 
     @property
@@ -50,25 +41,21 @@ class Pruning(Stage, Protocol):
     def removes_filters(self) -> bool:
         """Whether the network that it hands on has fewer filters."""
 
-    def share(self, fraction: float) -> Stage:
+    def share(self, fraction: float) -> Stage[Context]:
         """The pruning to a fraction, in (0, 1], of the sparsity: what one of several prunings in an order does."""
 
     def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
         """Refuse, with a ConfigError, a network that it cannot prune."""
 
 
-class Clustering(Stage, Protocol):
+class Clustering(Stage[Context], Protocol):
     """A choice of the `cluster` group."""
 
-    @property
-    def levels(self) -> int | None:
-        """How many values a clustered kernel has at most; None where nothing is clustered."""
 
-
-class Quantisation(Stage, Protocol):
+class Quantisation(Stage[Context], Protocol):
     """A choice of the `quant` group."""
 
-    def stage(self) -> Stage:
+    def stage(self) -> Stage[Context]:
         """What is done to the network, however the file is packed."""
 
     @property

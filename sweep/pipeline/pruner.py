@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from sweep.core.errors import ConfigError
+from sweep.core.stage import Stage
 from sweep.core.types import Progress
 from sweep.models import checkpoints
 from sweep.pipeline.artifacts import Artifacts
@@ -24,10 +25,10 @@ from sweep.pipeline.early_stop import Rivals
 from sweep.pipeline.graph import Node
 from sweep.pipeline.measurement import FileMetrics
 from sweep.pipeline.plan import Plan
-from sweep.pipeline.protocols import Stage
 from sweep.pipeline.runner import StageRunner
 from sweep.tflite import audit
-from sweep.train import context, loop
+from sweep.train import loop
+from sweep.train.context import Context, required
 
 _log = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ class Pruner:
             return ()
         return (*self._val_accuracies(node.upstream), *self.runner.curves(node).get("val_accuracy", ()))
 
-    def _file_metrics(self, stages: Mapping[Node, Stage]) -> FileMetrics:
+    def _file_metrics(self, stages: Mapping[Node, Stage[Context]]) -> FileMetrics:
         """The metrics of the file that these stages give, in place of those of their nodes."""
         self.progress.stage("rehearse")
         loop.start(self.plan.threads)
@@ -105,7 +106,7 @@ class Pruner:
             checkpoints.fresh(self.plan.seed)
             received = self.runner.network(node.upstream) if network is None and node.upstream else network
             network = stage.apply(received, self.runner.context(node)).network
-        network = context.required(network)
+        network = required(network)
         content = self.converter.file(network, self.plan.quant)
         return FileMetrics.of(
             content,

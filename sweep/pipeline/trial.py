@@ -150,7 +150,9 @@ def _track(job: Job, record: TrialRecord) -> str | None:
 
 def write_data(job: Job, images: Data) -> None:
     """Say in the job's folder what data it was done on."""
-    files.write_json(job.folder / "data.json", {"dataset": job.plan.dataset.name, **_hashes(images)})
+    files.write_json(
+        job.folder / "data.json", {"dataset": job.plan.dataset.name, **_hashes(images), "techniques": job.plan.techniques}
+    )
 
 
 def _hashes(images: Data) -> dict[str, str]:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import reduce
+from operator import or_
 
+from sweep.core.stage import Stage
 from sweep.core.types import Arrays, Checkpoint, Storage
 from sweep.models import layer_names
 from sweep.pipeline.plan import Plan
 from sweep.tflite import audit, expectations
+from sweep.train.context import Context
 
 
-def verified(plan: Plan, network: Checkpoint, artifact: Arrays, filters: int | None) -> audit.Audit:
+def verified(
+    plan: Plan, stages: Iterable[Stage[Context]], network: Checkpoint, artifact: Arrays, filters: int | None
+) -> audit.Audit:
     """What was read from the file, once it is known to be as asked for.
 
     Args:
         plan: what was asked for.
+        stages: what the student went through.
         network: what the file was made of.
         artifact: see `Artifacts.file`.
         filters: how many filters the student had before pruning; needed only where filters were removed.
@@ -28,21 +35,23 @@ def verified(plan: Plan, network: Checkpoint, artifact: Arrays, filters: int | N
     named = facts if before == content else audit.read(before)
     if not audit.same(facts, named):
         raise audit.AuditError("the packed file: expected the kernels that it had before, found others")
-    in_a_file = layer_names.in_a_file(network) if plan.quant.storage is Storage.INTEGER else network
+    integer = plan.quant.storage is Storage.INTEGER
+    in_a_file = layer_names.in_a_file(network) if integer else network
+    expected = reduce(or_, (stage.evidence(in_a_file) for stage in (*stages, plan.quant)))
     with _user_names(network):
         expectations.expect(
             named,
             storage=plan.quant.storage,
-            bits=in_a_file.bits,
-            zeros=network.zeros,
-            layers=plan.prune.layers,
-            filters=filters - network.removed if network.filters and filters is not None else None,
+            bits=expected.bits,
+            zeros=expected.zeros or 0,
+            layers=expected.layers or "all",
+            filters=filters - expected.removed if expected.removed is not None and filters is not None else None,
             activations=plan.quant.activations,
         )
-        if (most := plan.quant.budget_kib) is not None and len(content) > most * 1024:
+        if (most := expected.max_kib) is not None and len(content) > most * 1024:
             raise audit.AuditError(f"the file: expected at most {most} KiB, found {len(content) / 1024:.1f}")
-        if plan.quant.storage is Storage.INTEGER and (network.masks or network.clusters):
-            expectations.expect_weights(before, in_a_file.masks, in_a_file.clusters)
+        if integer and (expected.masks or expected.clusters):
+            expectations.expect_weights(before, expected.masks or {}, expected.clusters or {})
     return facts
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from sweep.core.types import Array, Checkpoint, Curves, Data, Progress, Remember, Spec
+from sweep.core.types import Array, Checkpoint, Data, Progress, Remember, Spec
 from sweep.train.goals import Goal
 from sweep.train.recipes import Recipe
 
@@ -55,14 +55,6 @@ class Context:
     def one_hot(self) -> Array:
         """The training labels, float32 (n, classes)."""
         return np.eye(self.data.classes, dtype=np.float32)[self.data.train.labels]
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """What a stage hands on: the network, and the learning curves of getting there."""
-
-    network: Checkpoint
-    curves: Curves = field(default_factory=dict)
 
 
 def required(network: Checkpoint | None) -> Checkpoint:

@@ -13,11 +13,11 @@ from hydra.core.global_hydra import GlobalHydra
 from sweep.compress.distill import stages
 from sweep.compress.prune import filters, weight_pruning
 from sweep.config import build
+from sweep.core.stage import Outcome
 from sweep.core.types import Checkpoint
 from sweep.models import checkpoints, families
 from sweep.pipeline.cache import digest
 from sweep.train import loop
-from sweep.train.context import Outcome
 
 pytestmark = [pytest.mark.usefixtures("tensorflow"), pytest.mark.slow]
 

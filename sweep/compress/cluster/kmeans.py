@@ -12,10 +12,11 @@ from typing import Self
 import numpy as np
 
 from sweep.core.errors import require_choice, require_epochs, require_integer, require_learning_rate
+from sweep.core.stage import Evidence, Outcome
 from sweep.core.types import Array, Checkpoint
 from sweep.models import checkpoints
 from sweep.train import constraints, loop
-from sweep.train.context import Context, Outcome, required
+from sweep.train.context import Context, required
 
 _ROUNDS = 300
 
@@ -24,11 +25,16 @@ _ROUNDS = 300
 class NoClustering:
     """Every weight has its own value."""
 
+    does_nothing = True
     levels = None
 
     def apply(self, network: Checkpoint | None, context: Context) -> Outcome:
         """Hand the network on."""
         return Outcome(required(network))
+
+    def evidence(self, network: Checkpoint) -> Evidence:
+        """Nothing."""
+        return Evidence()
 
     def untrained(self) -> NoClustering:
         """Itself."""
@@ -54,6 +60,8 @@ class KMeans:
     finetune: int
     learning_rate: float
 
+    does_nothing = False
+
     def __post_init__(self) -> None:
         require_integer("levels", self.levels, 2, 256)
         require_choice("layers", self.layers, ("conv", "dense", "all"))
@@ -72,6 +80,10 @@ class KMeans:
         held = constraints.Held(checkpoints.kernels(model), network)
         curves = loop.fit(model, context, epochs=self.finetune, learning_rate=self.learning_rate, goal=context.goal, held=held)
         return Outcome(replace(network, weights=tuple(model.get_weights())), curves)
+
+    def evidence(self, network: Checkpoint) -> Evidence:
+        """Equal weights where they share a cluster."""
+        return Evidence(clusters=network.clusters)
 
     def untrained(self) -> Self:
         """Clustering without the fine-tuning."""

@@ -12,10 +12,11 @@ from sweep.compress.distill.attention import attention_maps, pairs
 from sweep.compress.distill.losses import AttentionLoss, DistillationLoss
 from sweep.compress.distill.targets import AttentionMaps, SoftTargets
 from sweep.core.errors import ConfigError, require_epochs, require_number, require_text
+from sweep.core.stage import Evidence, Outcome
 from sweep.core.types import Array, Checkpoint
 from sweep.models import checkpoints
 from sweep.train import constraints, goals, loop
-from sweep.train.context import Context, Outcome
+from sweep.train.context import Context
 
 if TYPE_CHECKING:
     from sweep.compress.distill.attention import Pair
@@ -25,12 +26,18 @@ if TYPE_CHECKING:
 class Train:
     """The stage that trains on labels: a fresh network, or the one it receives, for the recipe's epochs."""
 
+    does_nothing = False
+
     def apply(self, network: Checkpoint | None, context: Context) -> Outcome:
         """Train; masks that the network brings are held."""
         return _trained(network, context, context.recipe.epochs, goals.Labels())
 
     def untrained(self) -> None:
         """Nothing is left of it."""
+
+    def evidence(self, network: Checkpoint) -> Evidence:
+        """Nothing."""
+        return Evidence()
 
 
 @dataclass(frozen=True)
@@ -126,6 +133,8 @@ class Distill:
     goal: Taught
     epochs: int
 
+    does_nothing = False
+
     def __post_init__(self) -> None:
         require_epochs("epochs", self.epochs, 0)
 
@@ -135,6 +144,10 @@ class Distill:
 
     def untrained(self) -> None:
         """Nothing is left of it."""
+
+    def evidence(self, network: Checkpoint) -> Evidence:
+        """Nothing."""
+        return Evidence()
 
 
 def _trained(network: Checkpoint | None, context: Context, epochs: int, goal: goals.Goal) -> Outcome:

@@ -35,6 +35,10 @@ class Lesson(NamedTuple):
 class Distillation(Protocol):
     """A choice of the `distill` group."""
 
+    @property
+    def does_nothing(self) -> bool:
+        """Whether the student learns from the labels alone."""
+
     def stage(self) -> Train | Distill:
         """What the student goes through."""
 
@@ -54,6 +58,8 @@ class Distillation(Protocol):
 @dataclass(frozen=True)
 class NoDistillation:
     """The student learns from the labels alone."""
+
+    does_nothing = True
 
     def stage(self) -> Train:
         """Plain training."""
@@ -93,6 +99,8 @@ class KD:
     epochs: int
     finetune: bool
     teacher_epochs: int | None = field(default=None, kw_only=True)
+
+    does_nothing = False
 
     def __post_init__(self) -> None:
         require_part("teacher", self.teacher, Spec)

@@ -23,10 +23,11 @@ from sweep.core.errors import (
     require_number,
 )
 from sweep.core.protocols import require_part
+from sweep.core.stage import Evidence, Outcome
 from sweep.core.types import Array, Checkpoint, Spec
 from sweep.models import checkpoints, equivalence, random_weights
 from sweep.train import constraints, loop
-from sweep.train.context import Context, Outcome, required
+from sweep.train.context import Context, required
 
 
 class Score(Protocol):
@@ -160,6 +161,15 @@ class _ChannelPruning:
     def untrained(self) -> Self | None:
         """The cut without the fine-tuning; of several, which filters the later ones take depends on it."""
         return replace(self, finetune=0) if self.steps == 1 else None
+
+    @property
+    def does_nothing(self) -> bool:
+        """Whether no filter goes."""
+        return self.sparsity == 0
+
+    def evidence(self, network: Checkpoint) -> Evidence:
+        """So many filters fewer, and the zeros of masks that the network brought."""
+        return Evidence(zeros=network.zeros, layers=self.layers, masks=network.masks, removed=network.removed)
 
     def share(self, fraction: float) -> Self:
         """The pruning to a fraction, in (0, 1], of the sparsity."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sweep.core.stage import Evidence, Outcome
 from sweep.core.types import Checkpoint, Spec
-from sweep.train.context import Context, Outcome, required
+from sweep.train.context import Context, required
 
 
 @dataclass(frozen=True)
 class NoPruning:
     """Every weight stays."""
 
+    does_nothing = True
     sparsity = 0.0
     layers = "all"
     removes_filters = False
@@ -23,6 +25,10 @@ class NoPruning:
     def untrained(self) -> NoPruning:
         """Itself."""
         return self
+
+    def evidence(self, network: Checkpoint) -> Evidence:
+        """Nothing."""
+        return Evidence()
 
     def share(self, fraction: float) -> NoPruning:
         """Itself."""

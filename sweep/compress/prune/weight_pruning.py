@@ -16,10 +16,11 @@ from sweep.core.errors import (
     require_number,
 )
 from sweep.core.protocols import require_part
+from sweep.core.stage import Evidence, Outcome
 from sweep.core.types import Array, Checkpoint, Spec
 from sweep.models import checkpoints
 from sweep.train import constraints, loop
-from sweep.train.context import Context, Outcome, required
+from sweep.train.context import Context, required
 
 _KINDS = ("conv", "dense", "all")
 
@@ -40,6 +41,7 @@ class WeightPruning:
     finetune: int
     learning_rate: float
 
+    does_nothing = False
     removes_filters = False
 
     def __post_init__(self) -> None:
@@ -77,6 +79,10 @@ class WeightPruning:
         """Pruning without the fine-tuning."""
         return replace(self, finetune=0)
 
+    def evidence(self, network: Checkpoint) -> Evidence:
+        """Zeros where the masks hold weights at zero."""
+        return Evidence(zeros=network.zeros, layers=self.layers, masks=network.masks)
+
 
 @dataclass(frozen=True, kw_only=True)
 class MagnitudePruning(WeightPruning):
@@ -91,6 +97,11 @@ class MagnitudePruning(WeightPruning):
     def __post_init__(self) -> None:
         require_number("sparsity", self.sparsity, 0, 1, open_high=True)
         super().__post_init__()
+
+    @property
+    def does_nothing(self) -> bool:  # type: ignore[override]
+        """Whether no weight goes."""
+        return self.sparsity == 0
 
     def share(self, fraction: float) -> Self:
         """The pruning to a fraction, in (0, 1], of the sparsity."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from sweep.core.errors import (
     ConfigError,
 )
+from sweep.core.stage import Evidence, Outcome
 from sweep.core.types import Checkpoint, Spec, Split, Storage
 from sweep.models import checkpoints
-from sweep.train.context import Context, Outcome, required
+from sweep.train.context import Context, required
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,8 @@ class File:
 class _Untouched(File):
     """A form that does not change the network: the converter does all."""
 
+    does_nothing = True  # to the network
+    storage: ClassVar[Storage]
     activations = 32
     budget_kib = None
 
@@ -50,6 +53,10 @@ class _Untouched(File):
     def untrained(self) -> Self:
         """Itself."""
         return self
+
+    def evidence(self, network: Checkpoint) -> Evidence:
+        """The kind of file."""
+        return Evidence(storage=self.storage, activations=self.activations)
 
     def ready(self, network: Checkpoint, train: Split) -> Checkpoint:
         """The network itself."""

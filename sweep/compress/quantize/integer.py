@@ -22,6 +22,7 @@ from sweep.core.errors import (
     require_number,
 )
 from sweep.core.protocols import require_part
+from sweep.core.stage import Evidence
 from sweep.core.types import Array, Checkpoint, Spec, Split, Storage
 from sweep.data import splits
 from sweep.models import checkpoints
@@ -55,6 +56,8 @@ class Integer(File):
     mean_bits: float | None = field(default=None, kw_only=True)
     budget_kib: float | None = field(default=None, kw_only=True)
 
+    does_nothing = False
+    activations = 8
     storage = Storage.INTEGER
     _one_depthwise_grid = False
 
@@ -116,6 +119,10 @@ class Integer(File):
             per_layer_bits={name: _kind(bits) for name, bits in self._asked.items()},
             first_last_bits=None if self.first_last_bits is None else _kind(self.first_last_bits),
         )
+
+    def evidence(self, network: Checkpoint) -> Evidence:
+        """Integer tensors of the layers' bits, within the budget."""
+        return Evidence(storage=self.storage, bits=network.bits, activations=self.activations, max_kib=self.budget_kib)
 
     def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
         """Refuses a pattern in `per_layer_bits` that matches no layer, and a network with a kernel that is not quantised here.

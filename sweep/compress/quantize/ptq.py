@@ -11,11 +11,12 @@ from sweep.core.errors import (
     ConfigError,
     require_choice,
 )
+from sweep.core.stage import Outcome
 from sweep.core.types import Checkpoint, Spec, Split
 from sweep.models import checkpoints
 from sweep.tflite import requantize
 from sweep.tflite.weight_storage import container
-from sweep.train.context import Context, Outcome, required
+from sweep.train.context import Context, required
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ from sweep.core.errors import (
     require_epochs,
     require_learning_rate,
 )
+from sweep.core.stage import Outcome
 from sweep.core.types import Checkpoint, Split
 from sweep.models import checkpoints
 from sweep.train import constraints, loop
-from sweep.train.context import Context, Outcome, required
+from sweep.train.context import Context, required
 
 
 @dataclass(frozen=True)
