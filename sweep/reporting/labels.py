@@ -24,16 +24,16 @@ def place_labels(axes: Any, picture: Picture) -> None:
     """Name up to eight points of the front: with their number alone, or not at all, where there is no room for more."""
     renderer, place, unplace = axes.figure.canvas.get_renderer(), axes.transData.transform, axes.transData.inverted().transform
     room = _Room.of(picture, lambda x, y: place((x, y)).tolist(), axes.figure.dpi / 72, axes.bbox.extents.tolist())
-    for one in picture.chosen:
+    for mark in picture.chosen:
         text = axes.text(0, 0, "", fontsize=8, color=INK, zorder=6)
-        for words in dict.fromkeys((one.label, one.label.partition(" ")[0])):
+        for words in dict.fromkeys((mark.label, mark.label.partition(" ")[0])):
             text.set_text(words)
             extent = text.get_window_extent(renderer)
-            if found := room.take(one, extent.width, extent.height):
+            if found := room.take(mark, extent.width, extent.height):
                 box, leader = found
                 text.set(position=unplace(box[:2]), verticalalignment="bottom")
                 if leader:
-                    axes.plot(*zip((one.x, one.y), unplace(leader[2:]), strict=True), color=GREY, linewidth=0.6, zorder=2)
+                    axes.plot(*zip((mark.x, mark.y), unplace(leader[2:]), strict=True), color=GREY, linewidth=0.6, zorder=2)
                 break
         else:
             text.remove()
@@ -66,7 +66,7 @@ class _Room:
         """The room in a picture whose points `place` turns into pixels."""
         side, up = (1 if picture.better[0] else -1), (1 if picture.better[1] else -1)
         sides = ((side, up), (0, up), (side, 0), (-side, up), (-side, 0), (side, -up), (0, -up), (-side, -up))
-        points = {one: place(one.x, one.y) for one in picture.marks if picture.shows(one)}
+        points = {mark: place(mark.x, mark.y) for mark in picture.marks if picture.shows(mark)}
         return _Room(frame, scale, sides, points, tuple(_obstacles(picture, place, scale)), [], [])
 
     def take(self, mark: Mark, width: float, height: float) -> tuple[_Box, _Line | None] | None:
@@ -74,7 +74,7 @@ class _Room:
         x, y = self.points[mark]
         options: list[tuple[float, _Box, _Line | None]] = []
         for distance, box in self._places(x, y, width, height):
-            others = (point for one, point in self.points.items() if one is not mark)
+            others = (point for other, point in self.points.items() if other is not mark)
             unclear = any(_gap(box, *point) < 1.5 * _gap(box, x, y) for point in others)
             leader = _leader(box, x, y) if unclear or distance > _DISTANCES[0] else None
             if self._free(box, leader):
@@ -127,9 +127,10 @@ def _crosses(line: _Line, box: _Box, margin: float) -> bool:
 
 def _obstacles(picture: Picture, place: Callable[[float, float], list[float]], scale: float) -> Iterator[_Box]:
     """What labels should not cover, in pixels: points with their error bars, the knee's ring, and the front's line."""
-    for one in filter(picture.shows, picture.marks):
-        (left, bottom), (right, top) = (place(one.x + sign * one.spread[0], one.y + sign * one.spread[1]) for sign in (-1, 1))
-        half = (9 if one is picture.knee else 5) * scale
+    for mark in filter(picture.shows, picture.marks):
+        left, bottom = place(mark.x - mark.spread[0], mark.y - mark.spread[1])
+        right, top = place(mark.x + mark.spread[0], mark.y + mark.spread[1])
+        half = (9 if mark is picture.knee else 5) * scale
         yield left - half, bottom - half, right + half, top + half
     for (x, y), (to_x, to_y) in itertools.pairwise(place(*corner) for corner in picture.staircase):
         yield min(x, to_x) - scale, min(y, to_y) - scale, max(x, to_x) + scale, max(y, to_y) + scale
@@ -139,10 +140,10 @@ def _obstacles(picture: Picture, place: Callable[[float, float], list[float]], s
         yield left - scale, bottom - scale, right + scale, top + scale
 
 
-def _overlap(one: _Box, other: _Box, margin: float) -> bool:
+def _overlap(box: _Box, other: _Box, margin: float) -> bool:
     """Whether two boxes come closer than a margin."""
-    beside = one[0] - margin >= other[2] or one[2] + margin <= other[0]
-    return not beside and one[1] - margin < other[3] and one[3] + margin > other[1]
+    beside = box[0] - margin >= other[2] or box[2] + margin <= other[0]
+    return not beside and box[1] - margin < other[3] and box[3] + margin > other[1]
 
 
 def _gap(box: _Box, x: float, y: float) -> float:

@@ -46,12 +46,12 @@ def stopped(sweep: Sweep) -> Iterator[str]:
         for trials in sorted(alike.values(), key=len, reverse=True)
     ]
     if rows:
-        told = (
+        explanation = (
             f"{count(len(sweep.pruned), 'trial')} stopped before the last stages, since a finished trial was ahead already"
             " of what could be expected of them. They are no failures. They have no file and were not measured, so of the"
             " tables above only the cost has them; whether they would have caught up is not known."
         )
-        yield f"## Stopped early\n\n{told}\n\n{table(['trials', 'which', 'reason of the first'], rows)}"
+        yield f"## Stopped early\n\n{explanation}\n\n{table(['trials', 'which', 'reason of the first'], rows)}"
 
 
 def failures(sweep: Sweep) -> Iterator[str]:
