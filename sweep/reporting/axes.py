@@ -57,7 +57,7 @@ def _by_value(trials: Sequence[Trial], key: str) -> Iterator[tuple[str, list[Tri
     texts = dict.fromkeys(trial.overrides[key] for trial in ordered)
     if numeric and len(texts) > _MOST_VALUES:
         for part in np.array_split(np.arange(len(ordered)), 4):
-            members = [ordered[place] for place in part.tolist()]
+            members = [ordered[index] for index in part.tolist()]
             low, high = (f"{numbers[trial.number]:.3g}" for trial in (members[0], members[-1]))
             yield f"{low} to {high}", members
     else:

@@ -12,7 +12,7 @@ from sweep.reporting import picture
 from sweep.reporting.baselines import BASELINE_NAMES, average, baselines
 from sweep.reporting.words import SPARSITY, brief
 from sweep.results import pareto
-from sweep.results.ranking import Ranking, seen
+from sweep.results.ranking import Ranking, objective_points
 from sweep.results.sweeps import BASELINES, Sweep
 
 
@@ -71,7 +71,7 @@ def _progress(sweep: Sweep, ranking: Ranking) -> Iterator[str]:
     if sweep.sampler is None or len(trials) < 8:
         return
     columns = {name: [trial.metrics[name] for trial in trials] for name in sweep.objectives}
-    points = seen(columns, sweep.objectives)
+    points = objective_points(columns, sweep.objectives)
     share = pareto.running_hypervolume(points, pareto.reference_point(points, dominated=True))
     parts = []
     for level in (0.9, 0.99):

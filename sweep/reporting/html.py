@@ -74,9 +74,9 @@ def _traces(picture: Picture) -> Iterator[dict[str, Any]]:
         xs, ys = (list(values) for values in zip(*picture.staircase, strict=True))
         line = {"color": INK, "width": 1.5}
         yield {"type": "scatter", "mode": "lines", "name": picture.line, "x": xs, "y": ys, "hoverinfo": "skip", "line": line}
-    for place, group in enumerate(picture.groups):
-        colour, symbol = COLOURS[place % len(COLOURS)], _SYMBOLS[place % len(_SYMBOLS)]
-        legend = {"type": "scatter", "mode": "markers", "x": [None], "y": [None], "legendgroup": str(place)}
+    for index, group in enumerate(picture.groups):
+        colour, symbol = COLOURS[index % len(COLOURS)], _SYMBOLS[index % len(_SYMBOLS)]
+        legend = {"type": "scatter", "mode": "markers", "x": [None], "y": [None], "legendgroup": str(index)}
         if any(mark.group == group for mark in (*picture.others, *picture.front)):
             marker = {"symbol": symbol, "size": 10, "color": GREY if picture.shade else colour}
             yield legend | {"name": markup.escape(picture.named(group)), "marker": marker}
@@ -87,7 +87,7 @@ def _traces(picture: Picture) -> Iterator[dict[str, Any]]:
             if members := [mark for mark in marks if mark.group == group]:
                 shaded = {"color": [mark.shade for mark in members], "coloraxis": "coloraxis"}
                 style = {"symbol": symbol, **(shaded if picture.shade else {"color": colour}), **look}
-                yield _trace(members, picture.named(group), style) | {"legendgroup": str(place), "showlegend": False}
+                yield _trace(members, picture.named(group), style) | {"legendgroup": str(index), "showlegend": False}
     if picture.knee:
         ring = {"symbol": "circle-open", "size": 20, "color": KNEE, "line": {"width": 2}}
         yield _trace([picture.knee], "knee", ring) | {"hoverinfo": "skip", "hovertemplate": None}
@@ -102,9 +102,9 @@ def _trace(marks: Sequence[Mark], name: str, style: Mapping[str, Any]) -> dict[s
     """Points with what pointing at them shows."""
     look = {"type": "data", "thickness": 1, "width": 3, "color": GREY}
     bars = {
-        f"error_{axis}": {**look, "array": [mark.spread[place] for mark in marks]}
-        for place, axis in enumerate("xy")
-        if any(mark.spread[place] for mark in marks)
+        f"error_{axis}": {**look, "array": [mark.spread[index] for mark in marks]}
+        for index, axis in enumerate("xy")
+        if any(mark.spread[index] for mark in marks)
     }
     return {
         "type": "scatter",

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 
-from sweep.core.text import clock, count, known, table
+from sweep.core.text import clock, count, finite_or_zero, table
 from sweep.results import sweeps
 from sweep.results.sweeps import Sweep, Trial
 
@@ -17,7 +17,7 @@ _MOST_NUMBERS = 12
 def cost(sweep: Sweep) -> str:
     """What the trials took, and what reuse of stages saved."""
     spent, saved, reused = (
-        sum(known(trial.metrics[name]) for trial in sweep.complete)
+        sum(finite_or_zero(trial.metrics[name]) for trial in sweep.complete)
         for name in ("train_seconds", "seconds_saved", "stages_reused")
     )
     rows = [["all trials, summed", clock(sum(trial.seconds or 0.0 for trial in sweep.trials))]]
@@ -57,7 +57,7 @@ def stopped(sweep: Sweep) -> Iterator[str]:
 def failures(sweep: Sweep) -> Iterator[str]:
     """The trials that are on no front for another reason than an early stop."""
     rows = [
-        [str(trial.number), trial.state, f"`{sweeps.shown(trial.overrides)}`" if trial.overrides else "", reason]
+        [str(trial.number), trial.state, f"`{sweeps.override_line(trial.overrides)}`" if trial.overrides else "", reason]
         for trial in sweep.trials
         if trial.state != "PRUNED" and (reason := _reason(sweep, trial))
     ]

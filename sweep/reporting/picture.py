@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from sweep.core.metrics import METRICS, Prominence, Quantity, seen_in
-from sweep.core.text import count, known
+from sweep.core.text import count, finite_or_zero
 from sweep.reporting.baselines import BASELINE_NAMES, average, baselines
 from sweep.reporting.marks import Mark, Span, front_line, reach, running
 from sweep.reporting.words import STATES, brief
@@ -141,7 +141,7 @@ class Picture:
         if hidden:
             notes.append(f"{which}{lost} outside the axes")
         for name, marks in self.baselines.items():
-            notes += [f"{name} ({self._placed(mark)}) outside the axes" for mark in marks if not self.shows(mark)]
+            notes += [f"{name} ({self._coordinates(mark)}) outside the axes" for mark in marks if not self.shows(mark)]
         notes += [f"{text} outside the axes" for axis, value, text in self.bounds if not self._within(axis, value)]
         return tuple(notes)
 
@@ -152,7 +152,7 @@ class Picture:
         if len(front) <= _MOST_LABELS:
             return front
         even = np.linspace(0, len(front) - 1, _MOST_LABELS - 1).round().astype(int).tolist()
-        return list(dict.fromkeys([*([self.knee] if self.knee in front else []), *(front[place] for place in even)]))
+        return list(dict.fromkeys([*([self.knee] if self.knee in front else []), *(front[index] for index in even)]))
 
     def shows(self, mark: Mark) -> bool:
         """Whether a point is within the axes."""
@@ -166,7 +166,7 @@ class Picture:
         low, high = self.window["xy".index(axis)]
         return low <= value <= high
 
-    def _placed(self, mark: Mark) -> str:
+    def _coordinates(self, mark: Mark) -> str:
         """Where a point is, in words."""
         return ", ".join(axis.text(value / axis.factor) for axis, value in ((self.x, mark.x), (self.y, mark.y)))
 
@@ -182,7 +182,10 @@ def of(sweep: Sweep, ranking: Ranking) -> Picture:
         return Mark(
             x=mean[across] * x.factor if across else candidate.number,
             y=mean[lead] * y.factor,
-            spread=(known(deviation[across]) * x.factor if across else 0.0, known(deviation[lead]) * y.factor),
+            spread=(
+                finite_or_zero(deviation[across]) * x.factor if across else 0.0,
+                finite_or_zero(deviation[lead]) * y.factor,
+            ),
             group=candidate.overrides.get(category, ""),
             shade=mean[third] * METRICS[third].factor if third else math.nan,
             label=words(candidate),

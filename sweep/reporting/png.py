@@ -56,8 +56,8 @@ def _draw_candidates(axes: Any, picture: Picture) -> None:
     """The front's line, and every feasible candidate: light, or with an outline on the front."""
     if len(picture.staircase) > 1:
         axes.plot(*zip(*picture.staircase, strict=True), color=INK, linewidth=1.3, zorder=2, label=picture.line)
-    for place, group in enumerate(picture.groups):
-        colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
+    for index, group in enumerate(picture.groups):
+        colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
         for marks, look, bars in (
             (
                 picture.others,

@@ -58,9 +58,9 @@ def _draw_lines(sides: Sequence[Any], panels: Sequence[Panel], layers: Sequence[
     """A line for each layer, named in the legend."""
     for axes, panel in zip(sides, panels, strict=True):
         axes.axhline(untouched, color=GREY, linestyle="--", linewidth=1, zorder=2, label="untouched")
-        for place, layer in enumerate(layers):
+        for index, layer in enumerate(layers):
             if (accuracies := panel.accuracies.get(layer)) is not None:
-                look = {"color": COLOURS[place], "marker": MARKERS[place], "markersize": 4.5, "linewidth": 1.4}
+                look = {"color": COLOURS[index], "marker": MARKERS[index], "markersize": 4.5, "linewidth": 1.4}
                 percent = [100 * accuracy for accuracy in accuracies]
                 axes.plot(panel.values, percent, label=_shortened(layer), zorder=3, **look)
         axes.set(xlabel=panel.label, xticks=panel.values)

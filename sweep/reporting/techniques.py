@@ -16,7 +16,7 @@ from sweep.core.metrics import METRICS
 from sweep.core.text import table
 from sweep.reporting.budgets import round_budgets, size_metric, within
 from sweep.results import pareto
-from sweep.results.ranking import Candidate, Ranking, seen
+from sweep.results.ranking import Candidate, Ranking, objective_points
 from sweep.results.sweeps import SEED, TECHNIQUES, Sweep
 
 _RESAMPLES = 10_000
@@ -80,7 +80,7 @@ class Techniques:
         """The hypervolume of some candidates, in per cent of the whole sweep's."""
         corner, whole = self._frame
         columns = {name: [candidate.mean[name] for candidate in candidates] for name in self.sweep.objectives}
-        return 100 * pareto.hypervolume(seen(columns, self.sweep.objectives), corner) / whole
+        return 100 * pareto.hypervolume(objective_points(columns, self.sweep.objectives), corner) / whole
 
     def _overview(self, subsets: Mapping[frozenset[str], Sequence[Candidate]]) -> str:
         accuracy = METRICS["val_accuracy"]
