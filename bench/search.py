@@ -95,7 +95,7 @@ def shares(table: Table, points: list[Point]) -> list[float]:
 
 
 def _seen(table: Table, points: list[Point]) -> pareto.Floats:
-    return ranking.seen({name: [table[point][name] for point in points] for name in OBJECTIVES}, OBJECTIVES)
+    return ranking.objective_points({name: [table[point][name] for point in points] for name in OBJECTIVES}, OBJECTIVES)
 
 
 def main() -> int:

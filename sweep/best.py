@@ -10,7 +10,7 @@ from sweep.core.errors import ConfigError
 from sweep.core.metrics import METRICS, Kind, Prominence, of_kind, seen_in
 from sweep.reporting.card import export
 from sweep.results import reader
-from sweep.results.budget import Budget, NoneFits, choose, named
+from sweep.results.budget import Budget, NoneFits, choose, described
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,10 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         budget = Budget(options.max_kib, options.min_accuracy, options.max_latency_ms, options.metric)
-        found = reader.find(options.output, options.name)
-        sweep = reader.read(found)
+        sweep = reader.read(reader.find(options.output, options.name))
         trial = choose(sweep, budget)
-        folder = found / "best" if options.to is None else options.to
+        folder = sweep.folder / "best" if options.to is None else options.to
         export(sweep, trial, folder)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -46,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     headline = dict.fromkeys([*seen_in(Prominence.HEADLINE), budget.metric])
     values = ", ".join(f"{name} {METRICS[name].in_line(trial.metrics[name])}" for name in headline)
-    print(f"trial {trial.number} ({named(trial)}): {values}\n{folder}")
+    print(f"trial {trial.number} ({described(trial)}): {values}\n{folder}")
     return 0
 
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 
 
-def known(value: float) -> float:
-    """The value; 0 where it is not known."""
+def finite_or_zero(value: float) -> float:
+    """The value; 0 for NaN and infinities."""
     return value if math.isfinite(value) else 0.0
 
 

@@ -23,14 +23,14 @@ def section(sweep: Sweep) -> Iterator[str]:
     parts = []
     for key in sweep.keys:
         rows = []
-        for value, own in _by_value(trials, key):
-            spreads = (_mean_and_spread([trial.metrics[name] for trial in own]) for name in objectives)
+        for value, members in _by_value(trials, key):
+            spreads = (_mean_and_spread([trial.metrics[name] for trial in members]) for name in objectives)
             cells = (METRICS[name].text(*spread) for name, spread in zip(objectives, spreads, strict=True))
-            rows.append([value, str(len(own)), *cells])
+            rows.append([value, str(len(members)), *cells])
         if len(rows) > 1:
             shares = {name: share[key] for name, share in sweep.importances.items() if key in share}
-            told = ", ".join(f"`{name}` {share:.2f}" for name, share in shares.items())
-            importance = f"Optuna's importance for {told}.\n\n" if told else ""
+            numbers = ", ".join(f"`{name}` {share:.2f}" for name, share in shares.items())
+            importance = f"Optuna's importance for {numbers}.\n\n" if numbers else ""
             parts.append(f"### `{key}`\n\n{importance}{table(['value', 'trials', *objectives], rows)}")
     if parts:
         intro = (
@@ -57,9 +57,9 @@ def _by_value(trials: Sequence[Trial], key: str) -> Iterator[tuple[str, list[Tri
     texts = dict.fromkeys(trial.overrides[key] for trial in ordered)
     if numeric and len(texts) > _MOST_VALUES:
         for part in np.array_split(np.arange(len(ordered)), 4):
-            own = [ordered[place] for place in part.tolist()]
-            low, high = (f"{numbers[one.number]:.3g}" for one in (own[0], own[-1]))
-            yield f"{low} to {high}", own
+            members = [ordered[index] for index in part.tolist()]
+            low, high = (f"{numbers[trial.number]:.3g}" for trial in (members[0], members[-1]))
+            yield f"{low} to {high}", members
     else:
         for text in texts:
             yield text, [trial for trial in ordered if trial.overrides[key] == text]

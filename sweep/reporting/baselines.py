@@ -1,4 +1,4 @@
-"""The uncompressed networks beside a sweep's trials."""
+"""The float32 files of the uncompressed networks that a sweep's trials are compared with."""
 
 from __future__ import annotations
 
@@ -15,17 +15,24 @@ BASELINE_NAMES = {"start": "start network, float32", "student": "uncompressed st
 def baselines(sweep: Sweep, role: str) -> list[list[Baseline]]:
     """The different baselines in a role: files of one size, which differ in accuracy only, stay together.
 
-    A network that was trained once and has several parts to play (a teacher that is another trial's student) is there once.
+    A network that was trained once and has several roles (a teacher that is another trial's student) is there once.
+
+    Args:
+        sweep: the sweep.
+        role: `start` or `student`.
     """
-    found = dict.fromkeys(baseline for trial in sweep.complete for baseline in trial.baselines if baseline.role == role)
+    every = [baseline for trial in sweep.complete for baseline in trial.baselines]
+    in_role = dict.fromkeys(baseline for baseline in every if baseline.role == role)
     if role == "student":
-        beginnings = (one for trial in sweep.complete for one in trial.baselines if one.role == "start")
-        starts = {(one.size_bytes, one.val_accuracy) for one in beginnings}
-        found = {one: None for one in found if (one.size_bytes, one.val_accuracy) not in starts}
-    named = sorted(found, key=lambda one: one.name)
-    once = {(one.size_bytes, one.val_accuracy, one.test_accuracy): one for one in reversed(named)}
-    ordered = sorted(once.values(), key=lambda one: (one.size_bytes, one.name, one.val_accuracy, one.test_accuracy))
-    return [list(group) for _, group in itertools.groupby(ordered, key=lambda one: (one.size_bytes, one.name))]
+        starts = {(baseline.size_bytes, baseline.val_accuracy) for baseline in every if baseline.role == "start"}
+        in_role = {baseline: None for baseline in in_role if (baseline.size_bytes, baseline.val_accuracy) not in starts}
+    by_name = sorted(in_role, key=lambda baseline: baseline.name)
+    once = {(baseline.size_bytes, baseline.val_accuracy, baseline.test_accuracy): baseline for baseline in reversed(by_name)}
+    ordered = sorted(
+        once.values(),
+        key=lambda baseline: (baseline.size_bytes, baseline.name, baseline.val_accuracy, baseline.test_accuracy),
+    )
+    return [list(group) for _, group in itertools.groupby(ordered, key=lambda baseline: (baseline.size_bytes, baseline.name))]
 
 
 def average(group: Sequence[Baseline], name: str) -> float:

@@ -16,10 +16,10 @@ from sweep.results.sweeps import SEED, Sweep
 def section(sweep: Sweep, ranking: Ranking) -> Iterator[str]:
     """The most accurate candidate within each round budget."""
     size = size_metric(sweep)
-    candidates = [one for one in ranking.candidates if one.feasible]
+    candidates = [candidate for candidate in ranking.candidates if candidate.feasible]
     shown = ("val_accuracy", "test_accuracy", size)
     rows = []
-    for kib in round_budgets([one.mean[size] for one in candidates]):
+    for kib in round_budgets([candidate.mean[size] for candidate in candidates]):
         if best := within(candidates, size, kib):
             values = (METRICS[name].text(best.mean[name], best.deviation[name]) for name in shown)
             overrides = " ".join(f"{key}={brief(text)}" for key, text in best.overrides.items() if key != SEED)
@@ -49,7 +49,7 @@ def within(candidates: Sequence[Candidate], size: str, kib: int) -> Candidate | 
     if not candidates:
         return None
     order = directions("val_accuracy", size)
-    columns = {name: [one.mean[name] for one in candidates] for name in order}
+    columns = {name: [candidate.mean[name] for candidate in candidates] for name in order}
     points = pareto.oriented(columns, order)
     row = pareto.best(points, pareto.violation(columns, {size: (-math.inf, kib * 1024)}))
     return None if row is None else candidates[row]

@@ -72,8 +72,8 @@ def card(sweep: Sweep, trial: Trial, content: bytes) -> str:
     except audit.AuditError as error:
         raise ConfigError(str(trial.folder / _MODEL), "the .tflite file that the trial measured", str(error)) from error
     config, metrics = trial.config(), trial.metrics
-    told = {name: metric.in_line(metrics[name]) for name, metric in METRICS.items() if metric.kind is not Kind.COST}
-    told |= {name: f"{metrics[name]:,} ({told[name]})" for name in of_kind(Kind.FILE_SIZE)}
+    texts = {name: metric.in_line(metrics[name]) for name, metric in METRICS.items() if metric.kind is not Kind.COST}
+    texts |= {name: f"{metrics[name]:,} ({texts[name]})" for name in of_kind(Kind.FILE_SIZE)}
     parts = ("dataset", "model", "train", "distill", "prune", "cluster", "quant", "pipeline")
     dataset = trial.facts.get("dataset", _kind(config.get("dataset")))
     digest = hashlib.sha256(content).hexdigest()
@@ -85,7 +85,7 @@ def card(sweep: Sweep, trial: Trial, content: bytes) -> str:
 
 # {_MODEL}: trial {trial.number} of the sweep {sweep.name}
 
-An image classifier for `{dataset}`: {told["val_accuracy"]} right on the validation split, {told["test_accuracy"]} on the test
+An image classifier for `{dataset}`: {texts["val_accuracy"]} right on the validation split, {texts["test_accuracy"]} on the test
 split, in {metrics["size_bytes"]:,} bytes.
 
 | file | |
@@ -99,7 +99,7 @@ Of the file itself, run by LiteRT. The choice saw the validation split only. {SP
 
 | metric | value |
 |---|---|
-{_rows(told)}
+{_rows(texts)}
 
 ## How to feed it
 
@@ -222,5 +222,5 @@ def _may_replace(folder: Path) -> bool:
     names = {path.name for path in folder.iterdir()}
     if not names:
         return True
-    found = folder / _CARD
-    return names <= {_CARD, _HEADER, _MODEL} and found.is_file() and found.read_text(errors="replace").startswith(_MARK)
+    earlier = folder / _CARD
+    return names <= {_CARD, _HEADER, _MODEL} and earlier.is_file() and earlier.read_text(errors="replace").startswith(_MARK)

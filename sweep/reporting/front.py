@@ -12,7 +12,7 @@ from sweep.reporting import picture
 from sweep.reporting.baselines import BASELINE_NAMES, average, baselines
 from sweep.reporting.words import SPARSITY, brief
 from sweep.results import pareto
-from sweep.results.ranking import Ranking, seen
+from sweep.results.ranking import Ranking, objective_points
 from sweep.results.sweeps import BASELINES, Sweep
 
 
@@ -28,14 +28,16 @@ def section(sweep: Sweep, ranking: Ranking) -> Iterator[str]:
         ]
         for candidate in ranking.on_front()
     ]
-    for role, group in [(name, found) for name in BASELINES for found in baselines(sweep, name)]:
-        cells = (METRICS[name].text(average(group, name)) if name in group[0].metrics else "" for name in shown)
-        rows.append([BASELINE_NAMES[role], *("" for _ in keys), *cells])
+    for role in BASELINES:
+        for group in baselines(sweep, role):
+            cells = (METRICS[name].text(average(group, name)) if name in group[0].metrics else "" for name in shown)
+            rows.append([BASELINE_NAMES[role], *("" for _ in keys), *cells])
     parts = ["## The front", table(["trial", *keys, *shown], rows)]
     if ranking.repeated:
         parts.append("Means over seeds ± sample standard deviation; a candidate has its first trial's number.")
     parts.append(SPARSITY)
-    parts += [told] if (told := _caveats(sweep, ranking)) else []
+    if caveats := _caveats(sweep, ranking):
+        parts.append(caveats)
     if (row := picture.knee(ranking)) is not None:
         knee = ranking.candidates[row]
         values = ", ".join(f"`{name}` {METRICS[name].text(knee.mean[name])}" for name in sweep.objectives)
@@ -51,27 +53,31 @@ def _caveats(sweep: Sweep, ranking: Ranking) -> str:
     """What the front's numbers do not say."""
     if not ranking.front:
         return ""
-    told = []
-    if any(len(one.trials) == 1 for one in ranking.on_front()):
+    sentences = []
+    if any(len(candidate.trials) == 1 for candidate in ranking.on_front()):
         which = "Some of the front were" if ranking.repeated else "Each of the front was"
-        told.append(f"{which} trained once: how much another seed would change the numbers is not known.")
+        sentences.append(f"{which} trained once: how much another seed would change the numbers is not known.")
     if "val_accuracy" in sweep.objectives and len(ranking.candidates) > 1:
-        told.append("The best of many look better on validation than they are; `test_accuracy` took no part in the choice.")
-    return " ".join(told)
+        sentences.append(
+            "The best of many look better on validation than they are; `test_accuracy` took no part in the choice."
+        )
+    return " ".join(sentences)
 
 
 def _progress(sweep: Sweep, ranking: Ranking) -> Iterator[str]:
     """How fast a search found its front."""
-    trials = [trial for one in ranking.candidates if one.feasible for trial in one.trials]
+    trials = [trial for candidate in ranking.candidates if candidate.feasible for trial in candidate.trials]
     trials.sort(key=lambda trial: trial.number)
     if sweep.sampler is None or len(trials) < 8:
         return
     columns = {name: [trial.metrics[name] for trial in trials] for name in sweep.objectives}
-    points = seen(columns, sweep.objectives)
+    points = objective_points(columns, sweep.objectives)
     share = pareto.running_hypervolume(points, pareto.reference_point(points, dominated=True))
-    reached = ((level, trials[int(np.argmax(share >= level * share[-1]))].number + 1) for level in (0.9, 0.99))
-    told = " and ".join(f"{100 * level:.0f} % after {count(number, 'trial')}" for level, number in reached)
+    parts = []
+    for level in (0.9, 0.99):
+        first = trials[int(np.argmax(share >= level * share[-1]))].number
+        parts.append(f"{100 * level:.0f} % after {count(first + 1, 'trial')}")
     yield (
-        f"Of the hypervolume that the sweep came to, it had {told}. That is measured from a tenth beyond the sweep's worst"
-        " values, so poor trials raise both figures; what more trials would have found, they do not tell."
+        f"Of the hypervolume that the sweep came to, it had {' and '.join(parts)}. That is measured from a tenth beyond the"
+        " sweep's worst values, so poor trials raise both figures; what more trials would have found, they do not tell."
     )

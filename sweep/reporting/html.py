@@ -37,10 +37,10 @@ def html(picture: Picture) -> str:
         layout["coloraxis"] = {"colorscale": "Viridis", "cmin": picture.shades[0], "cmax": picture.shades[1], "colorbar": bar}
     buttons = ["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "autoScale2d", "resetScale2d", "toImage"]
     settings = {"responsive": True, "displaylogo": False, "modeBarButtons": [buttons], "displayModeBar": True}
-    told = ["Point at a trial for its overrides and metrics; click the legend to hide a group."]
-    told += ["Outlined: on the front."] if picture.front else []
-    told += [f"Dashed: {', '.join(text for _, _, text in picture.limits)}."] if picture.limits else []
-    told += [f"Note: {'; '.join(picture.notes)}."] if picture.notes else []
+    sentences = ["Point at a trial for its overrides and metrics; click the legend to hide a group."]
+    sentences += ["Outlined: on the front."] if picture.front else []
+    sentences += [f"Dashed: {', '.join(text for _, _, text in picture.limits)}."] if picture.limits else []
+    sentences += [f"Note: {'; '.join(picture.notes)}."] if picture.notes else []
     arguments = ", ".join(_script_json(value) for value in (list(_traces(picture)), layout, settings))
     return f"""\
 <!doctype html>
@@ -59,7 +59,7 @@ p {{ margin: 0 24px; color: #666666; }}
 </head>
 <body>
 <h1>{markup.escape(picture.title)}</h1>
-<p>{markup.escape(" ".join(told))}</p>
+<p>{markup.escape(" ".join(sentences))}</p>
 <div id="pareto"></div>
 <script>{offline.get_plotlyjs()}</script>
 <script>Plotly.newPlot("pareto", {arguments});</script>
@@ -74,20 +74,20 @@ def _traces(picture: Picture) -> Iterator[dict[str, Any]]:
         xs, ys = (list(values) for values in zip(*picture.staircase, strict=True))
         line = {"color": INK, "width": 1.5}
         yield {"type": "scatter", "mode": "lines", "name": picture.line, "x": xs, "y": ys, "hoverinfo": "skip", "line": line}
-    for place, group in enumerate(picture.groups):
-        colour, symbol = COLOURS[place % len(COLOURS)], _SYMBOLS[place % len(_SYMBOLS)]
-        legend = {"type": "scatter", "mode": "markers", "x": [None], "y": [None], "legendgroup": str(place)}
-        if any(one.group == group for one in (*picture.others, *picture.front)):
+    for index, group in enumerate(picture.groups):
+        colour, symbol = COLOURS[index % len(COLOURS)], _SYMBOLS[index % len(_SYMBOLS)]
+        legend = {"type": "scatter", "mode": "markers", "x": [None], "y": [None], "legendgroup": str(index)}
+        if any(mark.group == group for mark in (*picture.others, *picture.front)):
             marker = {"symbol": symbol, "size": 10, "color": GREY if picture.shade else colour}
             yield legend | {"name": markup.escape(picture.named(group)), "marker": marker}
         for marks, look in (
             (picture.others, {"size": 8, "opacity": 0.7 if picture.shade else 0.45}),
             (picture.front, {"size": 11, "line": {"color": INK, "width": 1.2}}),
         ):
-            if own := [one for one in marks if one.group == group]:
-                shaded = {"color": [one.shade for one in own], "coloraxis": "coloraxis"}
+            if members := [mark for mark in marks if mark.group == group]:
+                shaded = {"color": [mark.shade for mark in members], "coloraxis": "coloraxis"}
                 style = {"symbol": symbol, **(shaded if picture.shade else {"color": colour}), **look}
-                yield _trace(own, picture.named(group), style) | {"legendgroup": str(place), "showlegend": False}
+                yield _trace(members, picture.named(group), style) | {"legendgroup": str(index), "showlegend": False}
     if picture.knee:
         ring = {"symbol": "circle-open", "size": 20, "color": KNEE, "line": {"width": 2}}
         yield _trace([picture.knee], "knee", ring) | {"hoverinfo": "skip", "hovertemplate": None}
@@ -102,17 +102,17 @@ def _trace(marks: Sequence[Mark], name: str, style: Mapping[str, Any]) -> dict[s
     """Points with what pointing at them shows."""
     look = {"type": "data", "thickness": 1, "width": 3, "color": GREY}
     bars = {
-        f"error_{axis}": {**look, "array": [one.spread[place] for one in marks]}
-        for place, axis in enumerate("xy")
-        if any(one.spread[place] for one in marks)
+        f"error_{axis}": {**look, "array": [mark.spread[index] for mark in marks]}
+        for index, axis in enumerate("xy")
+        if any(mark.spread[index] for mark in marks)
     }
     return {
         "type": "scatter",
         "mode": "markers",
         "name": markup.escape(name),
-        "x": [one.x for one in marks],
-        "y": [one.y for one in marks],
-        "text": [_hover(one) for one in marks],
+        "x": [mark.x for mark in marks],
+        "y": [mark.y for mark in marks],
+        "text": [_hover(mark) for mark in marks],
         "hovertemplate": "%{text}<extra></extra>",
         "marker": dict(style),
         **bars,

@@ -22,18 +22,19 @@ _DISTANCES = (8, 16, 28, 42, 60, 80)
 
 def place_labels(axes: Any, picture: Picture) -> None:
     """Name up to eight points of the front: with their number alone, or not at all, where there is no room for more."""
-    renderer, place, unplace = axes.figure.canvas.get_renderer(), axes.transData.transform, axes.transData.inverted().transform
-    room = _Room.of(picture, lambda x, y: place((x, y)).tolist(), axes.figure.dpi / 72, axes.bbox.extents.tolist())
-    for one in picture.chosen:
+    renderer = axes.figure.canvas.get_renderer()
+    to_pixels, from_pixels = axes.transData.transform, axes.transData.inverted().transform
+    room = _Room.of(picture, lambda x, y: to_pixels((x, y)).tolist(), axes.figure.dpi / 72, axes.bbox.extents.tolist())
+    for mark in picture.chosen:
         text = axes.text(0, 0, "", fontsize=8, color=INK, zorder=6)
-        for words in dict.fromkeys((one.label, one.label.partition(" ")[0])):
+        for words in dict.fromkeys((mark.label, mark.label.partition(" ")[0])):
             text.set_text(words)
             extent = text.get_window_extent(renderer)
-            if found := room.take(one, extent.width, extent.height):
+            if found := room.take(mark, extent.width, extent.height):
                 box, leader = found
-                text.set(position=unplace(box[:2]), verticalalignment="bottom")
+                text.set(position=from_pixels(box[:2]), verticalalignment="bottom")
                 if leader:
-                    axes.plot(*zip((one.x, one.y), unplace(leader[2:]), strict=True), color=GREY, linewidth=0.6, zorder=2)
+                    axes.plot(*zip((mark.x, mark.y), from_pixels(leader[2:]), strict=True), color=GREY, linewidth=0.6, zorder=2)
                 break
         else:
             text.remove()
@@ -62,19 +63,19 @@ class _Room:
     leaders: list[_Line]
 
     @staticmethod
-    def of(picture: Picture, place: Callable[[float, float], list[float]], scale: float, frame: _Box) -> _Room:
-        """The room in a picture whose points `place` turns into pixels."""
+    def of(picture: Picture, to_pixels: Callable[[float, float], list[float]], scale: float, frame: _Box) -> _Room:
+        """The room in a picture whose points `to_pixels` maps."""
         side, up = (1 if picture.better[0] else -1), (1 if picture.better[1] else -1)
         sides = ((side, up), (0, up), (side, 0), (-side, up), (-side, 0), (side, -up), (0, -up), (-side, -up))
-        points = {one: place(one.x, one.y) for one in picture.marks if picture.shows(one)}
-        return _Room(frame, scale, sides, points, tuple(_obstacles(picture, place, scale)), [], [])
+        points = {mark: to_pixels(mark.x, mark.y) for mark in picture.marks if picture.shows(mark)}
+        return _Room(frame, scale, sides, points, tuple(_obstacles(picture, to_pixels, scale)), [], [])
 
     def take(self, mark: Mark, width: float, height: float) -> tuple[_Box, _Line | None] | None:
         """Let a label stand where it covers least, with a line to it where it would not be clear; None where it cannot."""
         x, y = self.points[mark]
         options: list[tuple[float, _Box, _Line | None]] = []
-        for distance, box in self._places(x, y, width, height):
-            others = (point for one, point in self.points.items() if one is not mark)
+        for distance, box in self._positions(x, y, width, height):
+            others = (point for other, point in self.points.items() if other is not mark)
             unclear = any(_gap(box, *point) < 1.5 * _gap(box, x, y) for point in others)
             leader = _leader(box, x, y) if unclear or distance > _DISTANCES[0] else None
             if self._free(box, leader):
@@ -87,7 +88,7 @@ class _Room:
         self.leaders.extend([leader] if leader else [])
         return box, leader
 
-    def _places(self, x: float, y: float, width: float, height: float) -> Iterator[tuple[float, _Box]]:
+    def _positions(self, x: float, y: float, width: float, height: float) -> Iterator[tuple[float, _Box]]:
         """The boxes around a point, with their distance."""
         for distance, (across, along) in itertools.product(_DISTANCES, self.sides):
             reach = distance * self.scale * (0.75 if across and along else 1)
@@ -125,24 +126,25 @@ def _crosses(line: _Line, box: _Box, margin: float) -> bool:
     return first <= last
 
 
-def _obstacles(picture: Picture, place: Callable[[float, float], list[float]], scale: float) -> Iterator[_Box]:
+def _obstacles(picture: Picture, to_pixels: Callable[[float, float], list[float]], scale: float) -> Iterator[_Box]:
     """What labels should not cover, in pixels: points with their error bars, the knee's ring, and the front's line."""
-    for one in filter(picture.shows, picture.marks):
-        (left, bottom), (right, top) = (place(one.x + sign * one.spread[0], one.y + sign * one.spread[1]) for sign in (-1, 1))
-        half = (9 if one is picture.knee else 5) * scale
+    for mark in filter(picture.shows, picture.marks):
+        left, bottom = to_pixels(mark.x - mark.spread[0], mark.y - mark.spread[1])
+        right, top = to_pixels(mark.x + mark.spread[0], mark.y + mark.spread[1])
+        half = (9 if mark is picture.knee else 5) * scale
         yield left - half, bottom - half, right + half, top + half
-    for (x, y), (to_x, to_y) in itertools.pairwise(place(*corner) for corner in picture.staircase):
+    for (x, y), (to_x, to_y) in itertools.pairwise(to_pixels(*corner) for corner in picture.staircase):
         yield min(x, to_x) - scale, min(y, to_y) - scale, max(x, to_x) + scale, max(y, to_y) + scale
     for axis, value, _ in picture.limits:
         ends = ((value, low) if axis == "x" else (low, value) for low in picture.window[axis == "x"])
-        (left, bottom), (right, top) = (place(*end) for end in ends)
+        (left, bottom), (right, top) = (to_pixels(*end) for end in ends)
         yield left - scale, bottom - scale, right + scale, top + scale
 
 
-def _overlap(one: _Box, other: _Box, margin: float) -> bool:
+def _overlap(box: _Box, other: _Box, margin: float) -> bool:
     """Whether two boxes come closer than a margin."""
-    beside = one[0] - margin >= other[2] or one[2] + margin <= other[0]
-    return not beside and one[1] - margin < other[3] and one[3] + margin > other[1]
+    beside = box[0] - margin >= other[2] or box[2] + margin <= other[0]
+    return not beside and box[1] - margin < other[3] and box[3] + margin > other[1]
 
 
 def _gap(box: _Box, x: float, y: float) -> float:

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 
-from sweep.core.text import clock, count, known, table
+from sweep.core.text import clock, count, finite_or_zero, table
 from sweep.results import sweeps
 from sweep.results.sweeps import Sweep, Trial
 
@@ -17,7 +17,7 @@ _MOST_NUMBERS = 12
 def cost(sweep: Sweep) -> str:
     """What the trials took, and what reuse of stages saved."""
     spent, saved, reused = (
-        sum(known(trial.metrics[name]) for trial in sweep.complete)
+        sum(finite_or_zero(trial.metrics[name]) for trial in sweep.complete)
         for name in ("train_seconds", "seconds_saved", "stages_reused")
     )
     rows = [["all trials, summed", clock(sum(trial.seconds or 0.0 for trial in sweep.trials))]]
@@ -46,18 +46,18 @@ def stopped(sweep: Sweep) -> Iterator[str]:
         for trials in sorted(alike.values(), key=len, reverse=True)
     ]
     if rows:
-        told = (
+        explanation = (
             f"{count(len(sweep.pruned), 'trial')} stopped before the last stages, since a finished trial was ahead already"
             " of what could be expected of them. They are no failures. They have no file and were not measured, so of the"
             " tables above only the cost has them; whether they would have caught up is not known."
         )
-        yield f"## Stopped early\n\n{told}\n\n{table(['trials', 'which', 'reason of the first'], rows)}"
+        yield f"## Stopped early\n\n{explanation}\n\n{table(['trials', 'which', 'reason of the first'], rows)}"
 
 
 def failures(sweep: Sweep) -> Iterator[str]:
     """The trials that are on no front for another reason than an early stop."""
     rows = [
-        [str(trial.number), trial.state, f"`{sweeps.shown(trial.overrides)}`" if trial.overrides else "", reason]
+        [str(trial.number), trial.state, f"`{sweeps.override_line(trial.overrides)}`" if trial.overrides else "", reason]
         for trial in sweep.trials
         if trial.state != "PRUNED" and (reason := _reason(sweep, trial))
     ]

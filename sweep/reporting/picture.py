@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from sweep.core.metrics import METRICS, Prominence, Quantity, seen_in
-from sweep.core.text import count, known
+from sweep.core.text import count, finite_or_zero
 from sweep.reporting.baselines import BASELINE_NAMES, average, baselines
 from sweep.reporting.marks import Mark, Span, front_line, reach, running
 from sweep.reporting.words import STATES, brief
@@ -23,7 +23,7 @@ _MOST_LABELS = 8
 _LONGEST_WORD, _LONGEST_LABEL = 20, 40
 """Characters of one override in a label or the legend, and of a whole label."""
 _FEW = 8
-"""Fewer points than that crowd no plot, and have no outliers that could be told."""
+"""Fewer points than that crowd no plot, and have no outliers to speak of."""
 _MOST_GROUPS = 8
 """As many values as the plots have colours and shapes."""
 
@@ -88,15 +88,15 @@ class Picture:
     @property
     def shades(self) -> tuple[float, float]:
         """The range of the third objective."""
-        shades = [one.shade for one in (*self.others, *self.front)] or [0.0, 1.0]
+        shades = [mark.shade for mark in (*self.others, *self.front)] or [0.0, 1.0]
         return min(shades), max(shades)
 
     @property
     def logarithmic(self) -> tuple[bool, bool]:
         """Whether x and y have a logarithmic scale."""
         return (
-            self.x.logarithmic and all(one.x > 0 for one in self.marks),
-            self.y.logarithmic and all(one.y > 0 for one in self.marks),
+            self.x.logarithmic and all(mark.x > 0 for mark in self.marks),
+            self.y.logarithmic and all(mark.y > 0 for mark in self.marks),
         )
 
     @cached_property
@@ -106,22 +106,22 @@ class Picture:
         The candidates keep at least a third of the horizontal axis: a baseline beyond that is left out. A constraint is within
         where it widens its axis by at most a third.
         """
-        seen = [one for one in self.candidates if self.visible[0] <= one.y <= self.visible[1]]
-        beside = [one for one in self.marks if one not in seen and self.visible[0] <= one.y <= self.visible[1]]
+        seen = [mark for mark in self.candidates if self.visible[0] <= mark.y <= self.visible[1]]
+        beside = [mark for mark in self.marks if mark not in seen and self.visible[0] <= mark.y <= self.visible[1]]
         far, close = self.logarithmic
-        own = [reach(one.x, one.spread[0], far) for one in seen]
+        own = [reach(mark.x, mark.spread[0], far) for mark in seen]
         widest = math.inf if len(seen) < _FEW else 3 * Span.of(own, far).extent
-        near = [one for one in beside if Span.of([*own, (one.x, one.x)], far).extent <= widest]
-        room = (0.06, 0.06) if self.better[0] is None else (0.06, 0.16) if self.better[0] else (0.16, 0.06)
-        x = Span.of([*own, *((one.x, one.x) for one in near)], far)
-        y = Span.of([reach(one.y, one.spread[1], close) for one in (*seen, *near)], close)
+        near = [mark for mark in beside if Span.of([*own, (mark.x, mark.x)], far).extent <= widest]
+        room = {None: (0.06, 0.06), True: (0.06, 0.16), False: (0.16, 0.06)}[self.better[0]]
+        x = Span.of([*own, *((mark.x, mark.x) for mark in near)], far)
+        y = Span.of([reach(mark.y, mark.spread[1], close) for mark in (*seen, *near)], close)
         limits = {axis: [value for other, value, _ in self.bounds if other == axis] for axis in "xy"}
         return x.including(limits["x"]).padded(*room), y.including(limits["y"]).padded(0.07, 0.09)
 
     @property
     def hidden(self) -> tuple[Mark, ...]:
         """The candidates outside the axes."""
-        return tuple(one for one in self.candidates if not self.shows(one))
+        return tuple(mark for mark in self.candidates if not self.shows(mark))
 
     @property
     def limits(self) -> tuple[tuple[str, float, str], ...]:
@@ -131,24 +131,28 @@ class Picture:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the points do not say by themselves: what their bars are, and what is not to be seen."""
-        told = [self.bars] if self.bars else []
-        hidden, front = self.hidden, sum(one in self.front for one in self.hidden)
-        which = ", ".join(one.label.partition(" ")[0] for one in hidden) if len(hidden) <= 3 else f"{len(hidden)} candidates"
-        lost = "" if not front else " (on the front)" if front == len(hidden) else f" ({front} on the front)"
-        told += [*self.unseen, *([f"{which}{lost} outside the axes"] if hidden else [])]
+        notes = [self.bars] if self.bars else []
+        hidden, front = self.hidden, sum(mark in self.front for mark in self.hidden)
+        which = ", ".join(mark.label.partition(" ")[0] for mark in hidden) if len(hidden) <= 3 else f"{len(hidden)} candidates"
+        lost = f" ({front} on the front)" if front else ""
+        if front and front == len(hidden):
+            lost = " (on the front)"
+        notes += self.unseen
+        if hidden:
+            notes.append(f"{which}{lost} outside the axes")
         for name, marks in self.baselines.items():
-            told += [f"{name} ({self._placed(one)}) outside the axes" for one in marks if not self.shows(one)]
-        told += [f"{text} outside the axes" for axis, value, text in self.bounds if not self._within(axis, value)]
-        return tuple(told)
+            notes += [f"{name} ({self._coordinates(mark)}) outside the axes" for mark in marks if not self.shows(mark)]
+        notes += [f"{text} outside the axes" for axis, value, text in self.bounds if not self._within(axis, value)]
+        return tuple(notes)
 
     @property
     def chosen(self) -> list[Mark]:
         """The front's points to name: all of a few, or else its ends, its knee, and others evenly between them."""
-        front = [one for one in self.front if self.shows(one)]
+        front = [mark for mark in self.front if self.shows(mark)]
         if len(front) <= _MOST_LABELS:
             return front
         even = np.linspace(0, len(front) - 1, _MOST_LABELS - 1).round().astype(int).tolist()
-        return list(dict.fromkeys([*([self.knee] if self.knee in front else []), *(front[place] for place in even)]))
+        return list(dict.fromkeys([*([self.knee] if self.knee in front else []), *(front[index] for index in even)]))
 
     def shows(self, mark: Mark) -> bool:
         """Whether a point is within the axes."""
@@ -162,7 +166,7 @@ class Picture:
         low, high = self.window["xy".index(axis)]
         return low <= value <= high
 
-    def _placed(self, mark: Mark) -> str:
+    def _coordinates(self, mark: Mark) -> str:
         """Where a point is, in words."""
         return ", ".join(axis.text(value / axis.factor) for axis, value in ((self.x, mark.x), (self.y, mark.y)))
 
@@ -173,51 +177,57 @@ def of(sweep: Sweep, ranking: Ranking) -> Picture:
     x, y = METRICS[across] if across else Quantity("Trial"), METRICS[lead]
     category, words = _category(sweep), _words(sweep, ranking)
 
-    def mark(candidate: Candidate) -> Mark:
+    def mark_of(candidate: Candidate) -> Mark:
         mean, deviation = candidate.mean, candidate.deviation
         return Mark(
             x=mean[across] * x.factor if across else candidate.number,
             y=mean[lead] * y.factor,
-            spread=(known(deviation[across]) * x.factor if across else 0.0, known(deviation[lead]) * y.factor),
+            spread=(
+                finite_or_zero(deviation[across]) * x.factor if across else 0.0,
+                finite_or_zero(deviation[lead]) * y.factor,
+            ),
             group=candidate.overrides.get(category, ""),
             shade=mean[third] * METRICS[third].factor if third else math.nan,
             label=words(candidate),
             hover=tuple(_hover(candidate)),
         )
 
-    marks = {row: mark(candidate) for row, candidate in enumerate(ranking.candidates) if ranking.known[row]}
-    feasible = {row: one for row, one in marks.items() if ranking.candidates[row].feasible}
+    marks = {row: mark_of(candidate) for row, candidate in enumerate(ranking.candidates) if ranking.known[row]}
+    feasible = {row: mark for row, mark in marks.items() if ranking.candidates[row].feasible}
     front = tuple(marks[row] for row in ranking.front)
     better = (sweep.objectives[across] == "maximize" if across else None), sweep.objectives[lead] == "maximize"
-    baselines = {BASELINE_NAMES[role]: found for role in BASELINES if (found := _baseline_marks(sweep, role, across, lead))}
+    beside = {}
+    for role in BASELINES:
+        if measured := _baseline_marks(sweep, role, across, lead):
+            beside[BASELINE_NAMES[role]] = measured
     if across:
-        stairs = front_line([(one.x, one.y) for one in front], ascending=better[0] is False)
+        stairs = front_line([(mark.x, mark.y) for mark in front], ascending=better[0] is False)
     else:
-        stairs = running([(one.x, one.y) for one in feasible.values()], better[1])
-    told = [sweep.name + ": " + count(len(sweep.complete), "complete trial")]
-    told += [count(len(ranking.candidates), "candidate")] if ranking.repeated else []
-    told += [f"{len(front)} on the front"] if across else []
+        stairs = running([(mark.x, mark.y) for mark in feasible.values()], better[1])
+    parts = [sweep.name + ": " + count(len(sweep.complete), "complete trial")]
+    parts += [count(len(ranking.candidates), "candidate")] if ranking.repeated else []
+    parts += [f"{len(front)} on the front"] if across else []
     return Picture(
-        title=", ".join(told),
+        title=", ".join(parts),
         x=x,
         y=y,
         shade=METRICS[third] if third else None,
         better=better,
         category=category,
         groups=sweep.values(category) if category else ("",),
-        others=tuple(one for row, one in feasible.items() if row not in ranking.front),
+        others=tuple(mark for row, mark in feasible.items() if row not in ranking.front),
         front=front,
         staircase=() if third else tuple(stairs),
         knee=None if (row := knee(ranking)) is None else marks[row],
-        infeasible=tuple(one for row, one in marks.items() if row not in feasible),
-        baselines=baselines,
+        infeasible=tuple(mark for row, mark in marks.items() if row not in feasible),
+        baselines=beside,
         bounds=tuple(
             (axis, bound * shown.factor, _bound(sweep, metric))
             for axis, metric, shown in (("x", across or "", x), ("y", lead, y))
             for bound in sweep.limits.get(metric, ())
             if math.isfinite(bound)
         ),
-        visible=_visible([one.y for one in (*marks.values(), *itertools.chain(*baselines.values()))], y, better[1]),
+        visible=_visible([mark.y for mark in (*marks.values(), *itertools.chain(*beside.values()))], y, better[1]),
         bars=_bars(ranking),
         unseen=tuple(_unseen(sweep, len(ranking.candidates) - len(marks))),
     )
@@ -253,14 +263,15 @@ def _category(sweep: Sweep) -> str:
 def _words(sweep: Sweep, ranking: Ranking) -> Callable[[Candidate], str]:
     """How to name a candidate of the front in a few words: by what the front differs in, as far as there is room."""
     front = ranking.on_front()
-    differing = [key for key in sweep.keys if key != SEED and len({one.overrides.get(key) for one in front}) > 1][:3]
+    values = {key: {candidate.overrides.get(key) for candidate in front} for key in sweep.keys if key != SEED}
+    differing = [key for key, texts in values.items() if len(texts) > 1][:3]
 
     def words(candidate: Candidate) -> str:
-        told = ""
+        label = ""
         for word in (_word(key, candidate.overrides[key]) for key in differing if key in candidate.overrides):
-            longer = f"{told}, {word}" if told else word
-            told = longer if len(longer) <= _LONGEST_LABEL else told
-        return told
+            longer = f"{label}, {word}" if label else word
+            label = longer if len(longer) <= _LONGEST_LABEL else label
+        return label
 
     return lambda candidate: f"#{candidate.number} {words(candidate)}".rstrip()
 
@@ -292,10 +303,10 @@ def _baseline_marks(sweep: Sweep, role: str, across: str | None, lead: str) -> t
     x, y = METRICS[across], METRICS[lead]
     marks = []
     for group in (group for group in groups if math.isfinite(average(group, lead) + average(group, across))):
-        xs, ys = ([getattr(one, name) * axis.factor for one in group] for name, axis in ((across, x), (lead, y)))
-        told = tuple(f"{METRICS[name].title}: {METRICS[name].text(average(group, name))}" for name in group[0].metrics)
+        xs, ys = ([getattr(baseline, name) * axis.factor for baseline in group] for name, axis in ((across, x), (lead, y)))
+        values = tuple(f"{METRICS[name].title}: {METRICS[name].text(average(group, name))}" for name in group[0].metrics)
         spread = (0.0, float(np.std(ys, ddof=1)) if len(ys) > 1 else 0.0)
-        marks.append(Mark(float(np.mean(xs)), float(np.mean(ys)), spread, hover=(BASELINE_NAMES[role], *told)))
+        marks.append(Mark(float(np.mean(xs)), float(np.mean(ys)), spread, hover=(BASELINE_NAMES[role], *values)))
     return tuple(marks)
 
 

@@ -56,8 +56,8 @@ def _draw_candidates(axes: Any, picture: Picture) -> None:
     """The front's line, and every feasible candidate: light, or with an outline on the front."""
     if len(picture.staircase) > 1:
         axes.plot(*zip(*picture.staircase, strict=True), color=INK, linewidth=1.3, zorder=2, label=picture.line)
-    for place, group in enumerate(picture.groups):
-        colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
+    for index, group in enumerate(picture.groups):
+        colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
         for marks, look, bars in (
             (
                 picture.others,
@@ -66,13 +66,13 @@ def _draw_candidates(axes: Any, picture: Picture) -> None:
             ),
             (picture.front, {"s": 58, "edgecolors": INK, "linewidths": 0.9, "zorder": 4}, (INK, 0.9)),
         ):
-            if own := [one for one in marks if one.group == group and picture.shows(one)]:
+            if members := [mark for mark in marks if mark.group == group and picture.shows(mark)]:
                 low, high = picture.shades
-                shaded = {"c": [one.shade for one in own], "cmap": "viridis", "vmin": low, "vmax": high}
+                shaded = {"c": [mark.shade for mark in members], "cmap": "viridis", "vmin": low, "vmax": high}
                 paint = shaded if picture.shade else {"color": colour}
-                axes.scatter([one.x for one in own], [one.y for one in own], marker=marker, **paint, **look)
-                _bars(axes, own, *bars)
-        if picture.category and any(one.group == group for one in (*picture.others, *picture.front)):
+                axes.scatter([mark.x for mark in members], [mark.y for mark in members], marker=marker, **paint, **look)
+                _bars(axes, members, *bars)
+        if picture.category and any(mark.group == group for mark in (*picture.others, *picture.front)):
             axes.scatter([], [], s=46, marker=marker, color=GREY if picture.shade else colour, label=picture.named(group))
     if picture.shade:
         from matplotlib.cm import ScalarMappable
@@ -89,12 +89,12 @@ def _draw_surroundings(axes: Any, picture: Picture) -> None:
         ring = {"s": 190, "facecolors": "none", "edgecolors": KNEE, "linewidths": 1.6, "zorder": 5}
         axes.scatter(picture.knee.x, picture.knee.y, label="knee", **ring)
     for (name, marks), marker, size in zip(picture.baselines.items(), ("*", "p"), (130, 62), strict=False):
-        if own := [one for one in marks if picture.shows(one)]:
+        if members := [mark for mark in marks if picture.shows(mark)]:
             look = {"s": size, "marker": marker, "color": INK, "zorder": 5, "label": name}
-            axes.scatter([one.x for one in own], [one.y for one in own], **look)
-            _bars(axes, own, INK, 0.7)
-    if marks := tuple(one for one in picture.infeasible if picture.shows(one)):
-        xs, ys = [one.x for one in marks], [one.y for one in marks]
+            axes.scatter([mark.x for mark in members], [mark.y for mark in members], **look)
+            _bars(axes, members, INK, 0.7)
+    if marks := tuple(mark for mark in picture.infeasible if picture.shows(mark)):
+        xs, ys = [mark.x for mark in marks], [mark.y for mark in marks]
         axes.scatter(xs, ys, s=26, marker="x", color=GREY, linewidths=1, label="breaks a constraint")
     for axis, value, text in picture.limits:
         line, dashes = (axes.axvline, (4, 3)) if axis == "x" else (axes.axhline, (1, 2))
@@ -105,7 +105,7 @@ def _draw_surroundings(axes: Any, picture: Picture) -> None:
 
 def _bars(axes: Any, marks: Sequence[Mark], colour: str, alpha: float) -> None:
     """Error bars of a standard deviation, where one is known."""
-    if own := [one for one in marks if any(one.spread)]:
-        xs, ys, widths, heights = zip(*((one.x, one.y, *one.spread) for one in own), strict=True)
+    if members := [mark for mark in marks if any(mark.spread)]:
+        xs, ys, widths, heights = zip(*((mark.x, mark.y, *mark.spread) for mark in members), strict=True)
         look = {"fmt": "none", "ecolor": colour, "alpha": alpha, "elinewidth": 1, "capsize": 2.5, "zorder": 2}
         axes.errorbar(xs, ys, heights, widths if any(widths) else None, **look)

@@ -58,10 +58,10 @@ def _draw_lines(sides: Sequence[Any], panels: Sequence[Panel], layers: Sequence[
     """A line for each layer, named in the legend."""
     for axes, panel in zip(sides, panels, strict=True):
         axes.axhline(untouched, color=GREY, linestyle="--", linewidth=1, zorder=2, label="untouched")
-        for place, layer in enumerate(layers):
+        for index, layer in enumerate(layers):
             if (accuracies := panel.accuracies.get(layer)) is not None:
-                look = {"color": COLOURS[place], "marker": MARKERS[place], "markersize": 4.5, "linewidth": 1.4}
-                percent = [100 * one for one in accuracies]
+                look = {"color": COLOURS[index], "marker": MARKERS[index], "markersize": 4.5, "linewidth": 1.4}
+                percent = [100 * accuracy for accuracy in accuracies]
                 axes.plot(panel.values, percent, label=_shortened(layer), zorder=3, **look)
         axes.set(xlabel=panel.label, xticks=panel.values)
     sides[0].set_ylabel("Validation accuracy (%)")
@@ -74,12 +74,12 @@ def _draw_cells(sides: Sequence[Any], panels: Sequence[Panel], layers: Sequence[
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    lowest = min(100 * one for panel in panels for accuracies in panel.accuracies.values() for one in accuracies)
+    lowest = min(100 * accuracy for panel in panels for accuracies in panel.accuracies.values() for accuracy in accuracies)
     bottom = min(lowest, untouched - 1)
     scale = ScalarMappable(Normalize(bottom, untouched), "viridis")
     for axes, panel in zip(sides, panels, strict=True):
         blank = (math.nan,) * len(panel.values)
-        percent = [[100 * one for one in panel.accuracies.get(layer, blank)] for layer in layers]
+        percent = [[100 * accuracy for accuracy in panel.accuracies.get(layer, blank)] for layer in layers]
         axes.imshow(percent, norm=scale.norm, cmap=scale.cmap, aspect="auto", interpolation="nearest")
         for row, column in itertools.product(range(len(layers)), range(len(panel.values))):
             if math.isfinite(value := percent[row][column]):

@@ -38,4 +38,4 @@ def round_ticks(low: float, high: float) -> list[float]:
         return [2.0**power for power in range(first, last + 1, step)]
     unit = 10.0 ** math.floor(math.log10(high - low))
     unit *= next(factor for factor in (0.2, 0.5, 1.0, 2.0) if (high - low) / (unit * factor) <= 7)
-    return [unit * place for place in range(math.ceil(low / unit), math.floor(high / unit) + 1)]
+    return [unit * multiple for multiple in range(math.ceil(low / unit), math.floor(high / unit) + 1)]

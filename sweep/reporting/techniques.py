@@ -1,6 +1,6 @@
-"""Whether distillation, pruning and quantisation together beat each alone, as the sweep's own candidates tell it.
+"""The section of the report on whether distillation, pruning, clustering and quantisation together beat each alone.
 
-Scope: that section of the report, and what it compares by: round budgets of size, hypervolume, and pairs of equal seed.
+Candidates are compared by their hypervolume, by their accuracy within round budgets of size, and in pairs of equal seed.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ from sweep.core.metrics import METRICS
 from sweep.core.text import table
 from sweep.reporting.budgets import round_budgets, size_metric, within
 from sweep.results import pareto
-from sweep.results.ranking import Candidate, Ranking, seen
+from sweep.results.ranking import Candidate, Ranking, objective_points
 from sweep.results.sweeps import SEED, TECHNIQUES, Sweep
 
 _RESAMPLES = 10_000
 _LEVEL = 0.05
+_VERDICTS = {1: "ahead", -1: "behind", 0: "no difference"}
+"""By the sign that all differences have."""
 
 
 @dataclass(frozen=True, eq=False)
 class Techniques:
-    """Whether distillation, pruning and quantisation together beat each alone, as far as the sweep can tell."""
+    """A sweep's feasible candidates, compared by the techniques that they use."""
 
     sweep: Sweep
     ranking: Ranking
@@ -37,25 +39,27 @@ class Techniques:
             return
         together = max(subsets, key=lambda used: (len(used), len(subsets[used]), _together(used)))
         alone = [frozenset({name}) for name in TECHNIQUES if name in together]
-        rivals = [one for one in alone if one in subsets]
-        missing = [_together(one) for one in alone if one not in subsets]
+        tried = {used: subsets[used] for used in alone if used in subsets}
+        missing = [_together(used) for used in alone if used not in subsets]
         parts = ["## Do the techniques win together?", self._overview(subsets)]
         kept = " within the constraints" if self.sweep.constraints else ""
         if len(together) < 2:
             parts.append(f"It cannot be told from this sweep: no trial with a result{kept} uses more than one technique.")
         else:
-            parts += [self._comparison(subsets[together], together, {one: subsets[one] for one in rivals})] if rivals else []
-            told = f"Whether {_together(together)} beats {' or '.join(missing)} alone cannot be told from this sweep"
-            parts += [f"{told}: it has no such trial with a result{kept}."] if missing else []
+            if tried:
+                parts.append(self._comparison(subsets[together], together, tried))
+            if missing:
+                question = f"Whether {_together(together)} beats {' or '.join(missing)} alone"
+                parts.append(f"{question} cannot be told from this sweep: it has no such trial with a result{kept}.")
         yield "\n\n".join(parts)
 
     def _subsets(self) -> dict[frozenset[str], list[Candidate]]:
         """The feasible candidates by the techniques they use, fewer techniques first."""
-        found: dict[frozenset[str], list[Candidate]] = {}
+        subsets: dict[frozenset[str], list[Candidate]] = {}
         for candidate in self.ranking.candidates:
             if candidate.feasible:
-                found.setdefault(candidate.trials[0].techniques(), []).append(candidate)
-        return dict(sorted(found.items(), key=lambda item: (len(item[0]), [name not in item[0] for name in TECHNIQUES])))
+                subsets.setdefault(candidate.trials[0].techniques(), []).append(candidate)
+        return dict(sorted(subsets.items(), key=lambda item: (len(item[0]), [name not in item[0] for name in TECHNIQUES])))
 
     @cached_property
     def _size(self) -> str:
@@ -63,28 +67,30 @@ class Techniques:
 
     @cached_property
     def _budgets(self) -> list[int]:
-        return round_budgets([one.mean[self._size] for one in self.ranking.candidates if one.feasible])
+        return round_budgets([candidate.mean[self._size] for candidate in self.ranking.candidates if candidate.feasible])
 
     @cached_property
     def _frame(self) -> tuple[pareto.Floats, float]:
         """The reference point, and the hypervolume of the whole sweep under it."""
-        points = self.ranking.points[[one.feasible for one in self.ranking.candidates]]
+        points = self.ranking.points[[candidate.feasible for candidate in self.ranking.candidates]]
         corner = pareto.reference_point(points, dominated=True)
         return corner, pareto.hypervolume(points, corner)
 
     def _share(self, candidates: Sequence[Candidate]) -> float:
         """The hypervolume of some candidates, in per cent of the whole sweep's."""
         corner, whole = self._frame
-        columns = {name: [one.mean[name] for one in candidates] for name in self.sweep.objectives}
-        return 100 * pareto.hypervolume(seen(columns, self.sweep.objectives), corner) / whole
+        columns = {name: [candidate.mean[name] for candidate in candidates] for name in self.sweep.objectives}
+        return 100 * pareto.hypervolume(objective_points(columns, self.sweep.objectives), corner) / whole
 
     def _overview(self, subsets: Mapping[frozenset[str], Sequence[Candidate]]) -> str:
         accuracy = METRICS["val_accuracy"]
         rows = []
-        for used, own in subsets.items():
-            bests = (within(own, self._size, kib) for kib in self._budgets)
-            cells = (accuracy.text(one.mean["val_accuracy"], one.deviation["val_accuracy"]) if one else "–" for one in bests)
-            rows.append([_together(used), str(len(own)), f"{self._share(own):.0f} %", *cells])
+        for used, candidates in subsets.items():
+            bests = (within(candidates, self._size, kib) for kib in self._budgets)
+            cells = (
+                accuracy.text(best.mean["val_accuracy"], best.deviation["val_accuracy"]) if best else "–" for best in bests
+            )
+            rows.append([_together(used), str(len(candidates)), f"{self._share(candidates):.0f} %", *cells])
         header = ["techniques", "candidates", "hypervolume", *(f"≤ {kib:,} KiB" for kib in self._budgets)]
         return (
             f"{table(header, rows)}\n\n"
@@ -93,47 +99,59 @@ class Techniques:
         )
 
     def _comparison(
-        self, ours: Sequence[Candidate], together: frozenset[str], rivals: Mapping[frozenset[str], Sequence[Candidate]]
+        self, combined: Sequence[Candidate], together: frozenset[str], alone: Mapping[frozenset[str], Sequence[Candidate]]
     ) -> str:
+        """A table of the candidates that combine techniques against those that use each alone."""
         rows, repeats = [], set()
-        for used, theirs in rivals.items():
-            gains, only = self._gains(ours, theirs)
-            seeds = [(_under(ours, seed), _under(theirs, seed)) for seed in _common_seeds([*ours, *theirs])]
+        for used, single in alone.items():
+            gains, only = self._gains(combined, single)
+            seeds = [(_under(combined, seed), _under(single, seed)) for seed in _common_seeds([*combined, *single])]
             repeats.add(len(seeds))
-            volumes = [self._share(our) - self._share(their) for our, their in seeds]
-            differences = [_Difference.of(self._share(ours) - self._share(theirs), volumes)]
+            volumes = [self._share(first) - self._share(second) for first, second in seeds]
+            differences = [_Difference.of(self._share(combined) - self._share(single), volumes)]
             if gains:
-                pairs = [float(np.mean(self._gains(our, their)[0] or math.nan)) for our, their in seeds]
+                pairs = [float(np.mean(self._gains(first, second)[0] or math.nan)) for first, second in seeds]
                 differences.append(_Difference.of(float(np.mean(gains)), [pair for pair in pairs if math.isfinite(pair)]))
             won = f"{sum(gain > 0 for gain in gains)} of {len(gains)}"
-            told = [one.text() for one in differences] + ([] if gains else ["–"])
-            numbers = f"{len(ours)} to {len(theirs)}"
-            rows.append([f"{_together(used)} alone", numbers, _verdict(differences), *told, won, str(only)])
+            texts = [difference.text() for difference in differences] + ([] if gains else ["–"])
+            numbers = f"{len(combined)} to {len(single)}"
+            rows.append([f"{_together(used)} alone", numbers, _verdict(differences), *texts, won, str(only)])
         header = ["against", "candidates", "verdict", "hypervolume, points", "accuracy at equal budget, points", "budgets won"]
         return f"{_together(together)}, in comparison:\n\n{table([*header, 'met alone'], rows)}\n\n{_note(repeats)}"
 
-    def _gains(self, ours: Sequence[Candidate], theirs: Sequence[Candidate]) -> tuple[list[float], int]:
-        """Best accuracy of ours less theirs, in points, at each budget that both meet; and how many budgets ours alone meet."""
-        pairs = [(within(ours, self._size, kib), within(theirs, self._size, kib)) for kib in self._budgets]
-        gains = [100 * (our.mean["val_accuracy"] - their.mean["val_accuracy"]) for our, their in pairs if our and their]
-        return gains, sum(our is not None and their is None for our, their in pairs)
+    def _gains(self, first: Sequence[Candidate], second: Sequence[Candidate]) -> tuple[list[float], int]:
+        """The first's best accuracy less the second's at equal budgets.
+
+        Returns:
+            Percentage points at each budget that both meet, and how many budgets the first alone meets.
+        """
+        pairs = [(within(first, self._size, kib), within(second, self._size, kib)) for kib in self._budgets]
+        gains = [100 * (best.mean["val_accuracy"] - other.mean["val_accuracy"]) for best, other in pairs if best and other]
+        return gains, sum(best is not None and other is None for best, other in pairs)
 
 
 def _common_seeds(candidates: Sequence[Candidate]) -> list[str]:
     """The seeds that every one of the candidates was tried under."""
-    each = [{trial.overrides[SEED] for trial in one.trials if SEED in trial.overrides} for one in candidates]
-    return sorted(set.intersection(*each))
+    seeds = [{trial.overrides[SEED] for trial in candidate.trials if SEED in trial.overrides} for candidate in candidates]
+    return sorted(set.intersection(*seeds))
 
 
 def _under(candidates: Sequence[Candidate], seed: str) -> list[Candidate]:
     """The candidates as they came out under one seed."""
-    trials = (next(trial for trial in one.trials if trial.overrides[SEED] == seed) for one in candidates)
+    trials = (next(trial for trial in candidate.trials if trial.overrides[SEED] == seed) for candidate in candidates)
     return [Candidate((trial,), trial.metrics, dict.fromkeys(trial.metrics, math.nan), feasible=True) for trial in trials]
 
 
 @dataclass(frozen=True)
 class _Difference:
-    """By how much ours exceed theirs: the mean of several pairs with what they say of chance, or else NaN for that."""
+    """By how much one set of candidates exceeds another.
+
+    Attributes:
+        value: the mean of the pairs, or the difference itself without several of them.
+        low: the lower end of the bootstrap interval; NaN without several pairs, as the next two.
+        high: its upper end.
+        p: of the permutation test.
+    """
 
     value: float
     low: float
@@ -148,7 +166,9 @@ class _Difference:
     @property
     def sign(self) -> int:
         """Which way it points: 0 where the interval holds 0."""
-        return 0 if self.value == 0 or self.low <= 0 <= self.high else 1 if self.value > 0 else -1
+        if self.value == 0 or self.low <= 0 <= self.high:
+            return 0
+        return 1 if self.value > 0 else -1
 
     def text(self) -> str:
         chance = "" if math.isnan(self.p) else f" ({self.low:+.1f} to {self.high:+.1f}, p {self.p:.2g})"
@@ -156,12 +176,13 @@ class _Difference:
 
 
 def _verdict(differences: Sequence[_Difference]) -> str:
-    """Which way all differences point, and what speaks against relying on it."""
-    signs = {one.sign for one in differences}
-    told = {frozenset({1}): "ahead", frozenset({-1}): "behind", frozenset({0}): "no difference"}.get(frozenset(signs), "mixed")
-    if any(math.isnan(one.p) for one in differences):
-        return f"{told}, untested"
-    return f"{told}, p > {_LEVEL}" if signs & {-1, 1} and max(one.p for one in differences if one.sign) > _LEVEL else told
+    """Which way all differences point, and whether it rests on no test or on a weak one."""
+    signs = {difference.sign for difference in differences}
+    verdict = _VERDICTS[signs.pop()] if len(signs) == 1 else "mixed"
+    if any(math.isnan(difference.p) for difference in differences):
+        return f"{verdict}, untested"
+    largest = max((difference.p for difference in differences if difference.sign), default=0.0)
+    return f"{verdict}, p > {_LEVEL}" if largest > _LEVEL else verdict
 
 
 def _note(repeats: set[int]) -> str:

@@ -12,7 +12,7 @@ SPARSITY = (
     "`sparsity` is the fraction that is zero of the weights of the file's convolutions, dense layers or both, as `prune.layers`"
     " says; where `prune` removes filters, the fraction of these that was removed."
 )
-"""What people have to know of a metric that is not of the whole file."""
+"""What `sparsity` is a fraction of, which is not the whole file."""
 
 
 def brief(text: str) -> str:

@@ -55,7 +55,7 @@ class Budget:
 
     @property
     def order(self) -> Mapping[str, str]:
-        """What to look at first: accuracy; the size where a sufficient accuracy is given and no size."""
+        """Objectives in the order in which they decide: accuracy first, or the size where only an accuracy is asked for."""
         if self.min_accuracy is not None and self.max_kib is None:
             return directions(self.metric, "val_accuracy")
         return directions("val_accuracy", self.metric)
@@ -81,7 +81,7 @@ def choose(sweep: Sweep, budget: Budget) -> Trial:
         raise NoneFits(f"{sweep.name} has no complete trial")
     near = [trials[row] for row in pareto.nearest(points, violations, _NEAREST)]
     lines = [f"no trial of {sweep.name} keeps the budget" + (f"; the nearest of {len(trials)}:" if near else "")]
-    lines += [f"  trial {trial.number}: {', '.join(_misses(trial, sweep, budget))}  ({named(trial)})" for trial in near]
+    lines += [f"  trial {trial.number}: {', '.join(_misses(trial, sweep, budget))}  ({described(trial)})" for trial in near]
     raise NoneFits("\n".join(lines))
 
 
@@ -95,6 +95,6 @@ def _misses(trial: Trial, sweep: Sweep, budget: Budget) -> Iterator[str]:
             yield f"{metric} {METRICS[metric].in_line(value)}, needed {METRICS[metric].in_line(low)}"
 
 
-def named(trial: Trial) -> str:
-    """The trial's overrides as on the command line."""
-    return sweeps.shown(trial.overrides) or "the defaults"
+def described(trial: Trial) -> str:
+    """A trial by its overrides, as on the command line."""
+    return sweeps.override_line(trial.overrides) or "the defaults"

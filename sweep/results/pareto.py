@@ -1,13 +1,13 @@
 """Pareto arithmetic in pure numpy: fronts, hypervolume, the knee, the best within limits, repeats.
 
-There are two doors: `oriented` turns columns and their directions into points that are all minimised, `violation` turns columns
-and their limits into one number a row. Everything else takes what these return, and never asks for a direction or a name.
+Two functions take a table: `oriented` turns columns and their directions into points that are all minimised, `violation` turns
+columns and their limits into one number a row. All others take what these return, without names or directions.
 
 Points are float64 (n, m), one row a candidate, 1 <= m <= 4, smaller is better in every column. A row with NaN is a candidate of
 which something is unknown: it is never on a front, dominates nothing and is never chosen. Infinities are ordered like numbers.
 Input of another shape or range is a ValueError that says what was expected and what was received.
 
-Not here: names of metrics, parsing, text and plots. Differences count, not ratios; who thinks in ratios passes logarithms.
+Not here: names of metrics, parsing, text and plots. Differences count, not ratios; a caller who means ratios passes logarithms.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ def front(points: npt.ArrayLike) -> Mask:
     """Which points are dominated by none, bool (n,): no other is at least as good everywhere and better somewhere.
 
     Equal points do not dominate each other, so every copy of a point on the front is on it. Method: in lexicographic order no
-    point dominates an earlier one, so the first one left is on the front and removes what it dominates; O(n · front).
+    point dominates an earlier one, so the first that remains is on the front and removes what it dominates; O(n · front).
     """
     points = _points(points)
     known = ~np.isnan(points).any(axis=1)
-    unique, place = np.unique(points[known], axis=0, return_inverse=True)
+    unique, inverse = np.unique(points[known], axis=0, return_inverse=True)
     mask = np.zeros(len(points), dtype=bool)
-    mask[known] = _undominated(unique)[place]
+    mask[known] = _undominated(unique)[inverse]
     return mask
 
 
@@ -263,10 +263,11 @@ def _points(points: npt.ArrayLike, objectives: int = 1) -> Floats:
 def _undominated(ordered: Floats) -> Mask:
     """The front of rows that are different, in lexicographic order and without NaN."""
     mask = np.zeros(len(ordered), dtype=bool)
-    left = np.arange(len(ordered))
-    while len(left):
-        mask[left[0]] = True
-        left = left[(ordered[left] < ordered[left[0]]).any(axis=1)]
+    remaining = np.arange(len(ordered))
+    while len(remaining):
+        first = remaining[0]
+        mask[first] = True
+        remaining = remaining[(ordered[remaining] < ordered[first]).any(axis=1)]
     return mask
 
 

@@ -51,7 +51,7 @@ class Ranking:
 
     Attributes:
         candidates: by number.
-        points: float64 (candidates, objectives), as `seen`.
+        points: float64 (candidates, objectives), as `objective_points`.
         front: rows of the feasible candidates that none dominates, best accuracy (or else best first objective) first.
         knee: the row of the front's best compromise; None without a front.
     """
@@ -93,10 +93,10 @@ def rank(sweep: Sweep) -> Ranking:
     known = ~np.isnan(pareto.oriented(columns, sweep.objectives)).any(axis=1)
     feasible = known & (pareto.violation(columns, sweep.limits) == 0)
     candidates = tuple(
-        Candidate(tuple(trials), _named(mean), _named(deviation), bool(fits))
+        Candidate(tuple(trials), _by_metric(mean), _by_metric(deviation), bool(fits))
         for trials, mean, deviation, fits in zip(members.values(), repeats.mean, repeats.deviation, feasible, strict=True)
     )
-    points = seen(columns, sweep.objectives)
+    points = objective_points(columns, sweep.objectives)
     rows = np.flatnonzero(feasible)
     rows = rows[pareto.front(pareto.oriented(columns, sweep.objectives)[rows])]
     lead = list(sweep.objectives).index(accuracy_first(sweep.objectives))
@@ -105,8 +105,10 @@ def rank(sweep: Sweep) -> Ranking:
     return Ranking(candidates, points, tuple(ordered.tolist()), None if knee is None else int(ordered[knee]))
 
 
-def seen(columns: Mapping[str, npt.ArrayLike], objectives: Mapping[str, str]) -> pareto.Floats:
-    """The points as the knee and the hypervolume see them: smaller is better, logarithms (base 2) where ratios count.
+def objective_points(columns: Mapping[str, npt.ArrayLike], objectives: Mapping[str, str]) -> pareto.Floats:
+    """The points of the objectives, all minimised, as the knee and the hypervolume take them.
+
+    A metric whose ratios count, such as a size, is a logarithm of base 2; a value below 1e-9 counts as that.
 
     Args:
         columns: metric to n numbers.
@@ -121,5 +123,5 @@ def seen(columns: Mapping[str, npt.ArrayLike], objectives: Mapping[str, str]) ->
     return pareto.oriented(turned, objectives)
 
 
-def _named(row: pareto.Floats) -> dict[str, float]:
+def _by_metric(row: pareto.Floats) -> dict[str, float]:
     return dict(zip(METRICS, row.tolist(), strict=True))

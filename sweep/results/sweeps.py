@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -208,9 +208,9 @@ def number(text: str) -> float:
     return value if math.isfinite(value) else math.nan
 
 
-def shown(overrides: Mapping[str, str], keys: Sequence[str] | None = None) -> str:
-    """Overrides as on the command line, one space between them; only `keys`, where given."""
-    return " ".join(f"{key}={text}" for key, text in overrides.items() if keys is None or key in keys)
+def override_line(overrides: Mapping[str, str]) -> str:
+    """Overrides as on the command line, one space between them."""
+    return " ".join(f"{key}={text}" for key, text in overrides.items())
 
 
 def _configured_techniques(config: Mapping[str, Any]) -> frozenset[str]:

@@ -1,1 +1,1 @@
-"""What MLflow is told."""
+"""Where sweeps and trials are logged: in MLflow, or nowhere."""

@@ -16,7 +16,7 @@ def error_text(error: BaseException) -> str:
 
 
 @contextmanager
-def failures_told(what: str) -> Iterator[None]:
+def tracking_errors(what: str) -> Iterator[None]:
     """Turn whatever MLflow and the file system raise into a TrackingError that names `what` was to be logged."""
     try:
         yield

@@ -17,7 +17,7 @@ from sweep.core.types import TrialRecord
 from sweep.tracking import models
 from sweep.tracking.backend import Backend
 from sweep.tracking.experiment import Experiment, child_runs
-from sweep.tracking.failures import failures_told
+from sweep.tracking.failures import tracking_errors
 from sweep.tracking.payload import (
     DESCRIPTION,
     PARENT,
@@ -74,7 +74,7 @@ class MLflow:
         Raises:
             TrackingError: when MLflow fails.
         """
-        with failures_told("of the sweep"):
+        with tracking_errors("of the sweep"):
             from mlflow.entities import RunTag
 
             client = self._experiment.backend.client()
@@ -104,7 +104,7 @@ class MLflow:
         """
         if run_id is None:
             return
-        with failures_told("of the sweep's end"):
+        with tracking_errors("of the sweep's end"):
             from mlflow.entities import Metric, RunTag
 
             client, now = self._experiment.backend.client(), round(time.time() * 1000)
@@ -136,7 +136,7 @@ class MLflow:
         Raises:
             TrackingError: when MLflow fails.
         """
-        with failures_told(f"of {record.name}"):
+        with tracking_errors(f"of {record.name}"):
             client = self._experiment.backend.client()
             start, end = round(record.start * 1000), round(record.end * 1000)
             parent = {PARENT: self.parent_run_id} if self.parent_run_id else {}
@@ -165,7 +165,7 @@ class MLflow:
         """
         if run_id is None:
             return None
-        with failures_told(f"of the model {file}"):
+        with tracking_errors(f"of the model {file}"):
             return models.log(self._experiment.backend.client(), run_id, file)
 
     @property

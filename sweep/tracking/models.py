@@ -38,8 +38,8 @@ def log(client: MlflowClient, run_id: str, file: Path) -> str:
         ValueError: for a file that is damaged. MLflow's, LiteRT's and the file system's errors pass through.
     """
     run = client.get_run(run_id)
-    experiment_id, mine = run.info.experiment_id, f"source_run_id = '{run_id}' AND name = '{_NAME}'"
-    for logged in client.search_logged_models([experiment_id], mine):
+    experiment_id = run.info.experiment_id
+    for logged in client.search_logged_models([experiment_id], f"source_run_id = '{run_id}' AND name = '{_NAME}'"):
         if logged.status == "READY":
             return str(logged.model_id)
         client.delete_logged_model(logged.model_id)  # of a start that ended, or that MLflow failed, half-way
@@ -51,7 +51,7 @@ def log(client: MlflowClient, run_id: str, file: Path) -> str:
     with tempfile.TemporaryDirectory() as folder:
         _save(model, file, signature, folder)
         client.log_model_artifacts(model.model_id, folder)
-    # With the time of the run's own metrics these are no second points of its.
+    # With the time of the run's own metrics these are not further points of the run's curves.
     values = {name: value for name, value in run.data.metrics.items() if "/" not in name and math.isfinite(value)}
     end, model_id = run.info.end_time, str(model.model_id)
     client.log_batch(run_id, [Metric(name, value, end, 0, model_id) for name, value in values.items()])
@@ -61,7 +61,11 @@ def log(client: MlflowClient, run_id: str, file: Path) -> str:
 
 
 def _signature(file: Path) -> ModelSignature:
-    """What the network of a `.tflite` takes and gives, any number of images at a time, by the file's own tensors."""
+    """The signature of a `.tflite` for batches of any size, by the file's own tensors.
+
+    Returns:
+        float32 (-1, height, width, channels) to float32 (-1, classes).
+    """
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
@@ -79,7 +83,7 @@ def _save(model: LoggedModel, file: Path, signature: ModelSignature, folder: str
     """Write the files of an MLflow model: the `.tflite`, its loader, and what that needs, so that MLflow need not run it."""
     from mlflow.models import Model
 
-    with warnings.catch_warnings():  # that importing this gives about a class of its own
+    with warnings.catch_warnings():  # MLflow's, about a type of its own
         warnings.filterwarnings("ignore", ".*Any type hint is inferred as AnyType", UserWarning)
         from mlflow.pyfunc import save_model
 

@@ -1,4 +1,4 @@
-"""What a tracker is, and the one that logs nothing."""
+"""The protocol of trackers, and the tracker that logs nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 
 class TrackingError(RuntimeError):
-    """MLflow could not be told. What was to be logged is still in its folder."""
+    """MLflow failed. What was to be logged is still in its folder."""
 
 
 class Tracker(Protocol):
