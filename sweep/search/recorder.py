@@ -35,6 +35,7 @@ class Records:
     """The files of a sweep that are neither Optuna's nor a trial's own."""
 
     folder: Path
+    space: Space
     content: dict[str, Any]
     parent_run_id: str | None = None
 
@@ -64,7 +65,7 @@ class Records:
             "parent_run_id": None,
             "origin": origin.as_record(),
         }
-        records = Records(folder, content)
+        records = Records(folder, space, content)
         if os.path.lexists(path := folder / "sweep.json"):
             earlier = jsonfiles.read(path)
             for name in ("axes", "fixed", "objectives", "constraints"):
@@ -124,7 +125,7 @@ class Records:
         return self.folder / reader.trial_name(proposal.number)
 
     @property
-    def rivals(self) -> Path:
+    def front(self) -> Path:
         """The file with the front so far."""
         return self.folder / "front.json"
 
@@ -142,7 +143,6 @@ class Records:
         self,
         proposal: Proposal,
         state: str,
-        space: Space,
         *,
         seconds: float | None = None,
         error: str | None = None,
@@ -155,12 +155,20 @@ class Records:
             "number": proposal.number,
             "state": state,
             "overrides": dict(text.split("=", 1) for text in proposal.point),
-            "fixed": _without_places(dict(text.split("=", 1) for text in space.constants(proposal.point) if "=" in text)),
+            "fixed": _without_places(dict(text.split("=", 1) for text in self.space.constants(proposal.point) if "=" in text)),
             "seconds": seconds,
             "error": error,
             "run_id": run_id,
         }
         files.write_json(folder / "trial.json", content)
+
+    def leave_error(self, proposal: Proposal, error: str) -> bool:
+        """Write the `error.txt` of a trial that could not; returns whether it was missing."""
+        path = self.trial_folder(proposal) / "error.txt"
+        if path.exists():
+            return False
+        files.write(path, error + "\n")
+        return True
 
     def _save(self) -> None:
         files.write_json(self.folder / "sweep.json", self.content)
