@@ -24,12 +24,13 @@ def run(config: DictConfig) -> dict[str, Any]:
 def _execute(job: Job, swept: bool) -> dict[str, Any]:
     """Execute the job, and say what came of it."""
     from sweep.cli.progress import Terminal
-    from sweep.pipeline import executor, trial
+    from sweep.pipeline import trial
+    from sweep.pipeline.pruner import Hopeless
 
     with Terminal(job.folder.name if swept else "") as terminal:
         try:
             metrics, run_id = trial.execute(job, terminal)
-        except executor.Hopeless as stop:
+        except Hopeless as stop:
             terminal.say(str(stop))
             return {"pruned": str(stop)}
         terminal.say(metrics.summary(job.plan.sparse))

@@ -10,12 +10,15 @@ import re
 from pathlib import Path
 from typing import Any
 
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from sweep.config import build
 from sweep.core.errors import ConfigError
 
 _SUBDIR = "trial-${hydra.job.num}"
+# Where Hydra's launchers for submitit and joblib write.
+_LAUNCHER_FOLDERS = ("submitit_folder", "temp_folder")
 
 
 def check(config: DictConfig) -> None:
@@ -39,6 +42,10 @@ def check(config: DictConfig) -> None:
     for key, unset in (("sweep.axes", 0), ("sweep.rivals", None), ("tracking.parent_run_id", None)):
         if (given := OmegaConf.select(config, key)) != unset or type(given) is not type(unset):
             raise ConfigError(key, "no value: a sweep sets it for its trials", str(given))
+    for key in _LAUNCHER_FOLDERS if own.mode is RunMode.MULTIRUN else ():
+        folder = OmegaConf.select(own, f"launcher.{key}")
+        if folder is not None and not _absolute(_text(f"hydra.launcher.{key}", folder)).is_relative_to(output):
+            raise ConfigError(f"hydra.launcher.{key}", f"a folder below output={output}", folder)
     for key, value in (("hydra.output_subdir", own.output_subdir), ("hydra.job.name", own.job.name)):
         if value is not None and not re.fullmatch(r"(?!\.\.?$)[\w.\-]{1,100}", str(value)):
             raise ConfigError(key, "letters, digits, dots, dashes and underscores", str(value))

@@ -11,7 +11,7 @@ import numpy as np
 from sweep.compress.quantize import fake_quant, ptq, qat
 from sweep.core import native
 from sweep.core.types import Array, Arrays, Checkpoint, Data, Split, Storage
-from sweep.models import checkpoints, equivalence, families, layer_names
+from sweep.models import checkpoints, equivalence, layer_names
 from sweep.pipeline import sources
 from sweep.pipeline.cache import Cache
 from sweep.tflite import audit, calibrate, convert, expectations, litert, minimize
@@ -113,7 +113,7 @@ class Converter:
             "float file of": network.fingerprint,
             "threads": self.threads,
             "kernels": kernels(),
-            "code": sources.behind(families, convert, equivalence).digest,
+            "code": sources.behind(checkpoints, convert, equivalence).digest,
         }
         return self.store.fetch(key, make).arrays["tflite"].tobytes()
 
@@ -121,6 +121,23 @@ class Converter:
         """The file as small as the form asks for."""
         images = self.data.validation.images[:_COMPARED]
         return minimize.smallest(content, images, sparsely=form.sparse, strip=form.strip)
+
+
+@dataclass(frozen=True, eq=False)
+class FileSize:
+    """What networks weigh as files of one form.
+
+    Args:
+        converter: makes the files.
+        form: the kind of file.
+    """
+
+    converter: Converter
+    form: Quantisation
+
+    def __call__(self, network: Checkpoint) -> int:
+        """Bytes of the network's file."""
+        return len(self.converter.file(network, self.form))
 
 
 def require_equivalent(content: bytes, model: Any, storage: Storage, images: Array | None = None) -> None:

@@ -7,12 +7,52 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import repeat
 
+import numpy as np
+
 from sweep.compress.distill import teachers
 from sweep.compress.distill.stages import Train
-from sweep.core.types import Spec, Storage
+from sweep.core.types import Arrays, Data, Spec, Storage
+from sweep.models import checkpoints, contract
+from sweep.pipeline import sources
+from sweep.pipeline.memo import Memo
 from sweep.pipeline.plan import Plan
 from sweep.pipeline.protocols import Stage
-from sweep.train import goals, recipes
+from sweep.train import goals, loop, recipes
+
+
+@dataclass(frozen=True, eq=False)
+class ParameterCounts:
+    """How many parameters networks have for a plan's images.
+
+    Args:
+        plan: says with how many threads and under which seed networks are built.
+        data: says the images' shape.
+        memo: keeps the counts.
+    """
+
+    plan: Plan
+    data: Data
+    memo: Memo
+
+    def __call__(self, model: Spec) -> int:
+        """The number of parameters, those that no training changes included.
+
+        Raises:
+            ConfigError: for a network that cannot be built.
+        """
+
+        def count() -> Arrays:
+            loop.start(self.plan.threads)
+            checkpoints.fresh(self.plan.seed)
+            return {"parameters": np.array(contract.build(model, self.data.input_shape, self.data.classes).count_params())}
+
+        key = {
+            "parameters of": model,
+            "input_shape": self.data.input_shape,
+            "classes": self.data.classes,
+            "code": sources.behind(model).digest,
+        }
+        return int(self.memo.arrays(key, count)["parameters"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +69,13 @@ class Node:
     is_student: bool
 
 
-def stage_nodes(plan: Plan, parameters: teachers.Parameters) -> list[Node]:
-    """Every stage that the plan runs, each after all that it needs."""
+def stage_nodes(plan: Plan, parameters: teachers.Parameters) -> tuple[Node, ...]:
+    """Every stage that the plan runs, each after all that it needs.
+
+    Args:
+        plan: what to do.
+        parameters: says how many parameters a network has.
+    """
     nodes: list[Node] = []
     teacher: Node | None = None
     for lesson in plan.distill.tutors(plan.model, parameters):
@@ -62,7 +107,7 @@ def stage_nodes(plan: Plan, parameters: teachers.Parameters) -> list[Node]:
             role = name if seen[name] == 1 else f"{name}_{seen[name]}"
             upstream = Node(role, stage, plan.model, plan.train, upstream, taught, goal or goals.Labels(), is_student=True)
             nodes.append(upstream)
-    return nodes
+    return tuple(nodes)
 
 
 def _shares(plan: Plan) -> list[Stage]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,8 +17,10 @@ from sweep.core.metrics import Metrics
 from sweep.core.types import Curves, Data, Progress, TrialRecord
 from sweep.pipeline import origin
 from sweep.pipeline.cache import Cache
-from sweep.pipeline.executor import Hopeless, run, versions
+from sweep.pipeline.conversion import kernels
+from sweep.pipeline.executor import run
 from sweep.pipeline.plan import Job, Plan
+from sweep.pipeline.pruner import Hopeless
 from sweep.tracking import tracker
 
 _log = logging.getLogger(__name__)
@@ -38,6 +41,7 @@ _FILES = (
     "sensitivity.csv",
     "sensitivity.png",
 )
+_LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "numpy")
 
 
 def execute(job: Job, progress: Progress) -> tuple[Metrics, str | None]:
@@ -157,11 +161,17 @@ def _tags(plan: Plan) -> dict[str, str]:
     tags = {
         "dataset": plan.dataset.name,
         "seed": str(plan.seed),
-        **{f"version.{name}": text for name, text in versions().items()},
+        **{f"version.{name}": text for name, text in _versions().items()},
     }
     if commit := _git("rev-parse", "HEAD"):
         tags |= {"mlflow.source.git.commit": commit, "git.dirty": str(bool(_git("status", "--porcelain", "-uno"))).lower()}
     return tags
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Library to version, and `kernels`: what a result depends on besides the code."""
+    return {name: metadata.version(name) for name in _LIBRARIES} | {"kernels": kernels()}
 
 
 @cache

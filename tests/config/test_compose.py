@@ -199,6 +199,18 @@ def test_a_place_elsewhere_is_refused_of_a_sweep_too(word):
     assert refused("-m", word, "seed=1").startswith(f"{ELSEWHERE[word]}: expected ")
 
 
+@pytest.mark.parametrize(
+    ("launcher", "key"),
+    [("joblib", "temp_folder"), ("submitit_local", "submitit_folder"), ("submitit_slurm", "submitit_folder")],
+)
+def test_the_folder_of_a_launcher_lies_below_the_output(launcher, key):
+    given = f"hydra.launcher.{key}"
+    for folder in ("/tmp/elsewhere", "mlruns/../x", "x"):
+        assert refused("-m", f"hydra/launcher={launcher}", f"{given}={folder}", "seed=1").startswith(
+            f"{given}: expected a folder"
+        )
+
+
 def test_a_place_elsewhere_in_a_file_is_refused(conf):
     for text in ("sweep: {name: ../../x}", "output: 5", "output: ''", "hydra: {run: {dir: /tmp/x}}", "sweep: {name: 1e5}"):
         folder = conf(f"# @package _global_\n{text}", "experiment/mine")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import CONF, Silent
+from filelock import FileLock
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException
@@ -46,17 +47,22 @@ def _hydra() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the small files are, and every run with the one cache."""
-    folder: Path = tmp_path_factory.mktemp("choices")
-    draws = np.random.default_rng(0)
-    for name, shape in SHAPES.items():
-        images = {
-            f"x_{part}": draws.integers(0, 256, (count, *shape), np.uint8) for part, count in (("train", 80), ("test", 20))
-        }
-        labels = {f"y_{part}": np.arange(count) % 10 for part, count in (("train", 80), ("test", 20))}
-        np.savez(folder / f"{name}.npz", **images, **labels)
+def place(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Where the small files are, and every run with the one cache: the same for all workers, which share what they train."""
+    folder = (tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent) / "choices"
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / ".lock"):
+        for name, shape in SHAPES.items():
+            if not (path := folder / f"{name}.npz").exists():
+                write_images(path, shape)
     return folder
+
+
+def write_images(path: Path, shape: tuple[int, ...]) -> None:
+    draws = np.random.default_rng(0)
+    images = {f"x_{part}": draws.integers(0, 256, (count, *shape), np.uint8) for part, count in (("train", 80), ("test", 20))}
+    labels = {f"y_{part}": np.arange(count) % 10 for part, count in (("train", 80), ("test", 20))}
+    np.savez(path, **images, **labels)
 
 
 def brought(group: str, name: str) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from sweep.data import augment, datasets
 from sweep.models import families
 from sweep.pipeline import executor, origin, sources, trial
 from sweep.pipeline.cache import Cache
+from sweep.pipeline.conversion import Converter
 from sweep.pipeline.plan import Job, Pipeline, Plan
 from sweep.tracking import tracker
 from sweep.train import recipes
@@ -70,8 +71,8 @@ def plan(tmp_path, monkeypatch):
 def keys(plan, monkeypatch, tmp_path):
     """What the results of the plan's stages would be kept under by a process that starts now."""
     monkeypatch.setattr(sources, "_read", sources.Reader())
-    run = executor._Run(plan, Cache(tmp_path / "cache"), None, None)
-    return [run._digest(node) for node in run._nodes]
+    runner = executor._Trial.of(plan, Cache(tmp_path / "cache"), None, None).runner
+    return [runner.digest(node) for node in runner.nodes]
 
 
 def test_a_key_feels_a_helper_of_a_helper_and_no_other_file(plan, monkeypatch, tmp_path):
@@ -120,7 +121,7 @@ def test_a_network_without_a_file_is_refused_before_anything_runs(plan):
 
 
 def test_the_code_of_a_file_is_behind_what_is_made_of_it():
-    code = sources.behind(ptq.PTQ(bits=8, calibration_samples=64), executor.Converter)
+    code = sources.behind(ptq.PTQ(bits=8, calibration_samples=64), Converter)
     assert {
         "sweep.pipeline.conversion",
         *(f"sweep.tflite.{name}" for name in ("convert", "minimize", "requantize", "calibrate", "litert")),

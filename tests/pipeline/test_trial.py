@@ -18,11 +18,12 @@ from sweep.compress.quantize import formats, ptq, qat
 from sweep.core.errors import ConfigError
 from sweep.data import datasets
 from sweep.data.augment import Augment
-from sweep.models import checkpoints, families
-from sweep.pipeline import executor, trial
+from sweep.models import checkpoints, contract, families
+from sweep.pipeline import accounting, executor, trial
 from sweep.pipeline.cache import Cache
 from sweep.pipeline.early_stop import Rivals
 from sweep.pipeline.plan import Job, Pipeline, Plan
+from sweep.pipeline.pruner import Hopeless
 from sweep.tflite import audit, benchmark, minimize
 from sweep.tracking.tracker import NoTracking, Tracker, TrackingError
 from sweep.train import loop, recipes
@@ -327,7 +328,9 @@ def test_augmentation_that_does_nothing_is_said(tmp_path, caplog):
     idle = replace(PLAN.dataset, augment=Augment(shift=0, flip=False))
     for augment, dataset, said in [(True, idle, 1), (True, PLAN.dataset, 0), (False, idle, 0)]:
         caplog.clear()
-        executor._Run(replace(PLAN, train=replace(RECIPE, augment=augment), dataset=dataset), Cache(tmp_path), Silent(), None)
+        executor._Trial.of(
+            replace(PLAN, train=replace(RECIPE, augment=augment), dataset=dataset), Cache(tmp_path), Silent(), None
+        )
         assert [record.levelname for record in caplog.records] == ["WARNING"] * said
         assert ("dataset.augment.shift=1" in caplog.text) == bool(said)
 
@@ -507,8 +510,8 @@ def test_a_frozen_kernel_is_left_alone_and_rounded(tmp_path):
 
 def test_a_network_that_was_accepted_is_not_built_again(tmp_path, monkeypatch):
     ran(PLAN, tmp_path)
-    monkeypatch.setattr(executor.contract, "require", None)
-    monkeypatch.setattr(executor.contract, "require_counted", None)
+    monkeypatch.setattr(contract, "require", None)
+    monkeypatch.setattr(accounting, "require_counted", None)
     ran(replace(PLAN, train=replace(RECIPE, epochs=1)), tmp_path)
 
 
@@ -597,7 +600,7 @@ def test_a_hopeless_trial_stops_before_the_next_stage_that_trains(early, store, 
     best = max(*early.curves["distill"]["val_accuracy"], *early.curves["prune"]["val_accuracy"])
     size = early.metrics.size_bytes
     progress, rivals = Silent(), front(tmp_path, best + 0.06, size // 2)
-    with pytest.raises(executor.Hopeless) as stopped:
+    with pytest.raises(Hopeless) as stopped:
         executor.run(LATE, Cache(store), progress, rivals)
     assert str(stopped.value) == (
         f"stopped before quant: trial-000 is ahead by more than the margin of 0.05: val_accuracy {best + 0.06:g} against an "
@@ -636,7 +639,7 @@ def test_a_trial_that_may_still_reach_the_front_goes_on(early, store, tmp_path, 
 def test_a_rehearsal_tells_the_size_of_what_is_cut_clustered_or_taught(store, tmp_path, change):
     late = replace(LATE, **change)
     done = executor.run(replace(late, quant=replace(LATE.quant, finetune=1)), Cache(store), Silent())
-    with pytest.raises(executor.Hopeless, match=rf"size_bytes 1 against an expected {done.metrics.size_bytes}$"):
+    with pytest.raises(Hopeless, match=rf"size_bytes 1 against an expected {done.metrics.size_bytes}$"):
         executor.run(late, Cache(store), Silent(), front(tmp_path, 1.06, 1))
 
 
@@ -662,7 +665,7 @@ def test_a_trial_that_was_stopped_leaves_its_reason(store, tmp_path, monkeypatch
     monkeypatch.setattr(Recorder, "records", records := [])
     late = replace(LATE, quant=replace(LATE.quant, learning_rate=0.002))
     stopped = replace(job(tmp_path / "trial-007", store, Recorder(), late), rivals=front(tmp_path, 1.0, 1))
-    with pytest.raises(executor.Hopeless):
+    with pytest.raises(Hopeless):
         trial.execute(stopped, Silent())
     reason = (stopped.folder / "pruned.txt").read_text()
     assert reason.startswith("stopped before quant: trial-000 is ahead by more than the margin of 0.05")
@@ -677,8 +680,8 @@ def test_while_another_process_computes_a_stage_what_does_not_need_it_goes_first
     plan = replace(PLAN, distill=KD, pipeline=order)
     alone = ran(plan, tmp_path / "alone")
     store = tmp_path / "shared"
-    begun = executor._Run(plan, Cache(store), Silent(), None)
-    path = Cache(store)._path(str(begun._digest(begun._nodes[0])))
+    runner = executor._Trial.of(plan, Cache(store), Silent(), None).runner
+    path = Cache(store)._path(runner.digest(runner.start))
     path.parent.mkdir(parents=True)
     lock = FileLock(path.with_suffix(".lock")).acquire()
 

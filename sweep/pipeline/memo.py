@@ -1,0 +1,41 @@
+"""Small results that several trials need, kept in the stage cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sweep.core.types import Arrays
+from sweep.pipeline import sources
+from sweep.pipeline.cache import Cache
+
+
+@dataclass(frozen=True, eq=False)
+class Memo:
+    """Named arrays under keys of plain values, looked up or computed.
+
+    Args:
+        store: where they are kept.
+    """
+
+    store: Cache
+
+    def arrays(self, key: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
+        """The arrays that the store has under a key, or those that `compute` returns, which are kept.
+
+        Args:
+            key: all that determines the arrays, the code that computes them included.
+            compute: computes them.
+
+        Raises:
+            ConfigError: when that code changed on the disk meanwhile.
+            Exception: what `compute` raises.
+        """
+
+        def computed() -> Arrays:
+            arrays = compute()
+            sources.require_unchanged()
+            return arrays
+
+        return self.store.fetch(key, computed).arrays

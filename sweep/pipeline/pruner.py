@@ -1,0 +1,117 @@
+"""Early stopping of a trial that a finished one dominates by a margin (a pruner for several objectives).
+
+The accuracy expected of a trial is the best that its network has had: compressing and fine-tuning seldom add to it, and the
+margin allows for it. That holds for a network that has learnt, so nothing is said while training or distilling is still to
+come, or more epochs of fine-tuning than it has behind it. What its file will weigh is read off a file that is made without
+training, and only when the accuracy alone leaves a doubt.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sweep.core.errors import ConfigError
+from sweep.core.types import Progress
+from sweep.models import checkpoints
+from sweep.pipeline.artifacts import Artifacts
+from sweep.pipeline.conversion import Converter
+from sweep.pipeline.early_stop import Rivals
+from sweep.pipeline.graph import Node
+from sweep.pipeline.measurement import FileMetrics
+from sweep.pipeline.plan import Plan
+from sweep.pipeline.protocols import Stage
+from sweep.pipeline.runner import StageRunner
+from sweep.tflite import audit
+from sweep.train import context, loop
+
+_log = logging.getLogger(__name__)
+
+_ACCURACIES = ("val_accuracy", "float_accuracy")
+
+
+class Hopeless(Exception):
+    """The trial was stopped before a stage that trains, since it is not to be expected that it reaches the front any more."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pruner:
+    """Stops a trial that is not to be expected to reach the front.
+
+    Args:
+        front: the file with the front of the sweep so far; None to stop nothing.
+        plan: the trial's.
+        runner: has its networks and learning curves.
+        artifacts: has its files.
+        converter: makes the file without training.
+        progress: where to say that it makes one.
+    """
+
+    front: Path | None
+    plan: Plan
+    runner: StageRunner
+    artifacts: Artifacts
+    converter: Converter
+    progress: Progress
+
+    def require(self, node: Node) -> None:
+        """Stop before a stage that trains when a finished trial is ahead, by the margin, of all that is to be expected.
+
+        Raises:
+            Hopeless: naming the finished trial.
+        """
+        if self.front is None or node.upstream is None or node.stage.untrained() == node.stage:
+            return
+        nodes = self.runner.nodes
+        left = nodes[nodes.index(node) :]
+        untrained = {later: stage for later in left if (stage := later.stage.untrained()) is not None}
+        behind = self._val_accuracies(node.upstream)
+        if len(untrained) < len(left) or len(behind) < sum(getattr(later.stage, "finetune", 0) for later in left):
+            return
+        if self.runner.holds(node) or (rivals := self._read(self.front)) is None:
+            return
+        if not rivals.objectives.keys() <= {*_ACCURACIES, *FileMetrics._fields}:
+            return  # nothing could be ahead of what is not known
+        expected = dict.fromkeys(_ACCURACIES, max(behind, default=1.0))
+        if rivals.ahead(expected, unknown=np.inf) is None:
+            return
+        if (reason := rivals.ahead(expected | self._file_metrics(untrained)._asdict())) is not None:
+            raise Hopeless(f"stopped before {node.name}: {reason}")
+
+    def _read(self, path: Path) -> Rivals | None:
+        """The front so far; None where there is none, or none that can be read: then the trial runs to its end."""
+        try:
+            return Rivals.read(path)
+        except ConfigError as error:
+            _log.warning("no trial is stopped early: %s", error)
+            return None
+
+    def _val_accuracies(self, node: Node | None) -> tuple[float, ...]:
+        """Validation accuracy of the network after each epoch up to a stage, in [0, 1]."""
+        if node is None:
+            return ()
+        return (*self._val_accuracies(node.upstream), *self.runner.curves(node).get("val_accuracy", ()))
+
+    def _file_metrics(self, stages: Mapping[Node, Stage]) -> FileMetrics:
+        """The metrics of the file that these stages give, in place of those of their nodes."""
+        self.progress.stage("rehearse")
+        loop.start(self.plan.threads)
+        network = None
+        for node, stage in stages.items():
+            checkpoints.fresh(self.plan.seed)
+            received = self.runner.network(node.upstream) if network is None and node.upstream else network
+            network = stage.apply(received, self.runner.context(node)).network
+        network = context.required(network)
+        content = self.converter.file(network, self.plan.quant)
+        return FileMetrics.of(
+            content,
+            audit.read(content),
+            network,
+            layers=self.plan.prune.layers,
+            start_bytes=len(self.artifacts.float_file(self.runner.start)),
+            filters=self.artifacts.filters(self.runner.student) if network.filters else None,
+        )
