@@ -49,10 +49,12 @@ def carry_out(work: Callable[[Job, bool], T], config: DictConfig) -> T:
     folder, swept = Path(state.runtime.output_dir), state.mode == RunMode.MULTIRUN
     try:
         from sweep.config import build
+        from sweep.config.membership import Membership
 
         _warn_on_stderr()
         overrides = list(state.overrides.task)
-        job = build.job(config, folder=folder, choices=state.runtime.choices, overrides=overrides, swept=swept)
+        sweep = Membership.read(folder) if swept else None
+        job = build.job(config, folder=folder, choices=state.runtime.choices, overrides=overrides, sweep=sweep)
         job.plan.check()
         if not swept:
             build.prepare(job.tracker)

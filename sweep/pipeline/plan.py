@@ -170,6 +170,7 @@ class Job:
         config: the composed configuration as YAML.
         overrides: the command line's overrides, as given.
         rivals: the file with what the trial has to beat; None where it runs to its end whatever comes.
+        parent_run_id: the run of the sweep in the tracker; None for a plain run, and where nothing is tracked.
     """
 
     plan: Plan
@@ -182,3 +183,4 @@ class Job:
     config: str
     overrides: tuple[str, ...]
     rivals: Path | None = None
+    parent_run_id: str | None = None

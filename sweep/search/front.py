@@ -17,7 +17,7 @@ class Front:
 
     Args:
         settings: the sweeper's.
-        margin: by how much a trial must be dominated to be stopped; None where none is, and no file is written.
+        margin: by how much a trial must be dominated to be stopped; None where none is, and there is no file.
         path: the file.
         recorded: the trials of earlier starts.
     """
@@ -27,13 +27,10 @@ class Front:
         self._margin, self._path, self._recorded = margin, path, recorded
         self._trials: dict[str, dict[str, float]] = {}
 
-    @property
-    def path(self) -> Path | None:
-        """The file; None where no trial is stopped early."""
-        return None if self._margin is None else self._path
-
     def begin(self) -> None:
-        """Write the front of earlier starts."""
+        """Write the front of earlier starts; without a margin take their file away, since a trial stops where it finds one."""
+        if self._margin is None:
+            self._path.unlink(missing_ok=True)
         self.add({reader.trial_name(trial.number): trial.metrics for trial in self._recorded if trial.complete})
 
     def add(self, complete: Mapping[str, Mapping[str, float]]) -> None:

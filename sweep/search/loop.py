@@ -85,7 +85,7 @@ class Loop:
         for name in _OUTCOMES:  # of an earlier start: what is there afterwards is of this one
             (self._records.trial_folder(proposal) / name).unlink(missing_ok=True)
         self._records.trial(proposal, "RUNNING")
-        pool.submit(proposal.number, submission.overrides(proposal, self._parent, self._front, self._settings.n_jobs))
+        pool.submit(proposal.number, submission.overrides(proposal, self._records, self._settings.n_jobs))
 
     def _take(self, number: int, returned: JobReturn) -> None:
         """Tell the records and the study what came of a trial."""

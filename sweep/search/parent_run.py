@@ -64,9 +64,10 @@ class ParentRun:
         if not self.records.leave_error(proposal, error):
             return
         swept = dict(text.split("=", 1) for text in proposal.point)
-        above = [] if self.run_id is None else [f"tracking.parent_run_id={self.run_id}"]
-        tracker = build.tracker(self.records.space.compose([*proposal.point, *above]))
-        record = TrialRecord(folder.name, folder, swept, swept, {}, {}, {}, error, began, time.time())
+        tracker = build.tracker(self.records.space.compose(proposal.point))
+        record = TrialRecord(
+            folder.name, folder, swept, swept, {}, {}, {}, error, began, time.time(), parent_run_id=self.run_id
+        )
         try:
             tracker.log_trial(record)
         except TrackingError as lost:

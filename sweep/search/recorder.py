@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from sweep.config.compose import CONF
+from sweep.config.membership import FRONT, SWEEP, TRIAL
 from sweep.core import files, jsonfiles
 from sweep.core.errors import ConfigError
 from sweep.pipeline.origin import Origin
@@ -66,7 +67,7 @@ class Records:
             "origin": origin.as_record(),
         }
         records = Records(folder, space, content)
-        if os.path.lexists(path := folder / "sweep.json"):
+        if os.path.lexists(path := folder / SWEEP):
             earlier = jsonfiles.read(path)
             for name in ("axes", "fixed", "objectives", "constraints"):
                 before = jsonfiles.get(path, earlier, name, dict)
@@ -106,7 +107,7 @@ class Records:
         """
         found = []
         for folder in reader.trial_folders(self.folder):
-            path = folder / "trial.json"
+            path = folder / TRIAL
             if not folder.is_dir() or (os.path.lexists(path) and not path.is_file()):
                 raise ConfigError(str(folder if not folder.is_dir() else path), "a trial's record", "something else")
             try:
@@ -127,7 +128,7 @@ class Records:
     @property
     def front(self) -> Path:
         """The file with the front so far."""
-        return self.folder / "front.json"
+        return self.folder / FRONT
 
     def begin(self, parent_run_id: str | None) -> None:
         """The sweep starts."""
@@ -160,7 +161,7 @@ class Records:
             "error": error,
             "run_id": run_id,
         }
-        files.write_json(folder / "trial.json", content)
+        files.write_json(folder / TRIAL, content)
 
     def leave_error(self, proposal: Proposal, error: str) -> bool:
         """Write the `error.txt` of a trial that could not; returns whether it was missing."""
@@ -171,7 +172,7 @@ class Records:
         return True
 
     def _save(self) -> None:
-        files.write_json(self.folder / "sweep.json", self.content)
+        files.write_json(self.folder / SWEEP, self.content)
 
 
 def _without_places(fixed: Mapping[str, str]) -> dict[str, str]:

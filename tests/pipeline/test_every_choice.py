@@ -103,7 +103,7 @@ def measured(place: Path, name: str, *overrides: str) -> dict[str, float]:
     config.dataset.limit = None if "path" in config.dataset else 80
     folder = place / "runs" / name
     folder.mkdir(parents=True)
-    job = build.job(config, folder=folder, choices=choices, overrides=list(overrides), swept=False)
+    job = build.job(config, folder=folder, choices=choices, overrides=list(overrides), sweep=None)
     build.prepare(job.tracker)
     metrics, _ = trial.execute(job, Silent())
     assert (folder / "model.tflite").stat().st_size == metrics.size_bytes

@@ -20,6 +20,7 @@ from omegaconf import OmegaConf
 
 from hydra_plugins.worker_launcher.launcher import WorkerLauncher
 from sweep.config import explain
+from sweep.config.membership import Membership
 from sweep.core import files
 from sweep.core.errors import ConfigError
 from sweep.core.metrics import Metrics
@@ -95,7 +96,7 @@ def points(loader, master, launcher, *overrides, **settings):
     swept(launcher, loader, master, *overrides, **settings)
     shared = {*given[:3], *(text for text in launcher.launched[0] if text.startswith(("sweep.name", "hydra.")))}
     return [
-        " ".join(text for text in job if text not in shared and not text.startswith(("hydra.sweep.subdir", "sweep.axes")))
+        " ".join(text for text in job if text not in shared and not text.startswith("hydra.sweep.subdir"))
         for job in launcher.launched
     ]
 
@@ -428,6 +429,9 @@ class Told(tracker.NoTracking):
     front: list = []  # noqa: RUF012
     ends: list = []  # noqa: RUF012
 
+    def open_sweep(self, name, params, tags, description, *, resume=None):
+        return "parent"
+
     def log_model(self, run_id, file):
         if file.parent.name == "trial-001":
             raise tracker.TrackingError("gone")
@@ -480,9 +484,9 @@ def test_a_trial_that_was_stopped_early_is_pruned_with_its_reason_and_no_failure
     assert again.launched == []
 
 
-def test_where_seeds_are_compared_none_is_stopped_early(loader, master, launcher):
+def test_where_seeds_are_compared_none_is_stopped_early(loader, master, launcher, tmp_path):
     swept(launcher, loader, master, "seed=1,2", "prune.sparsity=interval(0.1,0.9)", n_trials=3)
-    assert not any(text.startswith("sweep.rivals=") for overrides in launcher.launched for text in overrides)
+    assert not (tmp_path / "sweeps" / "s1" / "front.json").exists()
 
 
 def test_the_next_start_tells_its_own_margin_from_the_beginning(loader, master, tmp_path):
@@ -505,17 +509,35 @@ def test_a_search_tells_its_trials_the_front_and_a_grid_does_not(loader, master,
     )
     told = tmp_path / "sweeps" / "s1" / "front.json"
     swept(launcher, loader, master, "prune.sparsity=interval(0.1,0.9)", n_trials=3)
-    assert all(f"sweep.rivals='{told}'" in overrides for overrides in launcher.launched)
     front = json.loads(told.read_text())
     assert front["margin"] == 0.05
     assert front["front"] == {
         "trial-000": {"val_accuracy": 0.9, "size_bytes": 2000},
         "trial-001": {"val_accuracy": 0.8, "size_bytes": 1900},
     }
+    swept(launcher, loader, master, "prune.sparsity=interval(0.1,0.9)", n_trials=4, early_stop=None)
+    assert not told.exists()
     for settings in ({"n_trials": 3, "early_stop": None}, {}):
         plain = Launcher(tmp_path / "other")
         swept(plain, loader, master, "prune.sparsity=0.2,0.4", f"output={tmp_path / 'other'}", "sweep.name=s1", **settings)
-        assert not any(text.startswith("sweep.rivals=") for overrides in plain.launched for text in overrides)
+        assert not (tmp_path / "other" / "sweeps" / "s1" / "front.json").exists()
+
+
+def test_a_trial_reads_where_it_belongs_in_the_records_of_its_sweep(loader, tmp_path, monkeypatch):
+    monkeypatch.setattr(Told, "ends", [])
+    seen = []
+
+    def look(number):
+        trial = Membership.read(tmp_path / "sweeps" / "s1" / f"trial-{number:03d}")
+        seen.append((trial.swept, trial.parent_run_id, trial.front.exists()))
+        return {"val_accuracy": 0.5, "size_bytes": 1000}
+
+    launcher = Launcher(tmp_path, metrics=look)
+    given = [f"output={tmp_path}", "sweep.name=s1", "tracking=none", "tracking._target_=test_sweeper.Told", "++seed=4,5"]
+    config = loader.load_configuration("config", given, run_mode=RunMode.MULTIRUN)
+    sweeper.sweep(launcher, loader, config, Settings(**SETTINGS), given)
+    assert seen == [({"seed": "4"}, "parent", False), ({"seed": "5"}, "parent", False)]
+    assert not any(text.startswith(("sweep.axes", "sweep.rivals", "tracking.p")) for job in launcher.launched for text in job)
 
 
 def test_a_grid_is_counted_before_it_is_written_out(loader, master, launcher):
