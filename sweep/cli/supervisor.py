@@ -1,4 +1,4 @@
-"""A plain run in a process of its own, so that its death is told: where, by what signal, and in the run's folder.
+"""A plain run in a process of its own, so that its death is reported: where, and by what signal.
 
 The child is forked before anything heavy is imported, so nothing is imported twice. It does the whole work; the parent waits,
 hands signals on, and dies with nothing to lose. A sweep needs none of this: its workers have a parent already.
@@ -19,7 +19,7 @@ from typing import NoReturn
 from sweep.core import watched
 
 _SWEEPS = frozenset({"-m", "--multirun"})
-_SAME = 1.0  # seconds within which a second interrupt is the first one, heard twice
+_SAME = 1.0  # seconds within which a second interrupt is the first one, received twice
 _interrupted = -_SAME
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sweep.config import targets
+from sweep.config.invocation import Invocation
 from sweep.config.membership import Membership
 from sweep.core import writable
 from sweep.core.errors import ConfigError, require_text
@@ -62,23 +62,22 @@ def prepare(logged: Tracker) -> None:
         raise error.under("tracking") from error
 
 
-def job(config: DictConfig, *, folder: Path, choices: Mapping[str, str], overrides: list[str], sweep: Membership | None) -> Job:
+def job(config: DictConfig, invocation: Invocation) -> Job:
     """What the configuration asks for, with all that its run leaves behind.
 
     Args:
         config: the composed configuration.
-        folder: where the run's files go.
-        choices: group to choice, as composed.
-        overrides: the command line's overrides.
-        sweep: where a trial of a sweep belongs; None for a plain run.
+        invocation: of the run.
 
     Raises:
-        ConfigError: as `plan`.
+        ConfigError: as `plan`; for a trial whose sweep has left no record.
     """
     sweep_name(config)
-    # A sweep tells its trials its name; their user may not have given it one.
-    given = [_masked(override) for override in overrides if sweep is None or not override.startswith("sweep.name=")]
-    groups = {group: str(choice) for group, choice in choices.items() if not group.startswith("hydra/")}
+    folder, swept = invocation.folder, invocation.swept
+    sweep = Membership.read(folder) if swept else None
+    # A sweep gives its name to its trials; their user may not have given it one.
+    given = [_masked(override) for override in invocation.overrides if not (swept and override.startswith("sweep.name="))]
+    groups = {group: str(choice) for group, choice in invocation.choices.items() if not group.startswith("hydra/")}
     return Job(
         plan=plan(config),
         tracker=tracker(config),

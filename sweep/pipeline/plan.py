@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import get_type_hints
@@ -98,7 +99,7 @@ class Plan:
         return f"{layers} weights zero"
 
     def check(self) -> Data:
-        """Refuse what cannot work, before anything trains and without TensorFlow.
+        """Refuse what cannot work, before anything trains and without TensorFlow. What passed once is not checked again.
 
         Returns:
             The data.
@@ -107,6 +108,10 @@ class Plan:
             ConfigError: for a part whose code is in no file, data that cannot be read, a network that cannot take its images,
                 nothing to prune, or a choice that the pipeline's order leaves out.
         """
+        return self._checked
+
+    @cached_property
+    def _checked(self) -> Data:
         for name in _CHOICES:
             try:
                 sources.behind(getattr(self, name))

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from sweep.config.membership import FRONT
 from sweep.pipeline.early_stop import Rivals
 from sweep.results import pareto, reader, sweeps
 from sweep.search.settings import Settings
@@ -18,13 +19,13 @@ class Front:
     Args:
         settings: the sweeper's.
         margin: by how much a trial must be dominated to be stopped; None where none is, and there is no file.
-        path: the file.
+        folder: of the sweep, whose trials look the file up there (see `Membership`).
         recorded: the trials of earlier starts.
     """
 
-    def __init__(self, settings: Settings, margin: float | None, path: Path, recorded: Sequence[sweeps.Trial]) -> None:
+    def __init__(self, settings: Settings, margin: float | None, folder: Path, recorded: Sequence[sweeps.Trial]) -> None:
         self._objectives, self._bounds = dict(settings.objectives), settings.bounds
-        self._margin, self._path, self._recorded = margin, path, recorded
+        self._margin, self._path, self._recorded = margin, folder / FRONT, recorded
         self._trials: dict[str, dict[str, float]] = {}
 
     def begin(self) -> None:

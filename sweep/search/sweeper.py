@@ -69,7 +69,7 @@ def sweep(
             recorded=recorded,
         )
         parent = ParentRun.open(tracker, records, study.total)
-        front = Front(settings, margin(settings, space), records.front, recorded)
+        front = Front(settings, margin(settings, space), folder, recorded)
         return Loop(settings, study, _pool(launcher, settings.n_jobs, records), front, parent).run()
 
 

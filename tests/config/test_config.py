@@ -15,7 +15,7 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, ListConfig
 
 from sweep.config import build, explain
-from sweep.config.membership import Membership
+from sweep.config.invocation import Invocation
 from sweep.core.errors import ConfigError
 from sweep.pipeline.plan import Pipeline
 
@@ -191,6 +191,13 @@ def test_what_the_data_or_another_choice_rules_out_is_refused_by_the_check(overr
     assert refused.value.where == where
 
 
+def test_a_plan_is_checked_once(monkeypatch):
+    plan, checked = build.plan(composed()), []
+    monkeypatch.setattr(type(plan.model), "check", lambda model, input_shape: checked.append(input_shape))
+    assert plan.check() is plan.check()
+    assert checked == [(8, 8, 1)]
+
+
 @pytest.mark.parametrize(
     "order",
     [
@@ -218,10 +225,12 @@ def test_the_job_knows_what_was_swept_and_the_whole_configuration(tmp_path):
     (tmp_path / "sweep.json").write_text(json.dumps({"parent_run_id": "abc"}))
     job = build.job(
         config,
-        folder=tmp_path / "trial-003",
-        choices={"quant": "ptq", "hydra/sweeper": "pareto"},
-        overrides=["prune.sparsity=0.8", "+model@distill.x=lenet5", "seed=1", "sweep.name=s1"],
-        sweep=Membership.read(tmp_path / "trial-003"),
+        Invocation(
+            folder=tmp_path / "trial-003",
+            choices={"quant": "ptq", "hydra/sweeper": "pareto"},
+            overrides=("prune.sparsity=0.8", "+model@distill.x=lenet5", "seed=1", "sweep.name=s1"),
+            swept=True,
+        ),
     )
     assert job.swept == {"prune.sparsity": "0.8", "model@distill.x": "lenet5"}
     assert job.overrides == ("prune.sparsity=0.8", "+model@distill.x=lenet5", "seed=1")
