@@ -1,4 +1,4 @@
-"""The plugin's face. Hydra imports this module at every start, `--help` included, so the work is in `_impl`."""
+"""The plugin's face. Hydra imports this module at every start, `--help` included, so the work is in `sweep.search`."""
 
 from dataclasses import dataclass, field
 from typing import Any

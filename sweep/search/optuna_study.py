@@ -1,4 +1,4 @@
-"""Optuna's side of a sweep: its study in a journal file, what is asked of it, and what it is told."""
+"""Optuna's side of a sweep: its study in a journal file, with ask and tell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What earlier starts of a sweep left behind: Optuna's journal and the trials' own records, brought to agree.
+"""The state of a sweep after earlier starts: Optuna's journal is brought to agree with the trials' own records.
 
 The records are the truth: what they call finished is told to the study where its journal does not know it, and what the journal
 alone calls finished runs again.
