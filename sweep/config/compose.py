@@ -97,7 +97,7 @@ def _mode(hydra: _Checked, name: str, overrides: list[str]) -> RunMode:
         composed = hydra.compose_config(name, overrides, RunMode.MULTIRUN, validate_sweep_overrides=False)
     except ConfigError:
         raise
-    except Exception:  # noqa: BLE001 - a sweep without -m, say: it is told of as of a run
+    except Exception:  # noqa: BLE001 - a sweep without -m, say: the run reports it
         return RunMode.RUN
     return composed.hydra.mode or RunMode.RUN
 
