@@ -1,4 +1,7 @@
-"""`python -m sweep.main`: one run, or with `-m` a sweep. See `--help`."""
+"""`python -m sweep.main`: one run, or with `-m` a sweep. See `--help`.
+
+`main` composes, and `run` does the rest in order: build, check, run and record.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,17 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from sweep.cli import command, supervisor
+from sweep.config import compose
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from sweep.pipeline.plan import Job
+
+def main() -> int:
+    """The command: compose, then `run` once, or at every point of a sweep. Returns the exit code."""
+    with command.Command() as ended:
+        compose.run(run, sys.argv[1:], sweeps=True)
+    return ended.code
 
 
 def run(config: DictConfig) -> dict[str, Any]:
@@ -18,30 +27,26 @@ def run(config: DictConfig) -> dict[str, Any]:
 
     A trial of a sweep that was stopped early has the reason under `pruned`, and nothing else.
     """
-    return command.carry_out(_execute, config)
+    with command.invoked() as invocation:
+        from sweep.cli.progress import Terminal
+        from sweep.config import build
+        from sweep.pipeline import trial
+        from sweep.pipeline.pruner import Hopeless
 
-
-def _execute(job: Job, swept: bool) -> dict[str, Any]:
-    """Execute the job, and say what came of it."""
-    from sweep.cli.progress import Terminal
-    from sweep.pipeline import trial
-    from sweep.pipeline.pruner import Hopeless
-
-    with Terminal(job.folder.name if swept else "") as terminal:
-        try:
-            metrics, run_id = trial.execute(job, terminal)
-        except Hopeless as stop:
-            terminal.say(str(stop))
-            return {"pruned": str(stop)}
-        terminal.say(metrics.summary(job.plan.sparse))
-        if not swept:
-            terminal.say(f"{job.folder}/model.tflite")
-    return {**metrics.as_dict(), "run_id": run_id}
-
-
-def main() -> int:
-    """The command. Returns the exit code."""
-    return command.main(run)
+        job = build.job(config, invocation)
+        job.plan.check()
+        if not invocation.swept:  # the sweep has prepared it for all of its trials
+            build.prepare(job.tracker)
+        with Terminal(job.folder, label=job.folder.name if invocation.swept else "") as terminal:
+            try:
+                metrics, run_id = trial.execute(job, terminal)
+            except Hopeless as stop:
+                terminal.say(str(stop))
+                return {"pruned": str(stop)}
+            terminal.say(metrics.summary(job.plan.sparse))
+            if not invocation.swept:
+                terminal.say(f"{job.folder}/model.tflite")
+        return {**metrics.as_dict(), "run_id": run_id}
 
 
 if __name__ == "__main__":

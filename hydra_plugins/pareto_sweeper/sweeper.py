@@ -1,4 +1,4 @@
-"""The plugin's face. Hydra imports this module at every start, `--help` included, so the work is in `_impl`."""
+"""The plugin's face. Hydra imports this module at every start, `--help` included, so the work is in `sweep.search`."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,7 +67,7 @@ class ParetoSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Sweep over the axes in `arguments` and in `hydra.sweeper.params`."""
-        from sweep.search import loop
         from sweep.search.settings import Settings
+        from sweep.search.sweeper import sweep
 
-        return loop.sweep(self._launcher, self._context.config_loader, self._config, Settings(**self._settings), arguments)
+        return sweep(self._launcher, self._context.config_loader, self._config, Settings(**self._settings), arguments)

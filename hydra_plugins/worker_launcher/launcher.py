@@ -1,4 +1,4 @@
-"""The plugin's face. Hydra imports this module at every start, so the work is in `_pool`."""
+"""The plugin's face. Hydra imports this module at every start, so the work is in `sweep.search.pool`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,10 +58,10 @@ class WorkerLauncher(Launcher):
         self._context, self._task, self._config = hydra_context, task_function, config
 
     def pool(self) -> Any:
-        """The processes, as a context manager that takes jobs one by one (see `_pool.Pool`)."""
-        from sweep.search.pool import Pool
+        """The processes, as a context manager that takes jobs one by one (see `sweep.search.pool.WorkerPool`)."""
+        from sweep.search.pool import WorkerPool
 
-        return Pool(
+        return WorkerPool(
             self._context,
             self._task,
             self._config,

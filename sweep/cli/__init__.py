@@ -1,1 +1,1 @@
-"""How a command starts, shows its progress, tells an error in one line, and ends."""
+"""How a command starts, shows its progress, reports an error in one line, and ends."""

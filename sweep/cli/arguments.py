@@ -1,4 +1,4 @@
-"""The command line of the commands that compose no configuration: a mistake on it is told in one line."""
+"""The command line of the commands that compose no configuration: a mistake on it is reported in one line."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What the commands that compose a configuration share: the configuration, how mistakes and interrupts are told, exit codes.
-
-What a command does with the job is its own business.
-"""
+"""What the commands that compose a configuration share: how they start, how they report mistakes and interrupts, exit codes."""
 
 from __future__ import annotations
 
@@ -9,85 +6,65 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
-
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import TracebackType
 
 from sweep.cli import supervisor
-from sweep.config import compose
-from sweep.core import watched
+from sweep.config.invocation import Invocation
 
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-    from sweep.pipeline.plan import Job
-
-T = TypeVar("T")
-
-
-# A user who sets this wants the traceback. Otherwise `main` sets it, since it makes Hydra raise its errors, which it would tell
-# over several lines.
+# A user who sets this wants the traceback. Otherwise a command sets it, since it makes Hydra raise its errors, which it would
+# report over several lines.
 _TRACEBACK = "HYDRA_FULL_ERROR" in os.environ
 
 
-def carry_out(work: Callable[[Job, bool], T], config: DictConfig) -> T:
-    """Build the job, check it, make sure that it can be logged, and work on it. A sweep gets the error, a person a line.
+class Command:
+    """A command from its start to its end, as a context manager.
 
-    Args:
-        work: what to do with the job, and whether that is a trial of a sweep.
-        config: the composed configuration.
+    Attributes:
+        code: the exit code: 0, 1 for work that failed, 2 for input that cannot be used, 130 for Ctrl-C.
+    """
+
+    code = 0
+
+    def __enter__(self) -> Command:
+        signal.signal(signal.SIGTERM, supervisor.interrupt)
+        os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+        _warn_on_stderr()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        if isinstance(error, KeyboardInterrupt):
+            print("interrupted; finished stages are kept, and the same command goes on from them", file=sys.stderr)
+            self.code = 130
+            return True
+        if isinstance(error, Exception) and not _TRACEBACK:
+            self.code = _report(error)
+            return True
+        return False
+
+
+@contextmanager
+def invoked() -> Iterator[Invocation]:
+    """What Hydra has called a command for. A sweep gets an error as it is, a person gets it in one line.
 
     Raises:
         SystemExit: with the exit code, after the line was written.
         Exception: what went wrong, to a sweep.
     """
-    state = HydraConfig.get()
-    folder, swept = Path(state.runtime.output_dir), state.mode == RunMode.MULTIRUN
+    invocation = Invocation.current()
+    _warn_on_stderr()
     try:
-        from sweep.config import build
-
-        _warn_on_stderr()
-        overrides = list(state.overrides.task)
-        job = build.job(config, folder=folder, choices=state.runtime.choices, overrides=overrides, swept=swept)
-        job.plan.check()
-        if not swept:
-            build.prepare(job.tracker)
-        watched.begin(folder)
-        return work(job, swept)
+        yield invocation
     except Exception as error:
-        if swept or _TRACEBACK:
+        if invocation.swept or _TRACEBACK:
             raise
+        folder = invocation.folder
         with suppress(OSError):
             folder.rmdir()  # only where nothing was written yet
             if folder.parent.name == "runs":
                 folder.parent.rmdir()
-        raise SystemExit(_tell(error)) from None
-
-
-def main(run: Callable[[DictConfig], object], *, sweeps: bool = True) -> int:
-    """A command, from its words to its exit code: 0, 1 for work that failed, 2 for input that cannot be used, 130 for Ctrl-C.
-
-    Args:
-        run: what is done under a composed configuration.
-        sweeps: whether it takes -m.
-    """
-    signal.signal(signal.SIGTERM, supervisor.interrupt)
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-    try:
-        _warn_on_stderr()
-        compose.run(run, sys.argv[1:], sweeps=sweeps)
-    except KeyboardInterrupt:
-        print("interrupted; finished stages are kept, and the same command goes on from them", file=sys.stderr)
-        return 130
-    except Exception as error:
-        if _TRACEBACK:
-            raise
-        return _tell(error)
-    return 0
+        raise SystemExit(_report(error)) from None
 
 
 def _warn_on_stderr() -> None:
@@ -100,8 +77,8 @@ def _warn_on_stderr() -> None:
     ours.handlers, ours.propagate = [handler], False
 
 
-def _tell(error: Exception) -> int:
-    """Say in one line what is wrong; returns the exit code."""
+def _report(error: Exception) -> int:
+    """Write in one line what is wrong; returns the exit code."""
     from sweep.config import explain
 
     code, line = explain.explain(error)

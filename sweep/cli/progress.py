@@ -1,11 +1,12 @@
 """What the terminal shows while a trial runs: a line for each stage that ended, and a bar for the one under way.
 
 On a terminal the bar is redrawn in place; elsewhere (a file, CI) only the lines are written. Everything goes to stderr. Whoever
-watches the process (see `watched`) is told the same.
+watches the process (see `watched`) gets the same.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -17,10 +18,11 @@ class Terminal(Progress):
     """Progress on stderr, as a context manager around one trial.
 
     Args:
+        folder: where the trial's files go, noted for whoever watches the process when the trial begins.
         label: put before every line, where several trials share a terminal.
     """
 
-    def __init__(self, label: str = "") -> None:
+    def __init__(self, folder: Path, label: str = "") -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -37,10 +39,12 @@ class Terminal(Progress):
             disable=not self._console.is_terminal,
         )
         self._task: Any = None
+        self._folder = folder
         self._unit = ""
         self._label = f"  {label}" if label else ""
 
     def __enter__(self) -> Terminal:
+        watched.begin(self._folder)
         self._bars.start()
         return self
 

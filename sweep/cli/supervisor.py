@@ -1,4 +1,4 @@
-"""A plain run in a process of its own, so that its death is told: where, by what signal, and in the run's folder.
+"""A plain run in a process of its own, so that its death is reported: where, and by what signal.
 
 The child is forked before anything heavy is imported, so nothing is imported twice. It does the whole work; the parent waits,
 hands signals on, and dies with nothing to lose. A sweep needs none of this: its workers have a parent already.
@@ -19,7 +19,7 @@ from typing import NoReturn
 from sweep.core import watched
 
 _SWEEPS = frozenset({"-m", "--multirun"})
-_SAME = 1.0  # seconds within which a second interrupt is the first one, heard twice
+_SAME = 1.0  # seconds within which a second interrupt is the first one, received twice
 _interrupted = -_SAME
 
 
@@ -41,11 +41,11 @@ def supervised(command: Callable[[], int]) -> int:
         _work(command, folder, read)
     try:
         os.close(read)
-        for number in _heeded():
-            signal.signal(number, lambda number, _: _hand_on(child, number))
+        for number in _handled_signals():
+            signal.signal(number, lambda number, _: _forward(child, number))
         _, status = os.waitpid(child, 0)
         code = os.waitstatus_to_exitcode(status)
-        return code if code >= 0 else _tell(code, watched.last(folder))
+        return code if code >= 0 else _report_death(code, watched.last(folder))
     finally:
         watched.remove(folder)
 
@@ -53,7 +53,7 @@ def supervised(command: Callable[[], int]) -> int:
 def interrupt(*_: object) -> None:
     """A signal handler that ends the command as Ctrl-C does, with everything closed.
 
-    The terminal sends Ctrl-C to parent and child, and the parent hands it on: the child heeds it once.
+    The terminal sends Ctrl-C to parent and child, and the parent forwards it: the child acts on it once.
 
     Raises:
         KeyboardInterrupt: always, but for a signal right after another.
@@ -65,15 +65,15 @@ def interrupt(*_: object) -> None:
 
 
 def _work(command: Callable[[], int], folder: Path, alive: int) -> NoReturn:
-    """The child's life. It ends as a program of its own would, without returning to what the parent goes on with."""
+    """Run the command in the child, which exits here and never returns to what the parent goes on with."""
     watched.enter(folder)
-    for number in _heeded():
+    for number in _handled_signals():
         signal.signal(number, interrupt)
     threading.Thread(target=_die_with_parent, args=(alive, folder), daemon=True).start()
     sys.exit(command())
 
 
-def _heeded() -> list[signal.Signals]:
+def _handled_signals() -> list[signal.Signals]:
     """The signals that end a command, but for those that it was started to ignore, as background jobs ignore Ctrl-C."""
     return [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
 
@@ -85,13 +85,13 @@ def _die_with_parent(alive: int, folder: Path) -> None:
     os._exit(1)
 
 
-def _hand_on(child: int, number: int) -> None:
+def _forward(child: int, number: int) -> None:
     with suppress(ProcessLookupError):
         os.kill(child, number)
 
 
-def _tell(code: int, doing: watched.Doing) -> int:
-    """Say that the child died, here and in its run's folder."""
+def _report_death(code: int, doing: watched.Doing) -> int:
+    """Write that the child died, here and in its run's folder; returns the exit code."""
     line = watched.death(code, doing)
     if sys.stderr.isatty():
         print("\x1b[?25h", file=sys.stderr)  # its progress bar hid the cursor

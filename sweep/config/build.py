@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,13 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sweep.config import targets
+from sweep.config.invocation import Invocation
+from sweep.config.membership import Membership
 from sweep.core import writable
 from sweep.core.errors import ConfigError, require_text
 from sweep.pipeline.plan import Job, Plan
 from sweep.tracking.tracker import Tracker
 
-# What a sweep tells its trials, as against what its user asks for.
-_INTERNAL = ("tracking.parent_run_id=", "sweep.name=", "sweep.axes=", "sweep.rivals=")
 _PLAN_GROUPS = ("dataset", "model", "train", "distill", "prune", "cluster", "quant", "pipeline")
 
 
@@ -63,34 +62,34 @@ def prepare(logged: Tracker) -> None:
         raise error.under("tracking") from error
 
 
-def job(config: DictConfig, *, folder: Path, choices: Mapping[str, str], overrides: list[str], swept: bool) -> Job:
+def job(config: DictConfig, invocation: Invocation) -> Job:
     """What the configuration asks for, with all that its run leaves behind.
 
     Args:
         config: the composed configuration.
-        folder: where the run's files go.
-        choices: group to choice, as composed.
-        overrides: the command line's overrides.
-        swept: whether the run is a trial of a sweep.
+        invocation: of the run.
 
     Raises:
-        ConfigError: as `plan`.
+        ConfigError: as `plan`; for a trial whose sweep has left no record.
     """
     sweep_name(config)
-    given = [_masked(override) for override in overrides if not (swept and override.startswith(_INTERNAL))]
-    groups = {group: str(choice) for group, choice in choices.items() if not group.startswith("hydra/")}
+    folder, swept = invocation.folder, invocation.swept
+    sweep = Membership.read(folder) if swept else None
+    # A sweep gives its name to its trials; their user may not have given it one.
+    given = [_masked(override) for override in invocation.overrides if not (swept and override.startswith("sweep.name="))]
+    groups = {group: str(choice) for group, choice in invocation.choices.items() if not group.startswith("hydra/")}
     return Job(
         plan=plan(config),
         tracker=tracker(config),
         store=output(config) / "cache",
         folder=folder,
         name=folder.name,
-        # The sweeper puts the axes first.
-        swept=dict(override.lstrip("+").split("=", 1) for override in given[: config.sweep.axes]),
+        swept={} if sweep is None else {key: _masked(text) for key, text in sweep.swept.items()},
         params={key: _masked(text) for key, text in (groups | flat(config)).items()},
         config=_masked(OmegaConf.to_yaml(config, resolve=True)),
         overrides=tuple(given),
-        rivals=None if config.sweep.rivals is None else Path(config.sweep.rivals),
+        rivals=None if sweep is None else sweep.front,
+        parent_run_id=None if sweep is None else sweep.parent_run_id,
     )
 
 
@@ -112,8 +111,10 @@ def sweep_name(config: DictConfig) -> str:
     """The name of the sweep, which names its folder.
 
     Raises:
-        ConfigError: for anything but letters, digits, dots, dashes and underscores.
+        ConfigError: for anything but letters, digits, dots, dashes and underscores; for another key beside it.
     """
+    if unknown := [str(key) for key in config.sweep if key != "name"]:
+        raise ConfigError("sweep", "one of the keys name", unknown[0])
     name = config.sweep.name
     if type(name) is int:  # 2024, say, in a YAML
         name = str(name)

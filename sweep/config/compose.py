@@ -21,6 +21,7 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult
@@ -39,6 +40,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if (folder / "config.yaml").is_file())
 _DEEPEST = 50  # brackets in brackets: Hydra's parser takes several calls for each
 _MOST_NODES = 100_000  # of a YAML file, its aliases written out
+_SETTINGS = "settings"
 _SHOWN_NAME = re.compile(r"(sweep\.name=)([A-Za-z0-9_][A-Za-z0-9._-]*)")
 
 
@@ -95,7 +97,7 @@ def _mode(hydra: _Checked, name: str, overrides: list[str]) -> RunMode:
         composed = hydra.compose_config(name, overrides, RunMode.MULTIRUN, validate_sweep_overrides=False)
     except ConfigError:
         raise
-    except Exception:  # noqa: BLE001 - a sweep without -m, say: it is told of as of a run
+    except Exception:  # noqa: BLE001 - a sweep without -m, say: the run reports it
         return RunMode.RUN
     return composed.hydra.mode or RunMode.RUN
 
@@ -200,6 +202,11 @@ class _Repository(ConfigRepository):
 
 class _Folder(FileConfigSource):
     """A folder of YAML files."""
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        """As Hydra's, without a group's `settings`: what its choices share, and no choice itself."""
+        listed = super().list(config_path, results_filter)
+        return [name for name in listed if not (config_path and name == _SETTINGS and results_filter is ObjectType.GROUP)]
 
     def load_config(self, config_path: str) -> ConfigResult:
         """As Hydra's.

@@ -39,9 +39,6 @@ def check(config: DictConfig) -> None:
         raise ConfigError("hydra.sweep.dir", expected, str(own.sweep.dir))
     if (subdir := OmegaConf.to_container(own.sweep)["subdir"]) != _SUBDIR:  # type: ignore[call-overload, index]
         raise ConfigError("hydra.sweep.subdir", _SUBDIR, str(subdir))
-    for key, unset in (("sweep.axes", 0), ("sweep.rivals", None), ("tracking.parent_run_id", None)):
-        if (given := OmegaConf.select(config, key)) != unset or type(given) is not type(unset):
-            raise ConfigError(key, "no value: a sweep sets it for its trials", str(given))
     for key in _LAUNCHER_FOLDERS if own.mode is RunMode.MULTIRUN else ():
         folder = OmegaConf.select(own, f"launcher.{key}")
         if folder is not None and not _absolute(_text(f"hydra.launcher.{key}", folder)).is_relative_to(output):

@@ -52,9 +52,9 @@ def located(named: Any, place: Annotations, path: str) -> type:
     if not isinstance(named, str):
         raise ConfigError(where, "the dotted name of a class", repr(named))
     kind = _imported(named, where)
-    if not any(_fits(kind, one) for one in kinds):
-        wanted = " or ".join(dict.fromkeys(_described(one) for one in kinds))
-        lacking = [protocols.missing(kind, one) for one in kinds if protocols.is_protocol(one)]
+    if not any(_fits(kind, accepted) for accepted in kinds):
+        wanted = " or ".join(dict.fromkeys(_described(accepted) for accepted in kinds))
+        lacking = [protocols.missing(kind, accepted) for accepted in kinds if protocols.is_protocol(accepted)]
         without = f" (without {', '.join(lacking[0])})" if lacking else ""
         raise ConfigError(where, wanted, f"{named}{without}")
     return kind
@@ -87,26 +87,26 @@ def parameters(kind: type, path: str) -> dict[str, Parameter]:
 
 def of_item(place: Annotations, position: int) -> Annotations:
     """What an item of a list takes at a place."""
-    found: list[Any] = []
+    items: list[Any] = []
     for annotation in place:
         origin, arguments = _origin(annotation), typing.get_args(annotation)
         if not arguments or not isinstance(origin, type) or issubclass(origin, Mapping):
             continue
         if origin is tuple and arguments[-1] is not Ellipsis:
-            found += _alternatives(arguments[position]) if position < len(arguments) else ()
+            items += _alternatives(arguments[position]) if position < len(arguments) else ()
         else:
-            found += _alternatives(arguments[0])
-    return tuple(found)
+            items += _alternatives(arguments[0])
+    return tuple(items)
 
 
 def of_value(place: Annotations) -> Annotations:
     """What a value of a mapping takes at a place."""
-    found: list[Any] = []
+    items: list[Any] = []
     for annotation in place:
         origin, arguments = _origin(annotation), typing.get_args(annotation)
         if isinstance(origin, type) and issubclass(origin, Mapping) and len(arguments) == 2:
-            found += _alternatives(arguments[1])
-    return tuple(found)
+            items += _alternatives(arguments[1])
+    return tuple(items)
 
 
 def _imported(named: str, where: str) -> type:
@@ -168,7 +168,7 @@ def _alternatives(annotation: Any) -> Annotations:
         return _alternatives(annotation.type)
     origin = _origin(annotation)
     if origin in (typing.Union, types.UnionType):
-        return tuple(one for member in typing.get_args(annotation) for one in _alternatives(member))
+        return tuple(alternative for member in typing.get_args(annotation) for alternative in _alternatives(member))
     if origin in (typing.Annotated, typing.Final):
         return _alternatives(typing.get_args(annotation)[0])
     return (annotation,)
@@ -181,7 +181,7 @@ def _origin(annotation: Any) -> Any:
 def _kinds(place: Annotations) -> tuple[type, ...]:
     """The classes and protocols at a place that a `_target_` makes: no numbers, no texts, nothing that holds them."""
     origins = [_origin(annotation) or annotation for annotation in place]
-    return tuple(one for one in origins if isinstance(one, type) and one.__module__ not in _PLAIN)
+    return tuple(kind for kind in origins if isinstance(kind, type) and kind.__module__ not in _PLAIN)
 
 
 def _fits(kind: type, wanted: type) -> bool:

@@ -161,6 +161,7 @@ class TrialRecord:
         start: seconds since the epoch when it began.
         end: seconds since the epoch when it ended.
         pruned: whether it was stopped early because a finished trial was far ahead of it.
+        parent_run_id: the run of its sweep, which its own run is nested under; None for a plain run.
     """
 
     name: str
@@ -174,6 +175,7 @@ class TrialRecord:
     start: float
     end: float
     pruned: bool = False
+    parent_run_id: str | None = None
 
 
 class Progress(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import get_type_hints
@@ -104,7 +105,7 @@ class Plan:
         return [*used, *(["quant"] if self.quant.storage is not Storage.FLOAT32 else [])]
 
     def check(self) -> Data:
-        """Refuse what cannot work, before anything trains and without TensorFlow.
+        """Refuse what cannot work, before anything trains and without TensorFlow. What passed once is not checked again.
 
         Returns:
             The data.
@@ -113,6 +114,10 @@ class Plan:
             ConfigError: for a part whose code is in no file, data that cannot be read, a network that cannot take its images,
                 nothing to prune, or a choice that the pipeline's order leaves out.
         """
+        return self._checked
+
+    @cached_property
+    def _checked(self) -> Data:
         for name in _CHOICES:
             try:
                 sources.behind(getattr(self, name))
@@ -171,6 +176,7 @@ class Job:
         config: the composed configuration as YAML.
         overrides: the command line's overrides, as given.
         rivals: the file with what the trial has to beat; None where it runs to its end whatever comes.
+        parent_run_id: the run of the sweep in the tracker; None for a plain run, and where nothing is tracked.
     """
 
     plan: Plan
@@ -183,3 +189,4 @@ class Job:
     config: str
     overrides: tuple[str, ...]
     rivals: Path | None = None
+    parent_run_id: str | None = None

@@ -8,21 +8,22 @@ several layers together worse.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
-from typing import Any
 
 import numpy as np
 
-from sweep.compress.prune import magnitude, schedules
-from sweep.compress.quantize import clipping, mixed_precision, rounding
+from sweep.compress.quantize import clipping, mixed_precision
 from sweep.core import files
-from sweep.core.types import Array, Checkpoint, Progress, Split
+from sweep.core.types import Array, Checkpoint, Data, Progress, Split
 from sweep.models import checkpoints
+from sweep.pipeline import executor
+from sweep.pipeline.cache import Cache
+from sweep.pipeline.kernel_changes import pruned, rounded
+from sweep.pipeline.plan import Job
 from sweep.train import loop
 
-SPARSITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-BITS = (2, 3, 4, 5, 6, 7, 8)
 _WITHIN = 0.01  # of the untouched network's accuracy: what counts as hardly any loss where layers are named
 _NAMED = 2
 
@@ -46,6 +47,24 @@ class Point:
     value: float | None
     val_accuracy: float
     divergence: float
+
+
+def measure_job(job: Job, progress: Progress) -> tuple[tuple[Point, ...], Data]:
+    """The points of a job's network as the stages before quantisation leave it, and the data that it was trained on.
+
+    The grids end where the job's quantisation has them end, else at a kernel's largest magnitude.
+
+    Raises:
+        Exception: as `executor.network`.
+    """
+    network, data = executor.network(job.plan, Cache(job.store), progress)
+    began = time.perf_counter()
+    progress.stage("sensitivity", "layer")
+    loop.start(job.plan.threads)
+    checkpoints.fresh(job.plan.seed)
+    points = measure(network, data.validation, getattr(job.plan.quant, "weight_range", clipping.MinMax()), progress)
+    progress.finish("sensitivity", time.perf_counter() - began, reused=False)
+    return points, data
 
 
 def measure(network: Checkpoint, split: Split, weight_range: clipping.Range, progress: Progress) -> tuple[Point, ...]:
@@ -72,8 +91,8 @@ def measure(network: Checkpoint, split: Split, weight_range: clipping.Range, pro
     for number, (name, kernel) in enumerate(kernels.items()):
         before: Array = kernel.numpy()
         changes = [
-            *(_pruned(name, before, network) if name in prunable else ()),
-            *_rounded(name, kernel, network, weight_range),
+            *(pruned(name, before, network) if name in prunable else ()),
+            *rounded(name, kernel, network, weight_range),
         ]
         for done, (kind, value, after) in enumerate(changes):
             progress.advance(number + done / len(changes), len(kernels), name)
@@ -81,26 +100,6 @@ def measure(network: Checkpoint, split: Split, weight_range: clipping.Range, pro
             points.append(point(name, before.size, kind, value, answers(split.images)))
         kernel.assign(before)
     return tuple(points)
-
-
-def _pruned(name: str, kernel: Array, network: Checkpoint) -> Iterator[tuple[str, float, Array]]:
-    """(kind, sparsity, the kernel without its smallest weights), as `prune=local` chooses them."""
-    kept = {name: mask} if (mask := network.masks.get(name)) is not None else {}
-    for sparsity in SPARSITIES:
-        pruning = magnitude.LocalMagnitude(
-            sparsity=sparsity, layers="all", schedule=schedules.ConstantSparsity(), finetune=0, learning_rate=1.0
-        )
-        yield "sparsity", sparsity, kernel * pruning.masks({name: kernel}, kept, 1.0)[name]
-
-
-def _rounded(name: str, kernel: Any, network: Checkpoint, weight_range: clipping.Range) -> Iterator[tuple[str, int, Array]]:
-    """(kind, bits, the kernel on its grid), as `quant=ptq` rounds it. Zero is on every grid."""
-    for bits in BITS:
-        yield (
-            "bits",
-            bits,
-            rounding.rounded(kernel, bits, weight_range, one=name in network.clusters).values.reshape(kernel.shape),
-        )
 
 
 def table(points: Sequence[Point]) -> str:

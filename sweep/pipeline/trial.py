@@ -6,7 +6,7 @@ import logging
 import subprocess
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -142,7 +142,7 @@ def recorded(job: Job, work: Callable[[], tuple[T, Findings]], source: str = "sw
 def _track(job: Job, record: TrialRecord) -> str | None:
     """Log the record; a tracker that fails now costs the log only, since the files are written."""
     try:
-        return job.tracker.log_trial(record)
+        return job.tracker.log_trial(replace(record, parent_run_id=job.parent_run_id))
     except tracker.TrackingError as error:
         _log.warning("could not log to MLflow (%s); the results are in %s", " ".join(str(error).split()), job.folder)
         return None

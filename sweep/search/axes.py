@@ -25,7 +25,7 @@ class Steps(Sequence[str]):
 
     Args:
         start: the first number.
-        step: from one to the next.
+        step: the difference of neighbouring numbers.
         length: how many there are.
         integer: whether they are integers.
     """
@@ -132,7 +132,7 @@ def parse_axis(override: Override) -> Axis:
         if len(steps) > _MOST_SHUFFLED:
             raise ConfigError(key, f"at most {_MOST_SHUFFLED:,} values to shuffle", f"{len(steps):,}")
         # 0.1, 0.2, 0.3: not the 0.30000000000000004 that adding steps comes to.
-        return Axis(key, text, tuple(dict.fromkeys(_short(one) for one in override.sweep_string_iterator())))
+        return Axis(key, text, tuple(dict.fromkeys(_short(text) for text in override.sweep_string_iterator())))
     if not isinstance(value, IntervalSweep):
         values = tuple(dict.fromkeys(override.sweep_string_iterator()))
         if not values:

@@ -21,7 +21,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from sweep.core import watched
-from sweep.search.worker import failed, serve_one, serve_trials
+from sweep.search.worker import failed, run_trial, run_trials
 
 _SPAWN = multiprocessing.get_context("spawn")
 
@@ -30,7 +30,7 @@ class WorkerDied(RuntimeError):
     """The process that ran a trial is gone, and what it was doing with it."""
 
 
-class Pool:
+class WorkerPool:
     """Workers that take one job each at a time.
 
     Args:
@@ -54,50 +54,50 @@ class Pool:
     ) -> None:
         self._payload = cloudpickle.dumps((context, task, config, Singleton.get_state()))
         self._workers, self._recycle_after, self._max_bytes = workers, recycle_after, max_gib * 2**30
-        self._idle: list[_Worker] = []
-        self._at_work: dict[int, _Worker] = {}
+        self._free_workers: list[_Worker] = []
+        self._busy_workers: dict[int, _Worker] = {}
 
-    def __enter__(self) -> Pool:
+    def __enter__(self) -> WorkerPool:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for worker in (*self._idle, *self._at_work.values()):
+        for worker in (*self._free_workers, *self._busy_workers.values()):
             worker.stop(gently=kind is None)
 
     @property
     def free(self) -> int:
         """How many jobs can be submitted now."""
-        return self._workers - len(self._at_work)
+        return self._workers - len(self._busy_workers)
 
     @property
     def busy(self) -> int:
         """How many jobs are under way."""
-        return len(self._at_work)
+        return len(self._busy_workers)
 
     def submit(self, number: int, overrides: Sequence[str]) -> None:
         """Start a job on a free worker."""
-        worker = self._idle.pop() if self._idle else _Worker(serve_trials, self._payload)
+        worker = self._free_workers.pop() if self._free_workers else _Worker(run_trials, self._payload)
         worker.connection.send((number, list(overrides)))
-        self._at_work[number] = worker
+        self._busy_workers[number] = worker
 
     def wait(self) -> dict[int, JobReturn]:
         """Wait until at least one job ended; job number to what came of it."""
-        ready = multiprocessing.connection.wait([worker.connection for worker in self._at_work.values()])
+        ready = multiprocessing.connection.wait([worker.connection for worker in self._busy_workers.values()])
         ended = {}
-        for number, worker in list(self._at_work.items()):
+        for number, worker in list(self._busy_workers.items()):
             if worker.connection not in ready:
                 continue
-            del self._at_work[number]
+            del self._busy_workers[number]
             try:
                 ended[number], resident = worker.connection.recv()
             except (EOFError, OSError):
-                ended[number] = failed(worker.obituary())
+                ended[number] = failed(worker.exit_reason())
                 continue
             worker.jobs += 1
             if worker.jobs >= self._recycle_after or resident > self._max_bytes:
                 worker.stop(gently=True)
             else:
-                self._idle.append(worker)
+                self._free_workers.append(worker)
         return ended
 
 
@@ -118,13 +118,13 @@ class Isolated:
 
     def __call__(self, config: DictConfig) -> Any:
         """Run the job that Hydra has composed in this process."""
-        # joblib's processes have a start method of their own, which a child of theirs would be told of and does not know.
+        # joblib's processes have a start method of their own, which a child of theirs would be given and does not know.
         multiprocessing.set_start_method("spawn", force=True)
-        worker = _Worker(serve_one, cloudpickle.dumps((self._task, self._folder, config, Singleton.get_state())))
+        worker = _Worker(run_trial, cloudpickle.dumps((self._task, self._folder, config, Singleton.get_state())))
         try:
             value = worker.connection.recv()
         except (EOFError, OSError):
-            raise worker.obituary() from None
+            raise worker.exit_reason() from None
         except BaseException:
             worker.stop(gently=False)
             raise
@@ -137,16 +137,16 @@ class Isolated:
 class _Worker:
     """One process and the parent's end of its pipe."""
 
-    def __init__(self, serve: Callable[[Connection, bytes, Path], None], payload: bytes) -> None:
+    def __init__(self, target: Callable[[Connection, bytes, Path], None], payload: bytes) -> None:
         self.connection, theirs = _SPAWN.Pipe()
         self.jobs = 0
         self._temporary = watched.make()
-        self._process = _SPAWN.Process(target=serve, args=(theirs, payload, self._temporary), daemon=True)
+        self._process = _SPAWN.Process(target=target, args=(theirs, payload, self._temporary), daemon=True)
         self._process.start()
         theirs.close()
 
     def stop(self, *, gently: bool) -> None:
-        """Let it go, or end it."""
+        """End the process: by closing its pipe, or by a signal."""
         self.connection.close()
         if not gently:
             self._process.terminate()
@@ -156,8 +156,8 @@ class _Worker:
             self._process.join()
         watched.remove(self._temporary)
 
-    def obituary(self) -> WorkerDied:
-        """Why it is gone."""
+    def exit_reason(self) -> WorkerDied:
+        """The error that says how the process died and what it was doing."""
         self._process.join(timeout=10)
         doing = watched.last(self._temporary)
         watched.remove(self._temporary)

@@ -65,7 +65,7 @@ def representative(axis: Axis, text: str) -> str:
 
 
 def encode(axis: Axis, text: str) -> Any:
-    """The value that `_suggested` turns into `text`."""
+    """The value of Optuna's parameter from which `suggested` makes `text`: a number, a position, or the text itself."""
     if axis.interval is not None:
         return int(text) if axis.interval.integer else float(text)
     return axis.values.index(text) if axis.ordered else text

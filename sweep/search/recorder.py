@@ -1,6 +1,6 @@
-"""The files of a sweep that are neither Optuna's nor a trial's own: `sweep.json`, `front.json` and a `trial.json` a trial.
+"""The records of a sweep: its own `sweep.json`, and a `trial.json` a trial.
 
-The trials' records are the truth about what is finished; Optuna's journal can be told again from them.
+The trials' records are the truth about what is finished; Optuna's journal can be rebuilt from them.
 """
 
 from __future__ import annotations
@@ -16,14 +16,12 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
-
-from sweep.config.compose import CONF
 from sweep.core import files, jsonfiles
 from sweep.core.errors import ConfigError
 from sweep.pipeline.origin import Origin
 from sweep.results import reader, sweeps
 from sweep.search.proposals import Proposal
+from sweep.search.resuming import resuming_command
 from sweep.search.space import Space
 
 if TYPE_CHECKING:
@@ -32,9 +30,17 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Records:
-    """The files of a sweep that are neither Optuna's nor a trial's own."""
+    """The records of a sweep.
+
+    Attributes:
+        folder: of the sweep.
+        space: what varies.
+        content: what `sweep.json` holds.
+        parent_run_id: the sweep's run in the tracker, where an earlier start has one.
+    """
 
     folder: Path
+    space: Space
     content: dict[str, Any]
     parent_run_id: str | None = None
 
@@ -49,7 +55,7 @@ class Records:
         fixed = dict(text.split("=", 1) for text in (*space.fixed, *space.where_known) if "=" in text)
         content: dict[str, Any] = {
             "name": folder.name,
-            "command": shlex.join(_command(space.config, folder.name, arguments)),
+            "command": shlex.join(resuming_command(space.config, folder.name, arguments)),
             "axes": space.text,
             "fixed": _without_places(fixed),
             "objectives": dict(settings.objectives),
@@ -64,7 +70,7 @@ class Records:
             "parent_run_id": None,
             "origin": origin.as_record(),
         }
-        records = Records(folder, content)
+        records = Records(folder, space, content)
         if os.path.lexists(path := folder / "sweep.json"):
             earlier = jsonfiles.read(path)
             for name in ("axes", "fixed", "objectives", "constraints"):
@@ -76,8 +82,8 @@ class Records:
             if (began := Origin.read(earlier.get("origin"))) is not None:
                 began.require(origin, folder.name)
                 content["origin"] = began.as_record()
-                if told := began.versions_told(origin):
-                    print(f"warning: the sweep goes on with other versions than it began with: {told}", file=sys.stderr)
+                if changed := began.versions_told(origin):
+                    print(f"warning: the sweep goes on with other versions than it began with: {changed}", file=sys.stderr)
             content["started"] = jsonfiles.seconds(path, earlier, "started")
             records.parent_run_id = jsonfiles.get(path, earlier, "parent_run_id", str, None)
         return records
@@ -103,7 +109,7 @@ class Records:
         Raises:
             ConfigError: for something in the place of a trial's folder or of its record that cannot be written over.
         """
-        found = []
+        trials = []
         for folder in reader.trial_folders(self.folder):
             path = folder / "trial.json"
             if not folder.is_dir() or (os.path.lexists(path) and not path.is_file()):
@@ -116,17 +122,12 @@ class Records:
             except ConfigError as error:
                 print(f"{folder.name} runs again: {error}", file=sys.stderr)
                 continue
-            found.append(trial)
-        return tuple(found)
+            trials.append(trial)
+        return tuple(trials)
 
     def trial_folder(self, proposal: Proposal) -> Path:
         """Where the files of a trial are."""
         return self.folder / reader.trial_name(proposal.number)
-
-    @property
-    def rivals(self) -> Path:
-        """The file with the front so far."""
-        return self.folder / "front.json"
 
     def begin(self, parent_run_id: str | None) -> None:
         """The sweep starts."""
@@ -142,7 +143,6 @@ class Records:
         self,
         proposal: Proposal,
         state: str,
-        space: Space,
         *,
         seconds: float | None = None,
         error: str | None = None,
@@ -155,12 +155,20 @@ class Records:
             "number": proposal.number,
             "state": state,
             "overrides": dict(text.split("=", 1) for text in proposal.point),
-            "fixed": _without_places(dict(text.split("=", 1) for text in space.constants(proposal.point) if "=" in text)),
+            "fixed": _without_places(dict(text.split("=", 1) for text in self.space.constants(proposal.point) if "=" in text)),
             "seconds": seconds,
             "error": error,
             "run_id": run_id,
         }
         files.write_json(folder / "trial.json", content)
+
+    def leave_error(self, proposal: Proposal, error: str) -> bool:
+        """Write the `error.txt` of a trial that could not; returns whether it was missing."""
+        path = self.trial_folder(proposal) / "error.txt"
+        if path.exists():
+            return False
+        files.write(path, error + "\n")
+        return True
 
     def _save(self) -> None:
         files.write_json(self.folder / "sweep.json", self.content)
@@ -175,24 +183,3 @@ def _difference(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """What differs, old and new."""
     keys = [key for key in {**earlier, **now} if earlier.get(key) != now.get(key)]
     return ", ".join(f"{key}={earlier.get(key, 'absent')} then, {key}={now.get(key, 'absent')} now" for key in keys)
-
-
-def _command(config: DictConfig, name: str, arguments: Sequence[str]) -> list[str]:
-    """The words of the command line that goes on with a sweep or, where its folder is gone, makes it again.
-
-    Args:
-        config: the parent's configuration.
-        name: the sweep's; given, where the command line left it to the clock.
-        arguments: the command line's overrides, but for those of Hydra's own keys.
-    """
-    words = ["python", "-m", "sweep.main", "-m"]
-    sources = {source.provider: source.path for source in config.hydra.runtime.config_sources if source.schema == "file"}
-    if (main := sources.get("main")) and Path(main).resolve() != CONF.resolve():
-        words += ["--config-path", str(Path(main).absolute())]
-    if directory := sources.get("command-line"):
-        words += ["--config-dir", str(Path(directory).absolute())]
-    if config.hydra.job.config_name not in (None, "config"):
-        words += ["--config-name", config.hydra.job.config_name]
-    named = any(text.startswith("sweep.name=") for text in arguments)
-    words += arguments if named else [*arguments, f"sweep.name={name}"]
-    return [*words, *(text for text in config.hydra.overrides.hydra if not text.startswith("hydra.mode="))]

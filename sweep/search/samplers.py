@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
+
+import numpy as np
 
 
 def _tpe(seed: int) -> Any:
@@ -44,3 +47,23 @@ SAMPLERS: Mapping[str, Callable[[int], Any]] = {
     "random": _random,
 }
 """Name to the sampler of a seed."""
+
+
+def sampler(name: str, seed: int, number: int, attempt: int) -> Any:
+    """The sampler that proposes a trial: its draws follow from the seed and the number, not from what was drawn before.
+
+    So a sweep that was killed goes on as if it had not been.
+
+    Args:
+        name: a key of `SAMPLERS`.
+        seed: of the sweep.
+        number: of the trial.
+        attempt: how often the trial's point was drawn already.
+    """
+    import optuna
+
+    drawn = np.random.SeedSequence([seed, number, attempt]).generate_state(1)[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        # The points of a quasi-random sequence belong together; the study counts how far it is.
+        return SAMPLERS[name](seed if name == "qmc" else int(drawn))

@@ -1,4 +1,4 @@
-"""The process that runs trials for a pool, one after the other."""
+"""What a worker process of a pool runs: trials one after the other, or a single one."""
 
 from __future__ import annotations
 
@@ -32,8 +32,14 @@ def failed(error: Exception) -> JobReturn:
     return returned
 
 
-def serve_trials(connection: Connection, payload: bytes, temporary: Path) -> None:
-    """A worker's life: set up, then job after job until the parent closes the pipe or dies."""
+def run_trials(connection: Connection, payload: bytes, temporary: Path) -> None:
+    """Set Hydra up, then run job after job until the parent closes the pipe or dies.
+
+    Args:
+        connection: receives a job's number and overrides, and sends its JobReturn with the resident memory in bytes.
+        payload: Hydra's context, the task, the parent's configuration and Hydra's singletons, pickled by the parent.
+        temporary: the process's temporary folder.
+    """
     _depend_on_parent(temporary)
     context, task, config, state = cloudpickle.loads(payload)
     Singleton.set_state(state)
@@ -47,8 +53,14 @@ def serve_trials(connection: Connection, payload: bytes, temporary: Path) -> Non
         connection.send((_run(context, task, config, number, overrides), _resident_bytes()))
 
 
-def serve_one(connection: Connection, payload: bytes, temporary: Path) -> None:
-    """The life of a process that runs one job."""
+def run_trial(connection: Connection, payload: bytes, temporary: Path) -> None:
+    """Run one job, and send what it returns or raises.
+
+    Args:
+        connection: sends the result.
+        payload: the task, its working folder, its configuration and Hydra's singletons, pickled by the parent.
+        temporary: the process's temporary folder.
+    """
     _depend_on_parent(temporary)
     try:
         task, folder, config, state = cloudpickle.loads(payload)
@@ -68,7 +80,7 @@ def _depend_on_parent(temporary: Path) -> None:
 
 
 def _die_with_parent(temporary: Path) -> None:
-    """A killed parent takes its workers along: nobody would hear them."""
+    """End this process when its parent has died, since nobody would receive its results."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -41,13 +41,11 @@ class MLflow:
         experiment: the experiment's name; it is created when missing.
         artifacts: the folder, or the URI, that a new experiment keeps its files under; None for `artifacts` beside the
             database. A server keeps its own place, unless this is a URI.
-        parent_run_id: the sweep's run, for `log_trial` to nest under.
     """
 
     uri: str
     experiment: str
     artifacts: str | None
-    parent_run_id: str | None
 
     def prepare(self) -> None:
         """Create what is missing (the database, the experiment) and make sure that it can be written to.
@@ -139,7 +137,7 @@ class MLflow:
         with tracking_errors(f"of {record.name}"):
             client = self._experiment.backend.client()
             start, end = round(record.start * 1000), round(record.end * 1000)
-            parent = {PARENT: self.parent_run_id} if self.parent_run_id else {}
+            parent = {PARENT: record.parent_run_id} if record.parent_run_id else {}
             word = "pruned" if record.pruned else "error"
             reason = {word: record.error} if record.error is not None else {}
             tags = run_tags({**record.tags, **reason, **parent})

@@ -39,7 +39,7 @@ class Tracker(Protocol):
             resume: the run of an earlier start of this sweep, to go on with; if it is gone, a new one begins.
 
         Returns:
-            The run's id, for `parent_run_id` and `close_sweep`; None when nothing is tracked.
+            The run's id, for `TrialRecord.parent_run_id` and `close_sweep`; None when nothing is tracked.
 
         Raises:
             TrackingError: when MLflow fails.
@@ -70,7 +70,7 @@ class Tracker(Protocol):
         """
 
     def log_trial(self, record: TrialRecord) -> str | None:
-        """Log one ended trial, with every file of its folder, below `parent_run_id` where there is one.
+        """Log one ended trial, with every file of its folder, below its `parent_run_id` where there is one.
 
         Returns:
             The run's id; None when nothing is tracked.

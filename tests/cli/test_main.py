@@ -114,6 +114,8 @@ def test_help_names_the_groups_and_imports_no_tensorflow(tmp_path):
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT, check=True)
     *_, modules = process.stdout.splitlines()
     assert "quant: dynamic, float16, none, ptq, qat" in process.stdout
+    assert "quant/weight_range: minmax, mse, octav" in process.stdout
+    assert "/settings" not in process.stdout
     loaded = {name.partition(".")[0] for name in modules.split()}
     assert not loaded & {"tensorflow", "tf_keras", "mlflow", "optuna", "sklearn", "ai_edge_litert", "rich", "numpy"}
 

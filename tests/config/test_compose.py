@@ -188,10 +188,13 @@ def test_a_place_elsewhere_is_refused_before_it_is_made(place, word):
 
 
 @pytest.mark.parametrize(
-    "word", ["sweep.axes=-1", "sweep.axes=x", "sweep.axes=0.0", "sweep.rivals=x", "tracking.parent_run_id=x"]
+    "word", ["sweep.axes=0", "sweep.rivals=x", "+sweep.axes=1", "++sweep.rivals=x", "tracking.parent_run_id=x"]
 )
-def test_what_a_sweep_tells_its_trials_is_nobody_elses_to_say(word):
-    assert refused(word).startswith(f"{word.partition('=')[0]}: expected no value")
+def test_what_a_sweep_tells_its_trials_is_no_key(word):
+    group, _, key = word.lstrip("+").partition("=")[0].partition(".")
+    line = refused(word)
+    assert line.startswith(f"{group}: expected one of the keys ")
+    assert line.endswith(f"; received {key}")
 
 
 @pytest.mark.parametrize("word", [word for word in ELSEWHERE if word.startswith(("++sweep", "output=5", "hydra."))])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, ListConfig
 
 from sweep.config import build, explain
+from sweep.config.invocation import Invocation
 from sweep.core.errors import ConfigError
 from sweep.pipeline.plan import Pipeline
 
@@ -189,6 +191,13 @@ def test_what_the_data_or_another_choice_rules_out_is_refused_by_the_check(overr
     assert refused.value.where == where
 
 
+def test_a_plan_is_checked_once(monkeypatch):
+    plan, checked = build.plan(composed()), []
+    monkeypatch.setattr(type(plan.model), "check", lambda model, input_shape: checked.append(input_shape))
+    assert plan.check() is plan.check()
+    assert checked == [(8, 8, 1)]
+
+
 @pytest.mark.parametrize(
     "order",
     [
@@ -209,13 +218,19 @@ def test_nothing_to_prune_is_fine_where_nothing_is_pruned():
 
 
 def test_the_job_knows_what_was_swept_and_the_whole_configuration(tmp_path):
-    config = composed(f"output={tmp_path}", "sweep.axes=2", "tracking.uri=http://me:secret@host", name="s1")
+    config = composed(f"output={tmp_path}", "tracking.uri=http://me:secret@host", name="s1")
+    (tmp_path / "trial-003").mkdir()
+    point = {"prune.sparsity": "0.8", "+model@distill.x": "lenet5"}
+    (tmp_path / "trial-003" / "trial.json").write_text(json.dumps({"overrides": point}))
+    (tmp_path / "sweep.json").write_text(json.dumps({"parent_run_id": "abc"}))
     job = build.job(
         config,
-        folder=tmp_path / "trial-003",
-        choices={"quant": "ptq", "hydra/sweeper": "pareto"},
-        overrides=["prune.sparsity=0.8", "+model@distill.x=lenet5", "seed=1", "sweep.name=s1", "tracking.parent_run_id=abc"],
-        swept=True,
+        Invocation(
+            folder=tmp_path / "trial-003",
+            choices={"quant": "ptq", "hydra/sweeper": "pareto"},
+            overrides=("prune.sparsity=0.8", "+model@distill.x=lenet5", "seed=1", "sweep.name=s1"),
+            swept=True,
+        ),
     )
     assert job.swept == {"prune.sparsity": "0.8", "model@distill.x": "lenet5"}
     assert job.overrides == ("prune.sparsity=0.8", "+model@distill.x=lenet5", "seed=1")
@@ -224,6 +239,7 @@ def test_the_job_knows_what_was_swept_and_the_whole_configuration(tmp_path):
     assert not any("_target_" in name or name.startswith("hydra") for name in job.params)
     assert "secret" not in job.config + str(job.params)
     assert (job.name, job.store) == ("trial-003", tmp_path / "cache")
+    assert (job.parent_run_id, job.rivals) == ("abc", tmp_path / "front.json")
 
 
 def test_a_place_that_cannot_be_written_to_is_refused(tmp_path):

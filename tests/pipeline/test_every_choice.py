@@ -20,6 +20,7 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from sweep.config import build
+from sweep.config.invocation import Invocation
 from sweep.pipeline import trial
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tensorflow")]
@@ -103,7 +104,7 @@ def measured(place: Path, name: str, *overrides: str) -> dict[str, float]:
     config.dataset.limit = None if "path" in config.dataset else 80
     folder = place / "runs" / name
     folder.mkdir(parents=True)
-    job = build.job(config, folder=folder, choices=choices, overrides=list(overrides), swept=False)
+    job = build.job(config, Invocation(folder, choices, tuple(overrides), swept=False))
     build.prepare(job.tracker)
     metrics, _ = trial.execute(job, Silent())
     assert (folder / "model.tflite").stat().st_size == metrics.size_bytes

@@ -21,9 +21,10 @@ from sweep.compress.quantize import clipping, mixed_precision
 from sweep.config import build
 from sweep.core.types import Checkpoint, Split
 from sweep.models import checkpoints, families
-from sweep.pipeline import executor, sensitivity
+from sweep.pipeline import executor, kernel_changes, sensitivity
 from sweep.pipeline.cache import Cache
-from sweep.pipeline.sensitivity import BITS, SPARSITIES, Point
+from sweep.pipeline.kernel_changes import BITS, SPARSITIES
+from sweep.pipeline.sensitivity import Point
 from sweep.sensitivity import picture
 from sweep.train import loop
 
@@ -360,7 +361,7 @@ def test_the_same_points_give_the_same_bytes():
 
 def test_a_checkpoint_without_masks_is_pruned_to_the_count():
     kernel = np.arange(1.0, 21.0).reshape(4, 5)
-    for _, sparsity, after in sensitivity._pruned("a", kernel, Checkpoint("", ())):
+    for _, sparsity, after in kernel_changes.pruned("a", kernel, Checkpoint("", ())):
         assert np.count_nonzero(after == 0) == round(sparsity * 20)
         assert (after[after != 0] == kernel[after != 0]).all()
         assert after.max() == 20

@@ -61,7 +61,7 @@ def _begin(words: list[str], *, search: bool) -> None:
     some = itertools.islice(space.points() if space.finite and not search else _walked(space), _POINTS)
     for point in some:
         build.plan(space.compose(point))
-        build.plan(space._composed(point))
+        build.plan(space.composer.compose_quickly(point))
 
 
 def _walked(space: Space) -> Any:

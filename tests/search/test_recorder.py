@@ -23,7 +23,8 @@ from sweep.core.metrics import Metrics
 from sweep.pipeline.early_stop import Rivals
 from sweep.reporting import report
 from sweep.results import reader
-from sweep.search import loop
+from sweep.search import sweeper
+from sweep.search.check import check
 from sweep.search.journal import Journal
 from sweep.search.recorder import Records
 from sweep.search.settings import Settings
@@ -72,7 +73,7 @@ def run(loader, output, total=3):
     keys = asdict(ParetoSweeperConfig(n_trials=total))
     del keys["_target_"]
     launcher = Trials(output)
-    loop.sweep(launcher, loader, config, Settings(**keys), given)
+    sweeper.sweep(launcher, loader, config, Settings(**keys), given)
     return launcher.run
 
 
@@ -307,7 +308,7 @@ def opened(loader, finished):
     del keys["_target_"]
     settings = Settings(**keys)
     space = Space.parse(loader, config, {}, given)
-    origin = space.check()
+    origin = check(space)
 
     def study(folder):
         recorded = Records.open(folder, space, settings, given, origin).trials()

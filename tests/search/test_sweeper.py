@@ -20,10 +20,11 @@ from omegaconf import OmegaConf
 
 from hydra_plugins.worker_launcher.launcher import WorkerLauncher
 from sweep.config import explain
+from sweep.config.membership import Membership
 from sweep.core import files
 from sweep.core.errors import ConfigError
 from sweep.core.metrics import Metrics
-from sweep.search import loop
+from sweep.search import sweeper, tally
 from sweep.search.axes import Steps, _short, parse_axis
 from sweep.search.settings import Settings
 from sweep.search.space import Space
@@ -86,7 +87,7 @@ SETTINGS = {
 
 def swept(launcher, loader, master, *overrides, **settings):
     config, given = master(*overrides)
-    return loop.sweep(launcher, loader, config, Settings(**{**SETTINGS, **settings}), given)
+    return sweeper.sweep(launcher, loader, config, Settings(**{**SETTINGS, **settings}), given)
 
 
 def points(loader, master, launcher, *overrides, **settings):
@@ -95,7 +96,7 @@ def points(loader, master, launcher, *overrides, **settings):
     swept(launcher, loader, master, *overrides, **settings)
     shared = {*given[:3], *(text for text in launcher.launched[0] if text.startswith(("sweep.name", "hydra.")))}
     return [
-        " ".join(text for text in job if text not in shared and not text.startswith(("hydra.sweep.subdir", "sweep.axes")))
+        " ".join(text for text in job if text not in shared and not text.startswith("hydra.sweep.subdir"))
         for job in launcher.launched
     ]
 
@@ -176,7 +177,7 @@ def test_a_point_is_checked_as_what_hydra_composes_of_it(loader, master, overrid
     for point in space.points():
         composed = OmegaConf.to_container(space.compose(point))
         assert composed.pop("hydra")
-        assert OmegaConf.to_container(space._composed(point)) == composed
+        assert OmegaConf.to_container(space.composer.compose_quickly(point)) == composed
 
 
 def test_steps_of_a_range_are_written_as_people_write_them(loader, master):
@@ -306,7 +307,7 @@ def test_what_is_wrong_under_some_choices_only_is_named(loader, master, launcher
 
 def test_a_failed_trial_does_not_stop_the_others_and_is_told_at_the_end(loader, master, launcher, capsys):
     launcher.fails = {1}
-    with pytest.raises(loop.SweepFailed, match=r"1 of 3 trials failed \(trial-001\)"):
+    with pytest.raises(tally.SweepFailed, match=r"1 of 3 trials failed \(trial-001\)"):
         swept(launcher, loader, master, "seed=1,2,3")
     assert len(launcher.launched) == 3
     told = capsys.readouterr().err
@@ -343,7 +344,7 @@ def test_a_sweep_that_is_running_is_not_run_twice(loader, master, launcher, tmp_
 
 def test_too_many_failures_stop_the_sweep(loader, master, launcher):
     launcher.fails = set(range(10))
-    with pytest.raises(loop.SweepFailed, match="5 of 5 trials failed"):
+    with pytest.raises(tally.SweepFailed, match="5 of 5 trials failed"):
         swept(launcher, loader, master, "seed=range(10)")
 
 
@@ -356,7 +357,7 @@ def test_a_stalled_hypervolume_stops_the_sweep(loader, master, tmp_path, capsys)
 
 def test_metrics_that_are_not_finite_are_a_failure(loader, master, tmp_path):
     launcher = Launcher(tmp_path, metrics=lambda number: {"val_accuracy": float("nan"), "size_bytes": 1})
-    with pytest.raises(loop.SweepFailed):
+    with pytest.raises(tally.SweepFailed):
         swept(launcher, loader, master, "seed=1,2")
     record = json.loads((tmp_path / "sweeps" / "s1" / "trial-000" / "trial.json").read_text())
     assert (record["state"], record["error"]) == ("FAIL", "not a finite number: val_accuracy")
@@ -399,7 +400,7 @@ def test_a_trial_begins_without_the_outcome_of_an_earlier_start(loader, master, 
     for name in ("error.txt", "pruned.txt", "metrics.json", "config.yaml"):
         (folder / name).write_text("of an earlier start")
     launcher.fails = [0]
-    with pytest.raises(loop.SweepFailed):
+    with pytest.raises(tally.SweepFailed):
         swept(launcher, loader, master, "seed=1,2")
     assert (folder / "error.txt").read_text() == "RuntimeError: it broke\n"
     assert [path.name for path in folder.iterdir() if path.name in ("pruned.txt", "metrics.json")] == []
@@ -428,6 +429,9 @@ class Told(tracker.NoTracking):
     front: list = []  # noqa: RUF012
     ends: list = []  # noqa: RUF012
 
+    def open_sweep(self, name, params, tags, description, *, resume=None):
+        return "parent"
+
     def log_model(self, run_id, file):
         if file.parent.name == "trial-001":
             raise tracker.TrackingError("gone")
@@ -447,7 +451,7 @@ def test_the_front_becomes_models_and_is_what_the_tracker_compares(loader, launc
     given = [f"output={tmp_path}", "sweep.name=s1", "tracking=none", "tracking._target_=test_sweeper.Told"]
     given.append("prune.sparsity=0.1,0.2,0.3,0.4")
     config = loader.load_configuration("config", given, run_mode=RunMode.MULTIRUN)
-    loop.sweep(launcher, loader, config, Settings(**{**SETTINGS, "early_stop": None}), given)
+    sweeper.sweep(launcher, loader, config, Settings(**{**SETTINGS, "early_stop": None}), given)
     folder = tmp_path / "sweeps" / "s1"
     assert models == [(f"run{number}", folder / f"trial-{number:03d}" / "model.tflite") for number in (2, 0)]
     assert front == [["run2", "run1", "run0"]]
@@ -459,9 +463,9 @@ def test_the_end_of_a_sweep_tells_of_all_its_starts(loader, tmp_path, monkeypatc
     given = [f"output={tmp_path}", "sweep.name=s1", "tracking=none", "tracking._target_=test_sweeper.Told", "seed=range(3)"]
     config = loader.load_configuration("config", given, run_mode=RunMode.MULTIRUN)
     settings = Settings(**SETTINGS)
-    with pytest.raises(loop.SweepFailed):
-        loop.sweep(Launcher(tmp_path, fails=[1]), loader, config, settings, given)
-    loop.sweep(Launcher(tmp_path), loader, config, settings, given)
+    with pytest.raises(tally.SweepFailed):
+        sweeper.sweep(Launcher(tmp_path, fails=[1]), loader, config, settings, given)
+    sweeper.sweep(Launcher(tmp_path), loader, config, settings, given)
     counts = {"trials_complete": 2, "trials_failed": 1, "trials_pruned": 0}
     assert ends == [("FAILED", counts, "2 of 3 trials complete.")] * 2
 
@@ -480,9 +484,9 @@ def test_a_trial_that_was_stopped_early_is_pruned_with_its_reason_and_no_failure
     assert again.launched == []
 
 
-def test_where_seeds_are_compared_none_is_stopped_early(loader, master, launcher):
+def test_where_seeds_are_compared_none_is_stopped_early(loader, master, launcher, tmp_path):
     swept(launcher, loader, master, "seed=1,2", "prune.sparsity=interval(0.1,0.9)", n_trials=3)
-    assert not any(text.startswith("sweep.rivals=") for overrides in launcher.launched for text in overrides)
+    assert not (tmp_path / "sweeps" / "s1" / "front.json").exists()
 
 
 def test_the_next_start_tells_its_own_margin_from_the_beginning(loader, master, tmp_path):
@@ -505,17 +509,35 @@ def test_a_search_tells_its_trials_the_front_and_a_grid_does_not(loader, master,
     )
     told = tmp_path / "sweeps" / "s1" / "front.json"
     swept(launcher, loader, master, "prune.sparsity=interval(0.1,0.9)", n_trials=3)
-    assert all(f"sweep.rivals='{told}'" in overrides for overrides in launcher.launched)
     front = json.loads(told.read_text())
     assert front["margin"] == 0.05
     assert front["front"] == {
         "trial-000": {"val_accuracy": 0.9, "size_bytes": 2000},
         "trial-001": {"val_accuracy": 0.8, "size_bytes": 1900},
     }
+    swept(launcher, loader, master, "prune.sparsity=interval(0.1,0.9)", n_trials=4, early_stop=None)
+    assert not told.exists()
     for settings in ({"n_trials": 3, "early_stop": None}, {}):
         plain = Launcher(tmp_path / "other")
         swept(plain, loader, master, "prune.sparsity=0.2,0.4", f"output={tmp_path / 'other'}", "sweep.name=s1", **settings)
-        assert not any(text.startswith("sweep.rivals=") for overrides in plain.launched for text in overrides)
+        assert not (tmp_path / "other" / "sweeps" / "s1" / "front.json").exists()
+
+
+def test_a_trial_reads_where_it_belongs_in_the_records_of_its_sweep(loader, tmp_path, monkeypatch):
+    monkeypatch.setattr(Told, "ends", [])
+    seen = []
+
+    def look(number):
+        trial = Membership.read(tmp_path / "sweeps" / "s1" / f"trial-{number:03d}")
+        seen.append((trial.swept, trial.parent_run_id, trial.front.exists()))
+        return {"val_accuracy": 0.5, "size_bytes": 1000}
+
+    launcher = Launcher(tmp_path, metrics=look)
+    given = [f"output={tmp_path}", "sweep.name=s1", "tracking=none", "tracking._target_=test_sweeper.Told", "++seed=4,5"]
+    config = loader.load_configuration("config", given, run_mode=RunMode.MULTIRUN)
+    sweeper.sweep(launcher, loader, config, Settings(**SETTINGS), given)
+    assert seen == [({"seed": "4"}, "parent", False), ({"seed": "5"}, "parent", False)]
+    assert not any(text.startswith(("sweep.axes", "sweep.rivals", "tracking.p")) for job in launcher.launched for text in job)
 
 
 def test_a_grid_is_counted_before_it_is_written_out(loader, master, launcher):

@@ -84,7 +84,7 @@ def free_port() -> int:
 
 
 def database(folder: Path) -> MLflow:
-    return MLflow(f"sqlite:///{folder}/mlflow.db", "sweep", f"{folder}/artifacts", None)
+    return MLflow(f"sqlite:///{folder}/mlflow.db", "sweep", f"{folder}/artifacts")
 
 
 def open_run(tracker: MLflow, name: str = "grid") -> str:
@@ -138,7 +138,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> MLflow:
 def tracker(request: pytest.FixtureRequest) -> MLflow:
     """A prepared tracker of each kind, with an experiment of the test's own."""
     uri = request.getfixturevalue("store").uri if request.param == "database" else request.getfixturevalue("server")
-    tracker = MLflow(uri, request.node.name, None, None)
+    tracker = MLflow(uri, request.node.name, None)
     tracker.prepare()
     return tracker
 
@@ -182,7 +182,7 @@ def test_prepare_creates_database_and_experiment_silently_and_only_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    tracker = MLflow("sqlite:///out put/mlflow.db", "sweep", "out put/artifacts", None)
+    tracker = MLflow("sqlite:///out put/mlflow.db", "sweep", "out put/artifacts")
     tracker.prepare()
     tracker.prepare()
     assert capfd.readouterr() == ("", "")
@@ -208,7 +208,7 @@ def test_prepare_creates_database_and_experiment_silently_and_only_once(
 )
 def test_an_unknown_kind_of_store_is_refused(uri: str) -> None:
     with pytest.raises(ConfigError, match=r"^uri: expected (sqlite:///FILE, http|a text)"):
-        MLflow(uri, "sweep", None, None).prepare()
+        MLflow(uri, "sweep", None).prepare()
 
 
 def garbage(path: Path) -> None:
@@ -248,14 +248,14 @@ def test_a_read_only_folder_is_refused_even_to_root(tmp_path: Path, below: str) 
     with pytest.raises(
         ConfigError, match=r"^artifacts: expected a folder that can be written to; received .*shut is read-only$"
     ):
-        MLflow(f"sqlite:///{tmp_path}/mlflow.db", "sweep", str(folder / below), None).prepare()
+        MLflow(f"sqlite:///{tmp_path}/mlflow.db", "sweep", str(folder / below)).prepare()
     assert not list(folder.iterdir())
 
 
 @pytest.mark.parametrize("name", ["runs?v=1", "50% off", "a%20b", "a#b", 'it\'s "x" & y; [z] {1}', "été", "a:b@c", "a+b=c,d"])
 def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
     folder = tmp_path / name
-    tracker = MLflow(f"sqlite:///{folder}/mlflow.db", "sweep", None, None)
+    tracker = MLflow(f"sqlite:///{folder}/mlflow.db", "sweep", None)
     tracker.prepare()
     run_id = tracker.log_trial(make_record(tmp_path))
     assert {path.name for path in tmp_path.iterdir()} == {name, "trial-000"}
@@ -270,7 +270,7 @@ def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
 )
 def test_an_address_that_is_none_is_refused_at_its_key(uri: str) -> None:
     with pytest.raises(ConfigError, match=r"^uri: expected") as refused:
-        MLflow(uri, "sweep", None, None).prepare()
+        MLflow(uri, "sweep", None).prepare()
     assert str(refused.value).isprintable()
 
 
@@ -290,7 +290,7 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
             database.symlink_to(tmp_path / "closed" / "mlflow.db")
     began = time.monotonic()
     with pytest.raises(ConfigError, match=r"^uri: expected"):
-        MLflow(f"sqlite:///{database}", "sweep", None, None).prepare()
+        MLflow(f"sqlite:///{database}", "sweep", None).prepare()
     assert time.monotonic() - began < 10
 
 
@@ -314,7 +314,7 @@ def test_an_experiment_without_a_name_or_a_deleted_one_is_refused(store: MLflow)
 def test_a_dead_server_is_refused_soon_and_without_its_password() -> None:
     begin = time.monotonic()
     with pytest.raises(ConfigError, match=r"^uri: expected an MLflow server that answers; received .*refused") as caught:
-        MLflow(f"http://user:secret@127.0.0.1:{free_port()}", "sweep", "/not/used", None).prepare()
+        MLflow(f"http://user:secret@127.0.0.1:{free_port()}", "sweep", "/not/used").prepare()
     assert time.monotonic() - begin < 10
     assert "secret" not in str(caught.value)
 
@@ -343,7 +343,7 @@ def test_a_server_that_is_not_mlflow_is_refused(answer: tuple[int, bytes], monke
     with HTTPServer(("127.0.0.1", 0), type("Page", (_Page,), {"answer": answer})) as page:
         threading.Thread(target=page.serve_forever, daemon=True).start()
         with pytest.raises(ConfigError, match=r"^uri: expected an MLflow server that answers; received http") as caught:
-            MLflow(f"http://127.0.0.1:{page.server_port}", "sweep", None, None).prepare()
+            MLflow(f"http://127.0.0.1:{page.server_port}", "sweep", None).prepare()
         page.shutdown()
     assert len(str(caught.value)) < 250
 
@@ -353,7 +353,7 @@ def test_a_server_that_is_not_mlflow_is_refused(answer: tuple[int, bytes], monke
 
 def test_a_trial_is_logged_whole(tracker: MLflow, tmp_path: Path) -> None:
     parent = open_run(tracker)
-    run_id = log(dataclasses.replace(tracker, parent_run_id=parent), make_record(tmp_path))
+    run_id = log(tracker, make_record(tmp_path, parent_run_id=parent))
     run = client_of(tracker).get_run(run_id)
 
     assert (run.info.run_name, run.info.status) == ("trial-000", "FINISHED")
@@ -475,9 +475,11 @@ def test_a_sweep_is_a_parent_of_its_trials(tracker: MLflow, tmp_path: Path) -> N
     assert list(run.data.params) == ["quant", "prune.sparsity"]
     assert run.data.tags["mlflow.note.content"] == "A *grid*."
 
-    nested = dataclasses.replace(tracker, parent_run_id=parent)
-    children = [log(nested, make_record(tmp_path, f"trial-{index}", start=float(index + 1))) for index in range(3)]
-    failed = log(nested, make_record(tmp_path, "trial-3", error="died"))
+    children = [
+        log(tracker, make_record(tmp_path, f"trial-{index}", start=float(index + 1), parent_run_id=parent))
+        for index in range(3)
+    ]
+    failed = log(tracker, make_record(tmp_path, "trial-3", error="died", parent_run_id=parent))
     experiment_id = run.info.experiment_id
     left = client.create_run(experiment_id, tags={"mlflow.parentRunId": parent}).info.run_id
     stranger = client.create_run(experiment_id, tags={"mlflow.parentRunId": open_run(tracker, "another")}).info.run_id
@@ -504,8 +506,9 @@ def test_a_sweep_is_a_parent_of_its_trials(tracker: MLflow, tmp_path: Path) -> N
 @pytest.mark.parametrize(("front", "told"), [([2, 0], "2 trials of the front"), ([3], "4 trials"), ([], "4 trials")])
 def test_the_link_compares_the_front_in_its_order(store: MLflow, tmp_path: Path, front: list[int], told: str) -> None:
     parent = open_run(store)
-    nested = dataclasses.replace(store, parent_run_id=parent)
-    children = [log(nested, make_record(tmp_path, f"trial-{index}", start=float(index + 1))) for index in range(4)]
+    children = [
+        log(store, make_record(tmp_path, f"trial-{index}", start=float(index + 1), parent_run_id=parent)) for index in range(4)
+    ]
     ids = [children[index] for index in front]
     store.close_sweep(parent, status="FINISHED", metrics={}, artifacts=[], description="Done.", front=ids)
     run = client_of(store).get_run(parent)
@@ -716,7 +719,7 @@ def test_logging_a_model_says_nothing(tmp_path: Path, capfd: pytest.CaptureFixtu
     run_id, file = log_with_model(tracker, tmp_path, "INT8")
     capfd.readouterr()
     code = "import sys; from pathlib import Path; from sweep.tracking.mlflow import MLflow; "
-    code += "MLflow(sys.argv[1], 'sweep', None, None).log_model(sys.argv[2], Path(sys.argv[3]))"
+    code += "MLflow(sys.argv[1], 'sweep', None).log_model(sys.argv[2], Path(sys.argv[3]))"
     command = [sys.executable, "-c", code, tracker.uri, run_id, str(file)]
     done = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -735,14 +738,13 @@ def test_the_ui_shows_the_sweep_and_compares_its_trials(store: MLflow, tmp_path:
     tracker = dataclasses.replace(store, experiment="ui")
     tracker.prepare()
     parent = open_run(tracker, "ui-grid")
-    nested = dataclasses.replace(tracker, parent_run_id=parent)
     points = [(sparsity, quant) for sparsity in ("0.5", "0.8") for quant in ("ptq", "qat")]
     front = []
     for index, (sparsity, quant) in enumerate(points):
         swept, now = {"prune.sparsity": sparsity, "quant": quant}, time.time()
         metrics = {"val_accuracy": 0.9 + index / 100, "size_bytes": 9000 - 1000 * index}
         changes = {"swept": swept, "params": swept, "metrics": metrics, "start": now - 9, "end": now}
-        run_id, file = log_with_model(nested, tmp_path, "INT8", f"trial-{index:03d}", **changes)
+        run_id, file = log_with_model(tracker, tmp_path, "INT8", f"trial-{index:03d}", parent_run_id=parent, **changes)
         if index != 1:
             front.insert(0, run_id)
             tracker.log_model(run_id, file)

@@ -1,0 +1,125 @@
+"""How far a sweep is: what has ended, what remains, and whether there is reason to stop."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from hydra.core.utils import JobReturn
+
+from sweep.core.text import clock
+from sweep.results import pareto, reader
+from sweep.search.outcomes import State
+from sweep.search.settings import Settings
+from sweep.tracking.tracker import Status
+
+# Fewer ended trials than this say nothing about a rate.
+_TRIALS_FOR_A_RATE = 5
+
+
+class SweepFailed(RuntimeError):
+    """Some trials failed; the others are complete."""
+
+
+class Tally:
+    """The trials of one start of a sweep, as they end.
+
+    Args:
+        settings: the sweeper's keys.
+        before: how many points earlier starts have proposed.
+        planned: how many trials there are to be in all; `sys.maxsize` for no limit.
+
+    Attributes:
+        ended: what the launcher returned, in the order in which the trials ended.
+    """
+
+    def __init__(self, settings: Settings, before: int, planned: float) -> None:
+        self._settings, self._before, self._planned = settings, before, planned
+        self.ended: list[JobReturn] = []
+        self._failed: list[int] = []
+        self._pruned = 0
+        self._began = time.time()
+
+    def count(self, number: int, returned: JobReturn, state: State) -> None:
+        """Count a trial that ended."""
+        self.ended.append(returned)
+        if state == "FAIL":
+            self._failed.append(number)
+        self._pruned += state == "PRUNED"
+
+    def status(self, *, killed: bool) -> Status:
+        """How this start of the sweep ended."""
+        if killed:
+            return "KILLED"
+        return "FAILED" if self._failed else "FINISHED"
+
+    @property
+    def total(self) -> str:
+        """How many trials there are to be, for people."""
+        return "many" if self._planned == sys.maxsize else f"{self._planned:.0f}"
+
+    @property
+    def progress(self) -> str:
+        """What is done, what remains, and for how long about."""
+        done = len(self.ended)
+        if self._planned == sys.maxsize:
+            return f"{done} done"
+        remaining = int(self._planned) - self._before - done
+        seconds = (time.time() - self._began) / done * remaining
+        return f"{done} done, {remaining} to go" + (f", about {clock(seconds)} left" if remaining else "")
+
+    def summary(self, folder: Path) -> str:
+        """The last line of the sweep, with the folder of its results."""
+        ended, failed = len(self.ended), len(self._failed)
+        early = f" ({self._pruned} stopped early)" if self._pruned else ""
+        return f"{ended - failed} of {ended} trials{early} in {clock(time.time() - self._began)}: {folder}"
+
+    def require_no_failure(self) -> None:
+        """Tell of failed trials, once everything has run.
+
+        Raises:
+            SweepFailed: where there are any.
+        """
+        if self._failed:
+            which = ", ".join(map(reader.trial_name, sorted(self._failed)))
+            count = f"{len(self._failed)} of {len(self.ended)}"
+            raise SweepFailed(f"{count} trials failed ({which}); each holds an error.txt and a log")
+
+    def reason_to_stop(self) -> str:
+        """Why no further trial is to start; empty where there is no reason."""
+        settings, ended, failed = self._settings, len(self.ended), len(self._failed)
+        if settings.timeout is not None and time.time() - self._began > settings.timeout:
+            return f"stopped after the timeout of {settings.timeout:g} s"
+        if ended >= _TRIALS_FOR_A_RATE and failed / ended > settings.max_failure_rate:
+            return f"stopped: {failed} of {ended} trials failed, more than max_failure_rate allows"
+        if settings.patience is not None and self._stalled(settings.patience):
+            return f"stopped: the hypervolume has not grown over {settings.patience} trials"
+        return ""
+
+    def exhausted(self, begun: int) -> str:
+        """What to say where there is nothing left to propose; empty where it goes without saying.
+
+        Args:
+            begun: how many points have been proposed in all.
+        """
+        if not self.ended:
+            return f"nothing left to run: {self._before} of {self.total} trials are there already"
+        asked = self._settings.n_trials
+        return f"every one of the {begun} points has been tried" if asked and begun < asked else ""
+
+    def _stalled(self, patience: int) -> bool:
+        """Whether the last `patience` trials have not grown the hypervolume of this start's trials."""
+        columns: dict[str, list[float]] = {name: [] for name in self._settings.objectives}
+        for returned in self.ended:
+            value = returned._return_value
+            for name, column in columns.items():
+                column.append(float(value[name]) if isinstance(value, Mapping) and name in value else math.nan)
+        points = pareto.oriented(columns, self._settings.objectives)
+        if len(self.ended) <= patience or not np.isfinite(points).all(axis=1).any():
+            return False
+        grown = pareto.running_hypervolume(points, pareto.reference_point(points))
+        return bool(np.isclose(grown[-1], grown[-1 - patience], rtol=1e-9))
