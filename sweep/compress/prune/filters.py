@@ -172,7 +172,7 @@ class ChannelPruning:
                 epochs=self.finetune * step // self.steps - self.finetune * (step - 1) // self.steps,
                 learning_rate=self.learning_rate,
                 goal=context.goal,
-                held=constraints.Held(checkpoints.kernels(model), network),
+                held=constraints.FixedConstraints(checkpoints.kernels(model), network),
             )
             network = replace(network, weights=tuple(model.get_weights()))
             curves = {name: (*curves.get(name, ()), *values) for name, values in parts.items()}
