@@ -1,1 +1,1 @@
-"""The training loop, and what it minimises."""
+"""The training loop, its goals, recipes and constraints."""

@@ -1,4 +1,4 @@
-"""What holds while a network trains: pruned weights stay zero, shared weights equal."""
+"""Constraints on weights during training: pruned weights stay zero, the weights of a cluster stay equal."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import Any, Protocol
 from sweep.core.types import Array, Checkpoint
 
 Projection = Callable[[Any], Any]
-"""A kernel's tensor to the nearest of its shape that keeps a constraint, in TensorFlow."""
+"""Projects a kernel's tensor onto a constraint, in TensorFlow: the nearest tensor of its shape that satisfies it."""
 
 
 class Constraints(Protocol):
-    """Keeps pruned weights at zero, and shared weights equal, while a network trains."""
+    """Constraints on the kernels of a network in training."""
 
     def update(self, done: float) -> None:
-        """Move to what holds when the fraction `done` of the training, in [0, 1], is through."""
+        """Updates the constraints to those after the fraction `done` of the training, in [0, 1]."""
 
     def projections(self) -> list[tuple[Any, Projection]]:
-        """(kernel variable, what brings its value back after a step)."""
+        """(kernel variable, its projection after every step)."""
 
 
-class Held:
-    """Constraints that stay as they are.
+class FixedConstraints:
+    """The masks and clusters of a network, constant over the training.
 
     Args:
         kernels: layer name to kernel variable of the network in training.
-        network: the network, for the masks and the clusters that it brings.
+        network: the network, with its masks and clusters.
     """
 
     def __init__(self, kernels: Mapping[str, Any], network: Checkpoint) -> None:
@@ -34,7 +34,7 @@ class Held:
         self._projections += [(kernels[name], _shared(numbers)) for name, numbers in network.clusters.items()]
 
     def update(self, done: float) -> None:
-        """Nothing moves."""
+        """Does nothing: the constraints are constant."""
 
     def projections(self) -> list[tuple[Any, Projection]]:
         """Masks first, then clusters."""
@@ -49,7 +49,7 @@ def _masked(mask: Array) -> Projection:
 
 
 def _shared(numbers: Array) -> Projection:
-    """Each weight becomes the mean of its cluster."""
+    """Replaces each weight by the mean of its cluster."""
     import tensorflow as tf
 
     flat, count = tf.constant(numbers.ravel(), tf.int32), int(numbers.max()) + 1

@@ -1,4 +1,4 @@
-"""What a stage receives besides its network, and what it hands on."""
+"""The context and the outcome of a stage."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Context:
         seed: of everything random in the stage.
         model: the network to build where the stage starts from nothing.
         teacher: the network to learn from, and its cache key; None where there is none.
-        goal: what the fine-tuning of a trained network works towards.
+        goal: the loss and the targets of the fine-tuning of a trained network.
         remember: the cache, for results that several stages share.
-        weigh: how many bytes a network's file will have, when it is quantised as planned.
-        progress: where to say how far the work is.
+        weigh: a network to the bytes of its file, quantised as planned.
+        progress: the progress display.
     """
 
     data: Data
@@ -58,10 +58,10 @@ class Context:
 
 
 def required(network: Checkpoint | None) -> Checkpoint:
-    """The network that a stage goes on from.
+    """The network, for a stage that does not start from fresh weights.
 
     Raises:
-        ValueError: when there is none, because nothing was trained before.
+        ValueError: for None.
     """
     if network is None:
         raise ValueError("this stage takes a trained network")

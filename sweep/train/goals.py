@@ -1,4 +1,4 @@
-"""What a training minimises, and towards which targets."""
+"""Training goals: a loss and its targets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 Loss = Callable[[Any, Any], Any]
-"""(targets, what the watched model answers) to a scalar, in TensorFlow."""
+"""(targets, outputs of the watched model) to a scalar, in TensorFlow."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class CrossEntropy:
     label_smoothing: float = 0.0
 
     def __call__(self, targets: Any, logits: Any) -> Any:
-        """The mean over the batch, in nats."""
+        """Computes the mean over the batch, in nats, of logits (batch, classes)."""
         import tensorflow as tf
 
         smooth = targets * (1.0 - self.label_smoothing) + self.label_smoothing / logits.shape[-1]
@@ -31,13 +31,13 @@ class CrossEntropy:
 
 
 class Goal(Protocol):
-    """What a training works towards: a frozen dataclass, so that it can name a result."""
+    """The loss of a training and its targets. A goal is a frozen dataclass, so that it can be part of a cache key."""
 
     def watched(self, model: Any, context: Context) -> Any:
-        """The Keras model to run: `model`, or one on its layers and weights that answers with a list, logits first."""
+        """The Keras model to run: `model`, or one on the same layers with a list of outputs, logits first."""
 
     def loss(self, context: Context) -> Loss:
-        """What is minimised."""
+        """The loss to minimise."""
 
     def targets(self, model: Any, context: Context) -> Callable[[int], Array]:
         """Epoch to float32 (n, k), whose first `classes` columns are one-hot labels."""
@@ -45,7 +45,7 @@ class Goal(Protocol):
 
 @dataclass(frozen=True)
 class Labels:
-    """The labels alone, with the recipe's label smoothing."""
+    """The goal of plain training: cross-entropy with the labels, with the recipe's label smoothing."""
 
     def watched(self, model: Any, context: Context) -> Any:
         """The logits alone."""
@@ -56,6 +56,6 @@ class Labels:
         return CrossEntropy(context.recipe.label_smoothing)
 
     def targets(self, model: Any, context: Context) -> Callable[[int], Array]:
-        """The same for every epoch."""
-        hot = context.one_hot()
-        return lambda epoch: hot
+        """Epoch to the one-hot labels, float32 (n, classes), the same for every epoch."""
+        labels = context.one_hot()
+        return lambda epoch: labels

@@ -1,7 +1,7 @@
-"""The only training loop: what a stage minimises, for how long, and under which constraints.
+"""The only training loop.
 
-One compiled function runs many optimiser steps at a time over images that stay uint8 in memory, so that small networks are not
-slowed by Python between the steps. What is minimised, and towards which targets, is the caller's.
+A compiled function runs many optimiser steps per call over images that stay uint8 in memory, so that Python does not slow small
+networks down between the steps. The caller chooses the loss, the targets and the constraints.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ _log = logging.getLogger(__name__)
 _STEPS_A_CALL = 32
 _EVALUATION_BATCH = 500
 _SHUFFLE = 1 << 40
-_VECTOR = 8  # numbers that oneDNN's AVX2 kernels take at once
+_VECTOR = 8  # float32 lanes of oneDNN's AVX2 kernels
 
 
 class TrainingError(RuntimeError):
-    """Training went wrong in a way that no later stage can mend."""
+    """Training failed: the loss is not finite, or TensorFlow is set up otherwise."""
 
 
 def start(threads: int) -> None:
-    """Set TensorFlow up for repeatable results, once a process.
+    """Sets TensorFlow up for deterministic results, once a process.
 
     Args:
-        threads: for every operation; another count gives other sums, so it is part of what names a result.
+        threads: for every operation. Another count gives other sums, so it is part of every cache key.
 
     Raises:
         TrainingError: when this process already runs TensorFlow with another count.
@@ -67,15 +67,15 @@ def fit(
     goal: Goal,
     held: Constraints | None = None,
 ) -> Curves:
-    """Train `model` in place: what its layers add to the loss counts, and what they ask of their weights holds at every step.
+    """Trains `model` in place. Losses that its layers add and constraints of its weights are honoured.
 
     Args:
         model: a Keras model from float32 images in [0, 1] to logits.
         context: the data, the recipe, the seed and the progress display.
         epochs: passes over the training images; with 0 nothing happens.
-        learning_rate: the peak rate.
-        goal: what is minimised, and towards which targets.
-        held: constraints on the weights, which may tighten as training goes on.
+        learning_rate: the peak learning rate.
+        goal: the loss and its targets.
+        held: constraints on the kernels, projected onto after every step; they may tighten during training.
 
     Returns:
         `loss`, `accuracy` (both over the epoch, while training) and `val_accuracy`, one value an epoch.
@@ -108,14 +108,14 @@ def fit(
         images = context.images(epoch)
         if view is None or view[0] is not images:
             view = images, tf.constant(images)
-        wanted = tf.constant(targets(epoch))
+        epoch_targets = tf.constant(targets(epoch))
         total, correct, seen = 0.0, 0, 0
         order = shuffled(context.seed, epoch, count)
         for first, batches in _calls(order, size, calls):
             at = epoch * steps + first
             if held:
                 held.update(at / (epochs * steps))
-            summed, right = run(view[1], wanted, tf.constant(batches), tf.constant(rates[at : at + len(batches)]))
+            summed, right = run(view[1], epoch_targets, tf.constant(batches), tf.constant(rates[at : at + len(batches)]))
             total, correct, seen = total + float(summed), correct + int(right), seen + batches.size
             if not np.isfinite(total):
                 raise TrainingError(f"the loss is no longer finite in epoch {epoch + 1}, at learning rate {learning_rate:g}")
@@ -132,13 +132,13 @@ def fit(
 
 
 def shuffled(seed: int, epoch: int, count: int) -> Array:
-    """The order in which an epoch sees the images: a permutation, int32 (count,). No other draw shares its stream."""
+    """The order of the images in an epoch: a permutation, int32 (count,). No other draw shares its random stream."""
     stream = np.random.Philox(key=[seed, epoch | _SHUFFLE])
     return np.random.Generator(stream).permutation(count).astype(np.int32)
 
 
 class Answers:
-    """The Keras model's logits on images, not training; compiled once, and following the weights as they change.
+    """A Keras model in inference mode, compiled once; it follows the weights as they change.
 
     Args:
         model: from float32 images in [0, 1] to logits, or to other numbers (n, k).
@@ -154,7 +154,7 @@ class Answers:
         self._answer = answer
 
     def __call__(self, images: Array) -> Array:
-        """uint8 images (n, height, width, channels) to float32 logits (n, classes), or whatever the model gives."""
+        """Runs the model on uint8 images (n, height, width, channels); returns its float32 outputs (n, k)."""
         starts = range(0, len(images), _EVALUATION_BATCH)
         return np.concatenate([self._answer(images[at : at + _EVALUATION_BATCH]).numpy() for at in starts])
 
@@ -164,7 +164,7 @@ class Answers:
 
 
 def _calls(order: Array, size: int, steps: int) -> Iterator[tuple[int, Array]]:
-    """Cut an epoch's order into (first step, batches (k, size)) of at most `steps` steps; a last, smaller batch comes alone."""
+    """Splits an epoch's order into (first step, batches (k, size)) of at most `steps` steps; a smaller last batch is alone."""
     full = len(order) // size
     for first in range(0, full, steps):
         last = min(full, first + steps)
@@ -176,7 +176,7 @@ def _calls(order: Array, size: int, steps: int) -> Iterator[tuple[int, Array]]:
 def _compiled_steps(
     watched: Any, variables: list[Any], optimizer: Any, loss: Loss, *, projections: list[tuple[Any, Projection]], classes: int
 ) -> Any:
-    """(images, targets, batches (k, size), rates (k,)) to the summed loss and the number of right answers, in one call."""
+    """Compiles (images, targets, batches (k, size), rates (k,)) to (summed loss, number of correct predictions)."""
     import tensorflow as tf
 
     # Of any size, since each shape would be traced on its own, which takes seconds for a deep network.
@@ -192,10 +192,10 @@ def _compiled_steps(
         total, right = tf.constant(0.0), tf.constant(0, tf.int64)
         for step in tf.range(tf.shape(batches)[0]):
             chosen = batches[step]
-            wanted = tf.gather(targets, chosen)
+            batch_targets = tf.gather(targets, chosen)
             with tf.GradientTape() as tape, _unit_strides(watched):
-                answers = watched(tf.cast(tf.gather(images, chosen), tf.float32) / 255.0, training=True)
-                value = loss(wanted, answers)
+                outputs = watched(tf.cast(tf.gather(images, chosen), tf.float32) / 255.0, training=True)
+                value = loss(batch_targets, outputs)
                 if added := watched.losses:  # by the layers themselves: regularisation of weights and of activations
                     value += tf.add_n(added)
             optimizer.learning_rate.assign(rates[step])
@@ -203,8 +203,8 @@ def _compiled_steps(
             for kernel, project in projections:
                 kernel.assign(project(kernel))
             total += value * tf.cast(tf.size(chosen), tf.float32)
-            logits = tf.nest.flatten(answers)[0]
-            right += tf.math.count_nonzero(tf.argmax(logits, 1) == tf.argmax(wanted[:, :classes], 1))
+            logits = tf.nest.flatten(outputs)[0]
+            right += tf.math.count_nonzero(tf.argmax(logits, 1) == tf.argmax(batch_targets[:, :classes], 1))
         return total, right
 
     return run
@@ -212,7 +212,7 @@ def _compiled_steps(
 
 @contextmanager
 def _unit_strides(model: Any) -> Iterator[None]:
-    """While a step is traced: 1x1 convolutions with a stride drop the pixels that they skip first, and compute the same.
+    """While a step is traced, makes strided 1x1 convolutions drop the skipped pixels first, which computes the same.
 
     With one thread and input channels that do not fill a vector, the gradient of such a kernel, in TensorFlow 2.21 with oneDNN
     on AVX2, writes past a buffer and takes the process down (malloc_consolidate(): invalid chunk size).

@@ -1,4 +1,4 @@
-"""How a network is trained: optimizer, schedule of the learning rate, epochs."""
+"""Training recipes: optimizer, learning rate schedule, epochs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sweep.core.types import Array
 
 
 class Optimizer(Protocol):
-    """A way to follow the gradient."""
+    """Builds a Keras optimizer."""
 
     def build(self) -> Any:
         """A fresh Keras optimizer; its learning rate is set at every step."""

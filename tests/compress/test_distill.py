@@ -124,8 +124,8 @@ def taught(context):
 
 def test_the_teacher_is_asked_once_for_all_students_on_plain_images(taught):
     make, computed, _ = taught
-    stages.Distill(stages.Taught(4.0, 0.1), epochs=1).apply(None, make())
-    stages.Distill(stages.Taught(2.0, 0.9), epochs=1).apply(None, make(seed=9))
+    stages.Distill(stages.LogitDistillation(4.0, 0.1), epochs=1).apply(None, make())
+    stages.Distill(stages.LogitDistillation(2.0, 0.9), epochs=1).apply(None, make(seed=9))
     assert len(computed) == 1
 
 
@@ -133,7 +133,7 @@ def test_the_teacher_is_asked_once_for_each_augmented_view(taught):
     make, computed, teacher = taught
     made = make(augment=augment.Augment(shift=1, flip=False), view={"shift": 1})
     for temperature in (1.0, 4.0):
-        stages.Distill(stages.Taught(temperature, 0.1), epochs=1).apply(None, made)
+        stages.Distill(stages.LogitDistillation(temperature, 0.1), epochs=1).apply(None, made)
     assert [key["epoch"] for key in computed] == [0, 1]
     soft = SoftTargets("teacher-key", teacher, made)(1)
     wanted = checkpoints.restore(teacher)(made.images(1) / np.float32(255)).numpy()
@@ -144,7 +144,7 @@ def test_a_student_comes_to_agree_with_its_teacher(taught):
     make, _, teacher = taught
     made = make(recipe=replace(RECIPE, epochs=15, learning_rate=0.01))
     checkpoints.fresh(1)
-    student = checkpoints.restore(stages.Distill(stages.Taught(2.0, 0.0), epochs=0).apply(None, made).network)
+    student = checkpoints.restore(stages.Distill(stages.LogitDistillation(2.0, 0.0), epochs=0).apply(None, made).network)
     images = made.data.validation.images / np.float32(255)
     agreement = np.mean(checkpoints.restore(teacher)(images).numpy().argmax(1) == student(images).numpy().argmax(1))
     assert agreement > 0.7
@@ -288,8 +288,8 @@ def test_the_teachers_maps_are_computed_once_for_every_beta_and_are_true(taught)
     make, computed, teacher = taught
     made = make()
     for beta in (0.5, 20.0):
-        stages.Distill(stages.Attended(4.0, 0.1, beta, None), epochs=1).apply(None, made)
-    stages.Distill(stages.Taught(4.0, 0.1), epochs=1).apply(None, made)
+        stages.Distill(stages.AttentionDistillation(4.0, 0.1, beta, None), epochs=1).apply(None, made)
+    stages.Distill(stages.LogitDistillation(4.0, 0.1), epochs=1).apply(None, made)
     assert sorted(next(iter(key)) for key in computed) == ["attention maps of", "soft targets of"]
     maps = AttentionMaps("teacher-key", teacher, made, [("conv1_relu", (8, 8)), ("pool1", (4, 4))])(0)
     assert len(computed) == 2
@@ -306,7 +306,11 @@ def test_the_teachers_maps_are_computed_once_for_every_beta_and_are_true(taught)
 def test_with_beta_zero_the_student_is_bit_for_bit_that_of_the_logits(taught):
     make, _, _ = taught
     networks = []
-    for goal in (stages.Taught(4.0, 0.1), stages.Attended(4.0, 0.1, 0.0, None), stages.Attended(4.0, 0.1, 5.0, None)):
+    for goal in (
+        stages.LogitDistillation(4.0, 0.1),
+        stages.AttentionDistillation(4.0, 0.1, 0.0, None),
+        stages.AttentionDistillation(4.0, 0.1, 5.0, None),
+    ):
         checkpoints.fresh(2)
         networks.append(stages.Distill(goal, epochs=0).apply(None, make()).network)
     logits, nothing, attended = networks
@@ -322,7 +326,7 @@ def test_a_student_comes_to_attend_as_its_teacher_and_its_statistics_move(taught
 
     def apart(beta):
         checkpoints.fresh(1)
-        goal = stages.Attended(2.0, 0.0, beta, {"conv1_relu": "conv1_relu"})
+        goal = stages.AttentionDistillation(2.0, 0.0, beta, {"conv1_relu": "conv1_relu"})
         student = checkpoints.restore(stages.Distill(goal, epochs=0).apply(None, made).network)
         assert student.get_layer("conv1_bn").moving_mean.numpy().any()
         import tf_keras as keras
@@ -394,14 +398,14 @@ def test_bad_assistants_are_refused(assistants, where):
 def test_fine_tuning_is_towards_the_teacher_only_when_asked():
     words = {"teacher": families.LeNet5(), "temperature": 2.0, "alpha": 0.3, "epochs": 1}
     assert teachers.KD(**words, finetune=False).finetuning() is None
-    assert teachers.KD(**words, finetune=True).finetuning() == stages.Taught(2.0, 0.3)
+    assert teachers.KD(**words, finetune=True).finetuning() == stages.LogitDistillation(2.0, 0.3)
     assert teachers.NoDistillation().finetuning() is None
 
 
 def test_attention_is_a_matter_of_distilling_alone():
     words = {"teacher": families.LeNet5(), "temperature": 2.0, "alpha": 0.3, "epochs": 1, "beta": 5.0}
-    assert teachers.Features(**words, finetune=True).stage().goal == stages.Attended(2.0, 0.3, 5.0, None)
-    assert teachers.Features(**words, finetune=True).finetuning() == stages.Taught(2.0, 0.3)
+    assert teachers.Features(**words, finetune=True).stage().goal == stages.AttentionDistillation(2.0, 0.3, 5.0, None)
+    assert teachers.Features(**words, finetune=True).finetuning() == stages.LogitDistillation(2.0, 0.3)
     assert teachers.Features(**words, finetune=False).finetuning() is None
 
 

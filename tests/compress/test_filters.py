@@ -89,7 +89,7 @@ def random_network(name: str, seed: int = 0) -> Checkpoint:
 MAKING = ("kernel", "pointwise_kernel", "bias", "gamma", "beta", "moving_mean")
 
 
-def held_at_zero(network: Checkpoint, wiring: dependency_graph.Wiring, dropped: list[int]):
+def held_at_zero(network: Checkpoint, wiring: dependency_graph.DependencyGraph, dropped: list[int]):
     """The network with everything zero that makes or shifts a dropped channel."""
     model = checkpoints.restore(network)
     for layer in model.layers:
@@ -113,12 +113,12 @@ def held_at_zero(network: Checkpoint, wiring: dependency_graph.Wiring, dropped: 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_smaller_network_answers_as_the_one_with_channels_held_at_zero(name, layers, seed):
     network = random_network(name, seed)
-    wiring = dependency_graph.wire(checkpoints.restore(network), layers)
+    wiring = dependency_graph.trace(checkpoints.restore(network), layers)
     random = np.random.default_rng(seed)
     dropped = [number for number in range(len(wiring.groups)) if random.random() < 0.4]
     images = random.random((5, 8, 8, 2), np.float32)
     expected = held_at_zero(network, wiring, dropped)(images).numpy()
-    smaller = dependency_graph.cut(network, wiring, dropped)
+    smaller = dependency_graph.remove_channels(network, wiring, dropped)
     answers = checkpoints.restore(smaller)(images).numpy()
     np.testing.assert_allclose(answers, expected, rtol=1e-5, atol=1e-5 * max(1, np.abs(expected).max()))
     assert smaller.removed == sum(len(wiring.groups[number]) for number in dropped)
@@ -130,13 +130,13 @@ def test_the_smaller_network_answers_as_the_one_with_channels_held_at_zero(name,
 @pytest.mark.parametrize("name", NETWORKS)
 def test_nothing_removed_is_the_same_network(name):
     network = random_network(name)
-    same = dependency_graph.cut(network, dependency_graph.wire(checkpoints.restore(network)), [])
+    same = dependency_graph.remove_channels(network, dependency_graph.trace(checkpoints.restore(network)), [])
     assert [one.shape for one in same.weights] == [one.shape for one in network.weights]
     assert all(np.array_equal(one, other) for one, other in zip(same.weights, network.weights, strict=True))
 
 
 def test_residual_additions_tie_channels_together():
-    wiring = dependency_graph.wire(families.ResNet(blocks=2).build((8, 8, 1), 10))
+    wiring = dependency_graph.trace(families.ResNet(blocks=2).build((8, 8, 1), 10))
     tied = {frozenset(name for name, _ in group) for group in wiring.groups}
     assert frozenset({"stem", "s1b1b", "s1b2b"}) in tied
     assert frozenset({"s2b1b", "s2b1s", "s2b2b"}) in tied
@@ -146,7 +146,7 @@ def test_residual_additions_tie_channels_together():
 
 
 def test_a_depthwise_convolution_goes_with_what_it_takes():
-    wiring = dependency_graph.wire(branching())
+    wiring = dependency_graph.trace(branching())
     assert wiring.inputs["depthwise"].tolist() == [*range(11)]
     assert wiring.outputs["depthwise"].tolist() == [number for number in range(11) for _ in range(2)]
     # Two units of the gate for each channel.
@@ -159,7 +159,7 @@ def test_what_meets_one_channel_of_another_stays_unless_it_is_multiplied(kind, f
     image = make((8, 8, 2), name="image")
     one = layers.Conv2D(1, 3, name="one")(image)
     x = getattr(layers, kind)(name="met")([layers.Conv2D(5, 3, name="many")(image), one])
-    wiring = dependency_graph.wire(model(image, layers.Dense(3, name="logits")(layers.Flatten(name="flatten")(x))))
+    wiring = dependency_graph.trace(model(image, layers.Dense(3, name="logits")(layers.Flatten(name="flatten")(x))))
     assert set(wiring.filters) == ({"many"} if free else set())
 
 
@@ -170,7 +170,7 @@ def test_masks_are_cut_with_their_kernels():
     for name, kernel in checkpoints.kernels(model).items():
         kernel.assign(kernel * masks[name])
     masked = checkpoints.snapshot(model, masks)
-    smaller = dependency_graph.cut(masked, dependency_graph.wire(model), [0, 3, 9, 14])
+    smaller = dependency_graph.remove_channels(masked, dependency_graph.trace(model), [0, 3, 9, 14])
     for name, kernel in checkpoints.kernels(checkpoints.restore(smaller)).items():
         assert smaller.masks[name].shape == kernel.shape
         np.testing.assert_array_equal(kernel.numpy() != 0, smaller.masks[name])
@@ -199,7 +199,7 @@ def test_what_is_not_understood_is_refused_by_its_layers_name():
     seen = []
     for name, model in refusals():
         with pytest.raises(ConfigError, match=f"channels can be followed; received {name} "):
-            dependency_graph.wire(model)
+            dependency_graph.trace(model)
         seen.append(name)
     assert len(seen) == 7
 
@@ -210,7 +210,7 @@ def test_what_a_softmax_mixes_stays():
     x = layers.Softmax(name="attention")(layers.Conv2D(4, 3, name="conv")(image))
     x = layers.Conv2D(5, 3, activation="softmax", name="inside")(x)
     x = layers.Conv2D(6, 3, name="free")(x)
-    wiring = dependency_graph.wire(model(image, layers.Dense(3, name="logits")(layers.Flatten(name="flatten")(x))))
+    wiring = dependency_graph.trace(model(image, layers.Dense(3, name="logits")(layers.Flatten(name="flatten")(x))))
     assert set(wiring.filters) == {"free"}
 
 
@@ -237,7 +237,7 @@ def test_global_pruning_takes_the_fraction_of_all_filters(context, name, steps):
     network = random_network(name)
     smaller = made(filters.GlobalChannels, sparsity=0.6, steps=steps, minimum=2).apply(network, context()).network
     whole = sum(before for before, _ in smaller.filters.values())
-    largest = max(len(group) for group in dependency_graph.wire(checkpoints.restore(network)).groups)
+    largest = max(len(group) for group in dependency_graph.trace(checkpoints.restore(network)).groups)
     assert abs(smaller.removed - round(0.6 * whole)) <= largest / 2
     assert min(left for _, left in smaller.filters.values()) >= 2
     assert len({left / before for before, left in smaller.filters.values()}) > 1
@@ -257,7 +257,7 @@ def test_the_channels_of_smallest_norm_go(context):
 def test_norms_and_scales_in_closed_form():
     network = random_network("cnn")
     model = checkpoints.restore(network)
-    wiring = dependency_graph.wire(model, "conv")
+    wiring = dependency_graph.trace(model, "conv")
     for score, norm in (
         (filters.L1(), lambda v: np.abs(v).sum((0, 1, 2))),
         (filters.L2(), lambda v: np.sqrt((v**2).sum((0, 1, 2)))),

@@ -141,13 +141,13 @@ def test_the_file_of_another_network_is_told(storage):
 def test_channels_that_are_cut_wrongly_are_told(monkeypatch):
     checkpoints.fresh(0)
     network = checkpoints.snapshot(randomised(families.ResNet(blocks=1, width=0.5).build((8, 8, 1), 10)))
-    wiring = dependency_graph.wire(checkpoints.restore(network))
-    smaller = dependency_graph.cut(network, wiring, [0, 3, 5])
+    wiring = dependency_graph.trace(checkpoints.restore(network))
+    smaller = dependency_graph.remove_channels(network, wiring, [0, 3, 5])
     assert smaller.removed > 0
     right = dependency_graph._sliced
     monkeypatch.setattr(dependency_graph, "_sliced", lambda *given: np.roll(right(*given), 1, axis=-1))
     with pytest.raises(EquivalenceError, match="the removal of channels: expected"):
-        dependency_graph.cut(network, wiring, [0, 3, 5])
+        dependency_graph.remove_channels(network, wiring, [0, 3, 5])
 
 
 @pytest.mark.usefixtures("tensorflow")

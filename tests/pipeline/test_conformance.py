@@ -162,7 +162,7 @@ def test_weights_that_were_pruned_before_stay_zero(stage, start, taught):
 
 
 def test_weights_that_were_clustered_before_stay_equal(stage, shared, taught):
-    if isinstance(stage, (weight_pruning.WeightPruning, filters._ChannelPruning)):
+    if isinstance(stage, (weight_pruning.WeightPruning, filters.ChannelPruning)):
         pytest.skip("an order has no pruning after clustering")
     after = applied(stage, shared, taught).network
     numbers = after.clusters["dense1"]

@@ -1,7 +1,7 @@
-"""Weight sharing: the weights of a kernel become few different values, which deflate well (Han et al. 2016, arXiv 1510.00149).
+"""Weight clustering: the weights of a kernel share few values, which deflate well (Han et al. 2016, arXiv 1510.00149).
 
-A cluster's weights stay equal through every later training and into a full-integer file, and zeros that pruning made stay zero.
-A float32 or dynamic-range file has them too, but not where batch normalisation is folded into the kernel, channel by channel.
+The weights of a cluster stay equal through every later training and in a full-integer file, and pruned weights stay zero. In a
+float32 or dynamic-range file they stay equal except where batch normalisation is folded into the kernel, channel by channel.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from sweep.models import checkpoints
 from sweep.train import constraints, loop
 from sweep.train.context import Context, required
 
-_ROUNDS = 300
+_MOST_ITERATIONS = 300
 
 
 @dataclass(frozen=True)
 class NoClustering:
-    """Every weight has its own value."""
+    """The choice of no clustering."""
 
     does_nothing = True
     levels = None
 
     def apply(self, network: Checkpoint | None, context: Context) -> Outcome:
-        """Hand the network on."""
+        """Returns the network unchanged."""
         return Outcome(required(network))
 
     def evidence(self, network: Checkpoint) -> Evidence:
@@ -43,16 +43,16 @@ class NoClustering:
 
 @dataclass(frozen=True)
 class KMeans:
-    """The values that a kernel's weights err from least in the square, then trained (Han et al. 2016, section 3).
+    """Replaces the weights of each kernel by the nearest of its k-means centroids, then trains (Han et al. 2016, section 3).
 
-    The search starts from evenly spaced values, which their section 3.2 found best. In training, the weights of a cluster move
-    together, by the mean of their steps.
+    The initial centroids are evenly spaced, which their section 3.2 finds best. In training, the weights of a cluster move by
+    the mean of their updates (theirs by the sum of their gradients).
 
     Args:
-        levels: how many values a kernel has at most, zero included where it was pruned, in 2 to 256.
+        levels: the most centroids of a kernel, zero included where it was pruned, in 2 to 256.
         layers: `conv`, `dense` or `all` (both).
         finetune: epochs of training with shared weights, at least 0.
-        learning_rate: their peak rate, above 0.
+        learning_rate: the peak learning rate, above 0.
     """
 
     levels: int
@@ -69,7 +69,7 @@ class KMeans:
         require_learning_rate("learning_rate", self.learning_rate)
 
     def apply(self, network: Checkpoint | None, context: Context) -> Outcome:
-        """Cluster and fine-tune."""
+        """Clusters and fine-tunes."""
         network = required(network)
         model = checkpoints.restore(network)
         clusters = dict(network.clusters)
@@ -77,7 +77,7 @@ class KMeans:
             values, clusters[name] = self.clusters(kernel.numpy(), network.masks.get(name))
             kernel.assign(values)
         network = replace(network, weights=tuple(model.get_weights()), clusters=clusters)
-        held = constraints.Held(checkpoints.kernels(model), network)
+        held = constraints.FixedConstraints(checkpoints.kernels(model), network)
         curves = loop.fit(model, context, epochs=self.finetune, learning_rate=self.learning_rate, goal=context.goal, held=held)
         return Outcome(replace(network, weights=tuple(model.get_weights())), curves)
 
@@ -90,47 +90,47 @@ class KMeans:
         return replace(self, finetune=0)
 
     def clusters(self, kernel: Array, mask: Array | None) -> tuple[Array, Array]:
-        """The kernel with few values, and which of them each weight has.
+        """Assigns the weights of a kernel to clusters.
 
         Args:
             kernel: float32 of any shape.
-            mask: bool of its shape; what is False there is zero, and a cluster of its own.
+            mask: bool of its shape; False for a pruned weight. Pruned weights are cluster 0, whose centroid is 0.
 
         Returns:
-            float32 and int32, of the kernel's shape.
+            The centroid of each weight, float32, and its cluster's number from 0, int32, of the kernel's shape.
         """
         kept = np.ones(kernel.shape, bool) if mask is None else mask
         pruned = not kept.all()
         weights = kernel[kept].astype(float)
-        centres = _centres(weights, self.levels - pruned)
-        nearest = np.searchsorted((centres[1:] + centres[:-1]) / 2, weights)
+        centroids = _centroids(weights, self.levels - pruned)
+        nearest = np.searchsorted((centroids[1:] + centroids[:-1]) / 2, weights)
         numbers, values = np.zeros(kernel.shape, np.int32), np.zeros(kernel.shape, np.float32)
-        numbers[kept], values[kept] = nearest + pruned, centres[nearest]
+        numbers[kept], values[kept] = nearest + pruned, centroids[nearest]
         return values, numbers
 
 
-def _centres(weights: Array, count: int) -> Array:
-    """At most `count` values, ascending, that weights (n,) err little from: Lloyd's algorithm, on sorted numbers.
+def _centroids(weights: Array, count: int) -> Array:
+    """At most `count` k-means centroids of weights (n,), ascending, by Lloyd's algorithm on the sorted weights.
 
-    An empty cluster moves beside the one with the largest error.
+    An empty cluster moves beside the cluster with the largest squared error.
     """
     distinct = np.unique(weights)
     if len(distinct) <= count:
         return distinct
     ordered = np.sort(weights)
     sums, squares = (np.concatenate([[0.0], np.cumsum(ordered**power)]) for power in (1, 2))
-    centres: Array = np.linspace(ordered[0], ordered[-1], count)
-    for _ in range(_ROUNDS):
-        ends = np.concatenate([[0], np.searchsorted(ordered, (centres[1:] + centres[:-1]) / 2), [len(ordered)]])
+    centroids: Array = np.linspace(ordered[0], ordered[-1], count)
+    for _ in range(_MOST_ITERATIONS):
+        ends = np.concatenate([[0], np.searchsorted(ordered, (centroids[1:] + centroids[:-1]) / 2), [len(ordered)]])
         sizes, totals = np.diff(ends), np.diff(sums[ends])
-        means = np.where(sizes > 0, totals / np.maximum(sizes, 1), centres)
+        means = np.where(sizes > 0, totals / np.maximum(sizes, 1), centroids)
         errors = np.diff(squares[ends]) - means * totals
         for empty in np.flatnonzero(sizes == 0):
             worst = int(np.argmax(errors))
             means[empty] = means[worst] + np.sqrt(max(errors[worst], 0.0) / sizes[worst])
             errors[worst] = 0.0
         means.sort()
-        if np.array_equal(means, centres):
+        if np.array_equal(means, centroids):
             break
-        centres = means
-    return np.unique(centres)
+        centroids = means
+    return np.unique(centroids)

@@ -1,11 +1,11 @@
-"""The losses of distillation."""
+"""The losses of knowledge distillation and attention transfer."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from sweep.compress.distill.attention import LEAST
+from sweep.compress.distill.attention import EPSILON
 from sweep.train import goals
 
 
@@ -13,7 +13,8 @@ from sweep.train import goals
 class DistillationLoss:
     """alpha * CE(labels, student) + (1 - alpha) * T^2 * KL(softmax(teacher / T) || softmax(student / T)).
 
-    Hinton, Vinyals and Dean 2015 (arXiv 1503.02531), section 2; T^2 keeps the gradients of both terms on one scale.
+    Hinton, Vinyals and Dean 2015 (arXiv 1503.02531), section 2. T^2 keeps the gradients of both terms at the same scale. The
+    divergence differs from their cross-entropy with soft targets by a constant.
 
     Args:
         classes: how many columns of the targets are one-hot labels; as many columns of teacher logits follow.
@@ -28,7 +29,15 @@ class DistillationLoss:
     label_smoothing: float = 0.0
 
     def __call__(self, targets: Any, logits: Any) -> Any:
-        """The mean over the batch, in nats: targets (batch, 2 * classes) and logits (batch, classes), float32."""
+        """Computes the mean over the batch.
+
+        Args:
+            targets: float32 (batch, 2 * classes), one-hot labels, then the teacher's logits.
+            logits: float32 (batch, classes), the student's.
+
+        Returns:
+            A float32 scalar, in nats.
+        """
         import tensorflow as tf
 
         labels, teacher = targets[:, : self.classes], targets[:, self.classes :]
@@ -43,25 +52,36 @@ class DistillationLoss:
 class AttentionLoss:
     """`logits` + beta / 2 * the sum over the pairs of ||Q_S / ||Q_S||_2 - Q_T / ||Q_T||_2||_2.
 
-    Zagoruyko and Komodakis 2017 (arXiv 1612.03928), eq. 2 with p = 2; Q is a map of `attention`. Their code squares the last
-    norm and divides by the map's numbers, with a beta of 1000: the pull then fades as the maps come closer, and is the same as
-    here where they are `beta * numbers / 4000` apart.
+    Zagoruyko and Komodakis 2017 (arXiv 1612.03928), eq. 2 with p = 2; Q is a map of `attention`. Their code takes the mean of
+    the squared differences in place of the last norm, with a beta of 1000: its gradient vanishes as the maps approach each
+    other, and is as large as here at a distance of `beta * elements of a map / 4000`.
 
     Args:
-        logits: the loss on the logits, and on the targets' columns for them.
-        beta: at least 0.
+        logits: the loss of the logits, on the first columns of the targets.
+        beta: the weight of the attention, at least 0.
     """
 
     logits: DistillationLoss
     beta: float
 
-    def __call__(self, targets: Any, answers: Any) -> Any:
-        """The mean over the batch: targets (batch, 2 * classes + numbers of all maps), answers the logits and each map."""
+    def __call__(self, targets: Any, outputs: Any) -> Any:
+        """Computes the mean over the batch.
+
+        Args:
+            targets: float32 (batch, 2 * classes + elements of all maps): labels, the teacher's logits and its maps.
+            outputs: the student's logits, float32 (batch, classes), then each of its maps, float32 (batch, elements).
+
+        Returns:
+            A float32 scalar.
+        """
         import tensorflow as tf
 
-        logits, *maps = answers
-        taught, *wanted = tf.split(targets, [2 * self.logits.classes, *(one.shape[1] for one in maps)], axis=1)
-        squares = [tf.reduce_sum(tf.square(one - other), axis=1) for one, other in zip(maps, wanted, strict=True)]
+        logits, *maps = outputs
+        sizes = [2 * self.logits.classes, *(student.shape[1] for student in maps)]
+        logit_targets, *teacher_maps = tf.split(targets, sizes, axis=1)
+        squares = [
+            tf.reduce_sum(tf.square(student - teacher), axis=1) for student, teacher in zip(maps, teacher_maps, strict=True)
+        ]
         # The gradient of a root is not finite at zero.
-        distance = tf.add_n([tf.sqrt(tf.maximum(square, LEAST)) for square in squares])
-        return self.logits(taught, logits) + self.beta / 2 * tf.reduce_mean(distance)
+        distance = tf.add_n([tf.sqrt(tf.maximum(square, EPSILON)) for square in squares])
+        return self.logits(logit_targets, logits) + self.beta / 2 * tf.reduce_mean(distance)

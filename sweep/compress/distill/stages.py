@@ -1,4 +1,4 @@
-"""The stages that train on labels or under a teacher."""
+"""The stages that train on labels, or on labels and a teacher."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Train:
-    """The stage that trains on labels: a fresh network, or the one it receives, for the recipe's epochs."""
+    """The stage that trains a fresh network, or the one that it receives, on labels for the recipe's epochs."""
 
     does_nothing = False
 
     def apply(self, network: Checkpoint | None, context: Context) -> Outcome:
-        """Train; masks that the network brings are held."""
+        """Trains. Masks and clusters of the network are kept."""
         return _trained(network, context, context.recipe.epochs, goals.Labels())
 
     def untrained(self) -> None:
-        """Nothing is left of it."""
+        """None: without training nothing remains."""
 
     def evidence(self, network: Checkpoint) -> Evidence:
         """Nothing."""
@@ -41,12 +41,12 @@ class Train:
 
 
 @dataclass(frozen=True)
-class Taught:
-    """The labels and the logits of `context.teacher` (Hinton et al. 2015), as what a training works towards.
+class LogitDistillation:
+    """The goal of knowledge distillation (Hinton et al. 2015): labels, and the soft targets of `context.teacher`.
 
     Args:
-        temperature: T of both softmaxes, above 0.
-        alpha: the weight of the labels, in [0, 1]; the teacher has the rest.
+        temperature: T of both softmaxes, in [0.001, 1000].
+        alpha: the weight of the labels, in [0, 1]; the soft targets have 1 - alpha.
     """
 
     temperature: float
@@ -61,22 +61,22 @@ class Taught:
         return model
 
     def loss(self, context: Context) -> goals.Loss:
-        """With the recipe's label smoothing."""
+        """The distillation loss, with the recipe's label smoothing."""
         return DistillationLoss(context.data.classes, self.temperature, self.alpha, context.recipe.label_smoothing)
 
     def targets(self, model: Any, context: Context) -> Callable[[int], Array]:
-        """One-hot labels, then the teacher's logits: float32 (n, 2 * classes) of each epoch's view of the images."""
-        hot, soft = context.one_hot(), SoftTargets(*_teacher(context), context)
-        return lambda epoch: np.concatenate([hot, soft(epoch)], axis=1)
+        """Epoch to float32 (n, 2 * classes): one-hot labels, then the teacher's logits on the epoch's augmented images."""
+        labels, soft_targets = context.one_hot(), SoftTargets(*_teacher(context), context)
+        return lambda epoch: np.concatenate([labels, soft_targets(epoch)], axis=1)
 
 
 @dataclass(frozen=True)
-class Attended(Taught):
-    """The same and the teacher's attention: where in the image its activations are large (Zagoruyko and Komodakis 2017).
+class AttentionDistillation(LogitDistillation):
+    """The goal of attention transfer (Zagoruyko and Komodakis 2017): soft targets and the teacher's attention maps.
 
     Args:
-        temperature: see `Taught`.
-        alpha: see `Taught`.
+        temperature: T of both softmaxes, in [0.001, 1000].
+        alpha: the weight of the labels, in [0, 1]; the soft targets have 1 - alpha.
         beta: the weight of the attention, at least 0.
         layers: the student's layers to the teacher's, by name; None for the pairs that `pairs` finds.
     """
@@ -94,22 +94,22 @@ class Attended(Taught):
             require_text(f"layers.{student}", teacher)
 
     def watched(self, model: Any, context: Context) -> Any:
-        """The logits, then for each pair the student's map."""
+        """The student's logits, then its map of each pair."""
         import tf_keras as keras
 
-        places = [(pair.student, pair.size) for pair in self._pairs(model, context)]
-        return keras.Model(model.input, [model.output, *attention_maps(model, places)])
+        maps = [(pair.student, pair.size) for pair in self._pairs(model, context)]
+        return keras.Model(model.input, [model.output, *attention_maps(model, maps)])
 
     def loss(self, context: Context) -> goals.Loss:
-        """Of the logits and of the maps, summed."""
+        """The distillation loss plus the attention loss."""
         logits = DistillationLoss(context.data.classes, self.temperature, self.alpha, context.recipe.label_smoothing)
         return AttentionLoss(logits, self.beta)
 
     def targets(self, model: Any, context: Context) -> Callable[[int], Array]:
-        """One-hot labels, the teacher's logits, then for each pair its map: float32 (n, 2 * classes + numbers of all maps)."""
-        places = [(pair.teacher, pair.size) for pair in self._pairs(model, context)]
-        taught, maps = super().targets(model, context), AttentionMaps(*_teacher(context), context, places)
-        return lambda epoch: np.concatenate([taught(epoch), maps(epoch)], axis=1)
+        """Epoch to float32 (n, 2 * classes + elements of all maps): labels, the teacher's logits, its map of each pair."""
+        maps = [(pair.teacher, pair.size) for pair in self._pairs(model, context)]
+        logit_targets, teacher_maps = super().targets(model, context), AttentionMaps(*_teacher(context), context, maps)
+        return lambda epoch: np.concatenate([logit_targets(epoch), teacher_maps(epoch)], axis=1)
 
     def _pairs(self, model: Any, context: Context) -> list[Pair]:
         return pairs(model, checkpoints.architecture(_teacher(context)[1]), self.layers)
@@ -126,11 +126,11 @@ class Distill:
     """The stage that trains on labels and on a teacher.
 
     Args:
-        goal: what of the teacher counts, and how it is weighed.
+        goal: what the student learns from the teacher.
         epochs: for a network that is trained already, at least 0; one from scratch takes the recipe's epochs.
     """
 
-    goal: Taught
+    goal: LogitDistillation
     epochs: int
 
     does_nothing = False
@@ -139,11 +139,11 @@ class Distill:
         require_epochs("epochs", self.epochs, 0)
 
     def apply(self, network: Checkpoint | None, context: Context) -> Outcome:
-        """Distil; masks that the network brings are held."""
+        """Distils. Masks and clusters of the network are kept."""
         return _trained(network, context, self.epochs if network else context.recipe.epochs, self.goal)
 
     def untrained(self) -> None:
-        """Nothing is left of it."""
+        """None: without training nothing remains."""
 
     def evidence(self, network: Checkpoint) -> Evidence:
         """Nothing."""
@@ -151,9 +151,9 @@ class Distill:
 
 
 def _trained(network: Checkpoint | None, context: Context, epochs: int, goal: goals.Goal) -> Outcome:
-    """The network received, or a fresh one, after that many epochs."""
+    """Trains the given network, or a fresh one, for so many epochs."""
     model = checkpoints.restore(network) if network else context.model.build(context.data.input_shape, context.data.classes)
     network = network or checkpoints.snapshot(model)
-    held = constraints.Held(checkpoints.kernels(model), network)
+    held = constraints.FixedConstraints(checkpoints.kernels(model), network)
     curves = loop.fit(model, context, epochs=epochs, learning_rate=context.recipe.learning_rate, goal=goal, held=held)
     return Outcome(replace(network, weights=tuple(model.get_weights())), curves)

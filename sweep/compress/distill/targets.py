@@ -1,4 +1,4 @@
-"""What a teacher says of the training images, computed once and kept."""
+"""Soft targets and attention maps of a teacher on the training images, computed once and cached."""
 
 from __future__ import annotations
 
@@ -7,39 +7,39 @@ from typing import Any
 
 import numpy as np
 
-from sweep.compress.distill.attention import Place, attention_maps
+from sweep.compress.distill.attention import MapSpec, attention_maps
 from sweep.core.types import Array, Arrays, Checkpoint
 from sweep.models import checkpoints
 from sweep.train import loop
 from sweep.train.context import Context
 
 
-class _Views:
-    """A network's answers to the training images, one array for each view of them, out of the cache where it has them.
+class _CachedOutputs:
+    """A network's outputs on the training images, one array for each augmented view, taken from the cache where it has them.
 
     Args:
-        name: plain values that name the network.
-        network: makes it; asked for nothing while the cache has all.
+        name: the network's part of the cache key, plain values.
+        network: makes the Keras model; called only when the cache lacks a view.
         context: the data, its views, and the cache.
-        kind: the dtype that is kept.
+        kind: the dtype that is stored.
     """
 
     def __init__(self, name: Mapping[str, Any], network: Callable[[], Any], context: Context, kind: type) -> None:
         self._name, self._network, self._context, self._kind = name, network, context, kind
-        self._answers: loop.Answers | None = None
+        self._outputs: loop.Answers | None = None
 
     def __call__(self, epoch: int) -> Array:
-        """(n, k): the answers to the images of epoch `epoch`."""
+        """The outputs on the images of epoch `epoch`, (n, k)."""
         key = {**self._name, **self._context.view_key(epoch)}
         return self._context.remember(key, lambda: self._compute(epoch))["answers"]
 
     def _compute(self, epoch: int) -> Arrays:
-        if self._answers is None:
-            self._answers = loop.Answers(self._network())
-        return {"answers": self._answers(self._context.images(epoch)).astype(self._kind)}
+        if self._outputs is None:
+            self._outputs = loop.Answers(self._network())
+        return {"answers": self._outputs(self._context.images(epoch)).astype(self._kind)}
 
 
-class SoftTargets(_Views):
+class SoftTargets(_CachedOutputs):
     """A teacher's logits: float32 (n, classes) for each view of the training images.
 
     Args:
@@ -52,24 +52,24 @@ class SoftTargets(_Views):
         super().__init__({"soft targets of": key}, lambda: checkpoints.restore(teacher), context, np.float32)
 
 
-class AttentionMaps(_Views):
-    """A teacher's attention maps, side by side: float16 (n, numbers of all maps) for each view of the training images.
+class AttentionMaps(_CachedOutputs):
+    """A teacher's attention maps, concatenated: float16 (n, elements of all maps) for each view of the training images.
 
-    Half the bytes of float32, and an error below 0.0005 of a map's length, where maps of two networks are tenths apart.
+    float16 takes half the bytes; its error is below 0.0005 of a map's norm, where maps of two networks are tenths apart.
 
     Args:
         key: the teacher's cache key.
         teacher: the teacher.
         context: the data, its views, and the cache.
-        places: layer names, each with its map's height and width.
+        maps: layer names, each with its map's height and width.
     """
 
-    def __init__(self, key: str, teacher: Checkpoint, context: Context, places: list[Place]) -> None:
+    def __init__(self, key: str, teacher: Checkpoint, context: Context, maps: list[MapSpec]) -> None:
         def network() -> Any:
             import tensorflow as tf
             import tf_keras as keras
 
             model = checkpoints.restore(teacher)
-            return keras.Model(model.input, tf.concat(attention_maps(model, places), axis=1))
+            return keras.Model(model.input, tf.concat(attention_maps(model, maps), axis=1))
 
-        super().__init__({"attention maps of": key, "places": places}, network, context, np.float16)
+        super().__init__({"attention maps of": key, "places": maps}, network, context, np.float16)

@@ -1,4 +1,4 @@
-"""Who teaches the student: nobody, a teacher, or a teacher through assistants."""
+"""The choices of distillation: none, a teacher's logits, its attention too, or a chain of teacher assistants."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 from sweep.compress.distill.attention import pairs
-from sweep.compress.distill.stages import Attended, Distill, Taught, Train
+from sweep.compress.distill.stages import AttentionDistillation, Distill, LogitDistillation, Train
 from sweep.core.errors import ConfigError, require_epochs, require_integer
 from sweep.core.protocols import require_part
 from sweep.core.types import Spec
@@ -21,9 +21,13 @@ Parameters = Callable[[Spec], int]
 
 
 class Lesson(NamedTuple):
-    """A network that is trained before the student: its role, what it goes through, what it is, and for how long.
+    """A network that is trained before the student.
 
-    Epochs of None are the recipe's.
+    Attributes:
+        role: its name among the stages.
+        stage: how it is trained.
+        model: the network.
+        epochs: of its training; None for the recipe's.
     """
 
     role: str
@@ -40,24 +44,33 @@ class Distillation(Protocol):
         """Whether the student learns from the labels alone."""
 
     def stage(self) -> Train | Distill:
-        """What the student goes through."""
+        """The stage that trains the student."""
 
     def networks(self) -> Mapping[str, Spec]:
-        """Configuration key to network, of those that are named: none for the student's labels alone."""
+        """Configuration key to network, of the networks that the configuration names."""
 
     def tutors(self, student: Spec, parameters: Parameters) -> tuple[Lesson, ...]:
-        """The networks that are trained before the student, each learning from the one before; the last teaches the student."""
+        """The networks that are trained before the student, each distilled from the one before; the last teaches the student.
 
-    def finetuning(self) -> Taught | None:
-        """What the student's fine-tuning in later stages works towards; None for the labels alone."""
+        Args:
+            student: the student's network.
+            parameters: counts the parameters of a network.
+        """
+
+    def finetuning(self) -> LogitDistillation | None:
+        """The goal of the student's fine-tuning in later stages; None for the labels alone."""
 
     def require(self, student: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
-        """Refuse, with a ConfigError, a student that cannot learn so."""
+        """Refuses a student that cannot be distilled so.
+
+        Raises:
+            ConfigError: naming the reason.
+        """
 
 
 @dataclass(frozen=True)
 class NoDistillation:
-    """The student learns from the labels alone."""
+    """No distillation: the student trains on labels alone."""
 
     does_nothing = True
 
@@ -70,11 +83,11 @@ class NoDistillation:
         return {}
 
     def tutors(self, student: Spec, parameters: Parameters) -> tuple[Lesson, ...]:
-        """Nobody."""
+        """None."""
         return ()
 
     def finetuning(self) -> None:
-        """The labels."""
+        """None: the labels alone."""
 
     def require(self, student: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
         """Any network will do."""
@@ -82,14 +95,14 @@ class NoDistillation:
 
 @dataclass(frozen=True)
 class KD:
-    """Distillation straight from a teacher.
+    """Knowledge distillation from a teacher's logits (Hinton et al. 2015, arXiv 1503.02531).
 
     Args:
         teacher: the teacher's network, of the same `model` group as the student.
-        temperature: see `Taught`.
-        alpha: see `Taught`.
-        epochs: see `Distill`.
-        finetune: whether the teacher also has its word where a pruned or quantised student is fine-tuned.
+        temperature: T of both softmaxes, in [0.001, 1000].
+        alpha: the weight of the labels, in [0, 1]; the soft targets have 1 - alpha.
+        epochs: of a student that is trained already, at least 0; one from scratch takes the recipe's epochs.
+        finetune: whether the fine-tuning of a pruned or quantised student is distilled too.
         teacher_epochs: of every network that is trained before the student, at least 1; None for as many as the student's.
     """
 
@@ -111,8 +124,8 @@ class KD:
             raise ConfigError("finetune", "true or false", repr(self.finetune))
 
     def stage(self) -> Distill:
-        """Distillation with these numbers."""
-        return Distill(Taught(self.temperature, self.alpha), self.epochs)
+        """Distillation from the logits."""
+        return Distill(LogitDistillation(self.temperature, self.alpha), self.epochs)
 
     def networks(self) -> Mapping[str, Spec]:
         """The teacher."""
@@ -122,9 +135,9 @@ class KD:
         """The teacher, trained on labels."""
         return (Lesson("teacher", Train(), self.teacher, self.teacher_epochs),)
 
-    def finetuning(self) -> Taught | None:
+    def finetuning(self) -> LogitDistillation | None:
         """The labels and the teacher's logits, when asked for."""
-        return Taught(self.temperature, self.alpha) if self.finetune else None
+        return LogitDistillation(self.temperature, self.alpha) if self.finetune else None
 
     def require(self, student: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
         """Any network will do."""
@@ -132,52 +145,42 @@ class KD:
 
 @dataclass(frozen=True)
 class Features(KD):
-    """Distillation of a teacher's logits and of its attention (Zagoruyko and Komodakis 2017, arXiv 1612.03928).
+    """Distillation from a teacher's logits and attention maps (Zagoruyko and Komodakis 2017, arXiv 1612.03928).
 
-    The attention belongs to distilling alone: where a student is fine-tuned in later stages, wrapped for quantisation or with
-    filters being cut out, `finetune` brings the teacher's logits.
+    The maps are used in the distillation stage alone. Where a student is fine-tuned in later stages, wrapped for quantisation
+    or with filters removed, `finetune` distils the logits. `KD` describes the keys that are not listed here.
 
     Args:
-        teacher: see `KD`.
-        temperature: see `Taught`.
-        alpha: see `Taught`.
-        epochs: see `Distill`.
-        finetune: see `KD`.
-        teacher_epochs: see `KD`.
-        beta: see `Attended`.
-        layers: see `Attended`.
+        beta: the weight of the attention, at least 0.
+        layers: the student's layers to the teacher's, by name; None to pair them by height and width.
     """
 
     beta: float
     layers: Mapping[str, str] | None = field(default=None, kw_only=True)
 
     def stage(self) -> Distill:
-        """Distillation with these numbers."""
-        return Distill(Attended(self.temperature, self.alpha, self.beta, self.layers), self.epochs)
+        """Distillation from the logits and the attention maps."""
+        return Distill(AttentionDistillation(self.temperature, self.alpha, self.beta, self.layers), self.epochs)
 
     def require(self, student: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
-        """Refuse layers that the networks do not have.
+        """Refuses layers that the networks do not have.
 
         Raises:
-            ConfigError: as `pairs`.
+            ConfigError: naming the layer.
         """
         pairs(student.build(input_shape, classes), self.teacher.build(input_shape, classes), self.layers)
 
 
 @dataclass(frozen=True)
 class Assistants(KD):
-    """Distillation through teacher assistants (Mirzadeh et al. 2020, arXiv 1902.03393): each learns from the one before.
+    """Distillation through teacher assistants (Mirzadeh et al. 2020, arXiv 1902.03393): each is distilled from the one before.
+
+    `KD` describes the keys that are not listed here.
 
     Args:
-        teacher: see `KD`.
-        temperature: see `Taught`.
-        alpha: see `Taught`.
-        epochs: see `Distill`.
-        finetune: see `KD`.
-        teacher_epochs: see `KD`.
         assistants: the networks between teacher and student, in this order, under names of the user's choice; or how many, at
-            least 0: then they are the teacher at smaller widths, with numbers of parameters in even ratios from the teacher's
-            to the student's.
+            least 0: then they are the teacher at smaller widths, whose numbers of parameters form a geometric sequence from the
+            teacher's to the student's.
     """
 
     assistants: Mapping[str, Spec] | int
@@ -223,7 +226,7 @@ class Assistants(KD):
         return {name: self._of_size(size, parameters) for name, size in zip(names, wanted, strict=True)}
 
     def _of_size(self, wanted: float, parameters: Parameters) -> Spec:
-        """The teacher at the width, of hundredths of its own, whose parameters come nearest to a number."""
+        """The teacher at the width, in hundredths of its own, whose number of parameters is nearest to `wanted`."""
         teacher: Any = self.teacher
         widths = [round(teacher.width * part / 100, 6) for part in range(1, 101)]
         above = bisect.bisect_left(widths, wanted, key=lambda width: parameters(replace(teacher, width=width)))

@@ -1,9 +1,9 @@
-"""Which channels of a network hang together, and the network without some of them.
+"""The dependency graph of a network's channels, and the removal of groups of channels.
 
-Every channel is a token. A full convolution or a dense layer makes new tokens, one a filter; additions unite those of their
-inputs, concatenations line them up, flattening repeats them, and what works on each channel by itself (batch normalisation,
-depthwise convolutions, activations, pooling) hands them on. Tokens of the image and of the logits stay. Tokens that were united
-are one group: they can only go together. What is removed is chosen by `prune`; nothing here trains.
+Every channel is a token. A full convolution or a dense layer produces new tokens, one per filter. Additions unite the tokens of
+their inputs, concatenations concatenate them, flattening repeats them, and channelwise layers (batch normalisation, depthwise
+convolutions, activations, pooling) pass them on. Tokens of the image and of the logits are fixed. United tokens form a group,
+whose channels can only be removed together. `filters` chooses the groups; nothing here trains.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sweep.core.errors import ConfigError
 from sweep.core.types import Array, Checkpoint
 from sweep.models import checkpoints, equivalence
 
-# Layers that keep their channels apart (or, a softmax, all of them), by their Keras names.
+# Layers that pass each channel on by itself (a softmax fixes them all), by their Keras names.
 _CHANNELWISE = frozenset(
     {
         "Activation", "ActivityRegularization", "AveragePooling2D", "BatchNormalization", "Cropping2D", "DepthwiseConv2D",
@@ -29,20 +29,20 @@ _CHANNELWISE = frozenset(
 )  # fmt: skip
 _ELEMENTWISE = frozenset({"Add", "Average", "Maximum", "Minimum", "Multiply", "Subtract"})
 _KINDS = {"conv": ("Conv2D", "SeparableConv2D"), "dense": ("Dense",)}
-_MAKERS = frozenset(name for names in _KINDS.values() for name in names)
-_KNOWN = _MAKERS | _CHANNELWISE | _ELEMENTWISE | {"Concatenate", "Flatten", "Reshape"}
-_STAYS = 0  # the token of what cannot be removed
+_PRODUCERS = frozenset(name for names in _KINDS.values() for name in names)
+_KNOWN = _PRODUCERS | _CHANNELWISE | _ELEMENTWISE | {"Concatenate", "Flatten", "Reshape"}
+_FIXED = 0  # the token of the channels that cannot be removed
 _NO_GROUP = -1
 
 
 @dataclass(frozen=True, eq=False)
-class Wiring:
-    """How the channels of a network hang together.
+class DependencyGraph:
+    """The groups of dependent channels of a network.
 
     Attributes:
-        groups: those that can be removed, each as the (layer, filter) pairs that make its channels, in the network's order.
-        inputs: layer name to the group of each channel that it takes, int (channels,); -1 for one that stays.
-        outputs: the same of the channels that it gives.
+        groups: the removable groups, each as the (layer, filter) pairs that produce its channels, in the network's order.
+        inputs: layer name to the group of each input channel, int (channels,); -1 for a channel that cannot be removed.
+        outputs: layer name to the group of each output channel, likewise.
     """
 
     groups: tuple[tuple[tuple[str, int], ...], ...]
@@ -51,43 +51,46 @@ class Wiring:
 
     @property
     def filters(self) -> dict[str, int]:
-        """Layer name to its number of filters, for the layers that can lose some."""
+        """Layer name to its number of filters, for the layers with removable filters."""
         names = dict.fromkeys(name for group in self.groups for name, _ in group)
         return {name: len(self.outputs[name]) for name in names}
 
 
-def wire(model: Any, layers: str = "all") -> Wiring:
-    """Follow the channels through a network.
+def trace(model: Any, layers: str = "all") -> DependencyGraph:
+    """Traces the channels of a network.
 
     Args:
         model: a float Keras model, Sequential or functional, channels last.
         layers: whose filters can be removed: `conv` (full convolutions), `dense` or `all`.
 
+    Returns:
+        The dependency graph.
+
     Raises:
         ConfigError: naming the first layer whose channels cannot be followed.
     """
-    return _Walk(model, layers).wiring()
+    return _Tracer(model, layers).traced()
 
 
-def cut(network: Checkpoint, wiring: Wiring, dropped: Collection[int]) -> Checkpoint:
-    """The network without some of its channels: the same answers as with those channels held at zero.
+def remove_channels(network: Checkpoint, graph: DependencyGraph, dropped: Collection[int]) -> Checkpoint:
+    """Removes groups of channels. The logits are those of the network with these channels set to zero.
 
     Args:
         network: a float network.
-        wiring: its wiring.
+        graph: its dependency graph.
         dropped: numbers of the groups to remove.
 
     Returns:
-        The smaller network, its masks cut with it, and the layers' filters counted.
+        The smaller network with its masks sliced and its filter counts updated.
 
     Raises:
-        EquivalenceError: when it answers otherwise than the network whose layers do not see those channels.
+        EquivalenceError: when its logits differ from those of the network that ignores these channels.
     """
     import tf_keras as keras
 
     before = checkpoints.restore(network)
     keep_in, keep_out = (
-        {name: ~np.isin(numbers, list(dropped)) for name, numbers in side.items()} for side in (wiring.inputs, wiring.outputs)
+        {name: ~np.isin(numbers, list(dropped)) for name, numbers in side.items()} for side in (graph.inputs, graph.outputs)
     )
     description = json.loads(network.architecture)
     for entry in description["config"]["layers"]:
@@ -98,48 +101,48 @@ def cut(network: Checkpoint, wiring: Wiring, dropped: Collection[int]) -> Checkp
     for layer in before.layers:
         name = layer.name
         if layer.weights:
-            values = [_sliced(layer, one, keep_in[name], keep_out[name]) for one in layer.weights]
+            values = [_sliced(layer, weight, keep_in[name], keep_out[name]) for weight in layer.weights]
             after.get_layer(name).set_weights(values)
         if name in masks:
             masks[name] = masks[name][..., keep_in[name], :][..., keep_out[name]]
     _require_equivalent(before, after, keep_in)
     filters = {
-        name: (network.filters.get(name, (count,))[0], int(keep_out[name].sum())) for name, count in wiring.filters.items()
+        name: (network.filters.get(name, (count,))[0], int(keep_out[name].sum())) for name, count in graph.filters.items()
     }
     return replace(checkpoints.snapshot(after, masks), filters={**network.filters, **filters})
 
 
 def _require_equivalent(before: Any, after: Any, keep_in: Mapping[str, Array]) -> None:
-    """Refuse a network without some channels that answers otherwise than the whole one, of which no kernel sees these channels.
+    """Refuses a smaller network whose logits differ from those of the whole one with the removed input channels zeroed.
 
-    The kernels of `before` lose what they make of them.
+    The kernels of `before` are changed in place.
     """
     for layer in before.layers:
-        if type(layer).__name__ in _MAKERS:
+        if type(layer).__name__ in _PRODUCERS:
             first = layer.weights[0]  # of a separable convolution, the depthwise one
             first.assign(first.numpy() * keep_in[layer.name][:, np.newaxis])
     images = equivalence.images(before.input_shape[1:]) / np.float32(255)
-    expected, found = (model(images, training=False).numpy() for model in (before, after))
-    equivalence.require(equivalence.Step.REMOVAL, expected, found)
+    expected, logits = (model(images, training=False).numpy() for model in (before, after))
+    equivalence.require(equivalence.Step.REMOVAL, expected, logits)
 
 
 def _shrink(kind: str, config: dict[str, Any], keep: Mapping[str, Array]) -> None:
-    """Write the smaller number of channels into a layer's configuration, where it holds one."""
-    if kind in _MAKERS:
+    """Writes the smaller number of channels into a layer's configuration, where it holds one."""
+    if kind in _PRODUCERS:
         config["units" if kind == "Dense" else "filters"] = int(keep[config["name"]].sum())
     elif kind == "Reshape":
         config["target_shape"] = [*config["target_shape"][:-1], int(keep[config["name"]].sum())]
 
 
 def _sliced(layer: Any, weight: Any, keep_in: Array, keep_out: Array) -> Array:
-    """One weight of a layer, for the channels that stay."""
+    """A weight of a layer without the removed channels."""
     values: Array = weight.numpy()
     kind, role = type(layer).__name__, weight.name.rpartition("/")[2].removesuffix(":0")
     if role == "pointwise_kernel":
         keep_in = np.repeat(keep_in, layer.depth_multiplier)
     if role == "depthwise_kernel":
         axes = {-2: keep_in}
-    elif role == "pointwise_kernel" or (kind in _MAKERS and role == "kernel"):
+    elif role == "pointwise_kernel" or (kind in _PRODUCERS and role == "kernel"):
         axes = {-2: keep_in, -1: keep_out}
     else:
         axes = {-1: keep_out}
@@ -148,29 +151,29 @@ def _sliced(layer: Any, weight: Any, keep_in: Array, keep_out: Array) -> Array:
     return values
 
 
-class _Walk:
-    """One walk through a network, from the image to the logits."""
+class _Tracer:
+    """Traces the channels of one network from the image to the logits."""
 
     def __init__(self, model: Any, layers: str) -> None:
         self._model, self._layers = model, layers
-        self._above = [_STAYS]  # a union-find: token to a token of its group, the root to itself
-        self._at: dict[Any, Array] = {}  # tensor to the token of each of its channels
+        self._parent = [_FIXED]  # union-find: token to its parent, a root to itself
+        self._tokens: dict[Any, Array] = {}  # tensor to the token of each of its channels
         self._inputs: dict[str, Array] = {}
         self._outputs: dict[str, Array] = {}
-        self._makers: list[str] = []
+        self._producers: list[str] = []
 
-    def wiring(self) -> Wiring:
+    def traced(self) -> DependencyGraph:
         for tensor in self._model.inputs:
-            self._at[tensor.ref()] = np.full(tensor.shape[-1], _STAYS)
+            self._tokens[tensor.ref()] = np.full(tensor.shape[-1], _FIXED)
         for layer in self._model.layers:
             self._visit(layer)
         for tensor in self._model.outputs:
-            self._unite(self._at[tensor.ref()], np.array([_STAYS]))
+            self._unite(self._tokens[tensor.ref()], np.array([_FIXED]))
         members: dict[int, list[tuple[str, int]]] = {}
-        for name in self._makers:
+        for name in self._producers:
             for number, token in enumerate(self._outputs[name]):
                 members.setdefault(self._root(token), []).append((name, number))
-        members.pop(_STAYS, None)
+        members.pop(_FIXED, None)
         numbers = {root: number for number, root in enumerate(members)}
         inputs, outputs = (
             {
@@ -179,7 +182,7 @@ class _Walk:
             }
             for side in (self._inputs, self._outputs)
         )
-        return Wiring(tuple(map(tuple, members.values())), inputs, outputs)
+        return DependencyGraph(tuple(map(tuple, members.values())), inputs, outputs)
 
     def _visit(self, layer: Any) -> None:
         kind = type(layer).__name__
@@ -192,11 +195,11 @@ class _Walk:
         if getattr(layer, "data_format", None) == "channels_first":
             raise _refused(layer, "channels first")
         tensors = layer.input if isinstance(layer.input, list) else [layer.input]
-        incoming = [self._at[tensor.ref()] for tensor in tensors]
-        if kind in _MAKERS:
-            outgoing = self._made(layer, kind)
+        incoming = [self._tokens[tensor.ref()] for tensor in tensors]
+        if kind in _PRODUCERS:
+            outgoing = self._produced(layer, kind)
         elif kind in _CHANNELWISE:
-            outgoing = self._handed_on(layer, kind, incoming[0])
+            outgoing = self._passed_on(layer, kind, incoming[0])
         elif kind in _ELEMENTWISE:
             outgoing = self._united(incoming, gates=kind == "Multiply")
         elif kind == "Concatenate":
@@ -204,27 +207,27 @@ class _Walk:
             outgoing = np.concatenate(incoming) if last else self._united(incoming, gates=False)
         else:
             outgoing = self._reshaped(layer, incoming[0])
-        if _mixes(layer):
-            self._unite(outgoing, np.array([_STAYS]))
+        if _mixes_channels(layer):
+            self._unite(outgoing, np.array([_FIXED]))
         self._inputs[layer.name], self._outputs[layer.name] = incoming[0], outgoing
-        self._at[layer.output.ref()] = outgoing
+        self._tokens[layer.output.ref()] = outgoing
 
-    def _made(self, layer: Any, kind: str) -> Array:
+    def _produced(self, layer: Any, kind: str) -> Array:
         if getattr(layer, "groups", 1) != 1:
             raise _refused(layer, f"a convolution in {layer.groups} groups")
         count = layer.output.shape[-1]
         if self._layers != "all" and kind not in _KINDS[self._layers]:
-            return np.full(count, _STAYS)
-        self._makers.append(layer.name)
-        first = len(self._above)
-        self._above += range(first, first + count)
+            return np.full(count, _FIXED)
+        self._producers.append(layer.name)
+        first = len(self._parent)
+        self._parent += range(first, first + count)
         return np.arange(first, first + count)
 
-    def _handed_on(self, layer: Any, kind: str, tokens: Array) -> Array:
+    def _passed_on(self, layer: Any, kind: str, tokens: Array) -> Array:
         if kind == "BatchNormalization" and list(layer.axis) != [len(layer.output.shape) - 1]:
             raise _refused(layer, "a normalisation along another axis than the channels")
         if kind == "Rescaling" and (np.ndim(layer.scale) or np.ndim(layer.offset)):
-            self._unite(tokens, np.array([_STAYS]))
+            self._unite(tokens, np.array([_FIXED]))
         return np.repeat(tokens, layer.depth_multiplier) if kind == "DepthwiseConv2D" else tokens
 
     def _united(self, incoming: list[Array], *, gates: bool) -> Array:
@@ -232,8 +235,8 @@ class _Walk:
         for tokens in incoming:
             if len(tokens) == len(widest):
                 self._unite(tokens, widest)
-            else:  # one channel that meets all: what is zero stays so only when it is multiplied
-                self._unite(tokens if gates else np.concatenate([tokens, widest]), np.array([_STAYS]))
+            else:  # a broadcast channel: a channel of zeros stays zero only under multiplication
+                self._unite(tokens if gates else np.concatenate([tokens, widest]), np.array([_FIXED]))
         return widest
 
     def _reshaped(self, layer: Any, tokens: Array) -> Array:
@@ -244,20 +247,20 @@ class _Walk:
             raise _refused(layer, "a reshaping that takes channels apart")
         return tokens
 
-    def _unite(self, one: Array, other: Array) -> None:
-        for mine, theirs in np.broadcast(one, other):
-            low, high = sorted((self._root(mine), self._root(theirs)))
-            self._above[high] = low
+    def _unite(self, tokens: Array, others: Array) -> None:
+        for token, other in np.broadcast(tokens, others):
+            low, high = sorted((self._root(token), self._root(other)))
+            self._parent[high] = low
 
     def _root(self, token: int) -> int:
-        while self._above[token] != token:
-            self._above[token] = self._above[self._above[token]]
-            token = self._above[token]
+        while self._parent[token] != token:
+            self._parent[token] = self._parent[self._parent[token]]
+            token = self._parent[token]
         return int(token)
 
 
-def _mixes(layer: Any) -> bool:
-    """Whether a channel that goes would change what the layer makes of the others."""
+def _mixes_channels(layer: Any) -> bool:
+    """Whether the removal of a channel changes the layer's output of the others."""
     return type(layer).__name__ == "Softmax" or getattr(getattr(layer, "activation", None), "__name__", "") == "softmax"
 
 

@@ -1,6 +1,6 @@
-"""Pruning of whole filters, global or local, in one cut or several, with fine-tuning.
+"""Filter pruning, global or local, in one step or several, with fine-tuning.
 
-A pruned filter is gone and the network smaller: `channels` says what goes with it. Here is which ones go.
+Filters are removed from the network, with every channel that depends on them (`dependency_graph`).
 """
 
 from __future__ import annotations
@@ -31,37 +31,48 @@ from sweep.train.context import Context, required
 
 
 class Score(Protocol):
-    """How much a group of channels matters."""
+    """The importance of groups of channels."""
 
-    def of(self, wiring: dependency_graph.Wiring, model: Any) -> Array:
-        """Float (groups,) of the wiring, at least 0, comparable over the whole network."""
+    def of(self, graph: dependency_graph.DependencyGraph, model: Any) -> Array:
+        """Returns the scores of the graph's groups.
+
+        Args:
+            graph: the dependency graph of the model.
+            model: a float Keras model.
+
+        Returns:
+            float (groups,), at least 0, comparable over the whole network.
+
+        Raises:
+            ConfigError: for a network that cannot be scored so.
+        """
 
 
 @dataclass(frozen=True)
-class _Norm:
-    """The mean norm of the filters that make a group's channels, each over the quadratic mean of its layer.
+class NormScore:
+    """The mean norm of a group's filters, each divided by the root mean square of its layer's norms.
 
-    That puts layers on one scale, so that a global choice can compare them (Molchanov et al. 2017, arXiv 1611.06440, section
-    2.2). The mean over a group and not its sum, which would spare the channels that residual additions tie together.
+    The division makes layers comparable (Molchanov et al. 2017, arXiv 1611.06440, section 2.2, divide by the Euclidean norm).
+    A sum over the group in place of the mean would spare the channels that residual additions tie together.
     """
 
-    def of(self, wiring: dependency_graph.Wiring, model: Any) -> Array:
-        """See `Score`."""
+    def of(self, graph: dependency_graph.DependencyGraph, model: Any) -> Array:
+        """Returns float64 (groups,), at least 0."""
         norms = {}
-        for name in wiring.filters:
+        for name in graph.filters:
             layer = model.get_layer(name)
             parts = [weight for weight in layer.weights if weight.name.endswith("kernel:0")]
             norm = self._norm(parts[-1].numpy())  # of a separable convolution, the pointwise one
             norms[name] = norm / max(float(np.sqrt(np.mean(norm**2))), np.finfo(np.float32).tiny)
-        return np.array([np.mean([norms[name][number] for name, number in group]) for group in wiring.groups])
+        return np.array([np.mean([norms[name][number] for name, number in group]) for group in graph.groups])
 
     def _norm(self, kernel: Array) -> Array:
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class L1(_Norm):
-    """The sum of a filter's magnitudes (Li et al. 2017, arXiv 1608.08710)."""
+class L1(NormScore):
+    """The L1 norm of a filter (Li et al. 2017, arXiv 1608.08710)."""
 
     def _norm(self, kernel: Array) -> Array:
         summed: Array = np.abs(kernel).sum(axis=tuple(range(kernel.ndim - 1)))
@@ -69,8 +80,8 @@ class L1(_Norm):
 
 
 @dataclass(frozen=True)
-class L2(_Norm):
-    """The Euclidean norm of a filter (He et al. 2018, arXiv 1808.06866)."""
+class L2(NormScore):
+    """The L2 norm of a filter (He et al. 2018, arXiv 1808.06866)."""
 
     def _norm(self, kernel: Array) -> Array:
         root: Array = np.sqrt((kernel.astype(float) ** 2).sum(axis=tuple(range(kernel.ndim - 1))))
@@ -79,39 +90,42 @@ class L2(_Norm):
 
 @dataclass(frozen=True)
 class BNScale:
-    """The mean magnitude of the batch normalisations' scales on a group's channels (Liu et al. 2017, arXiv 1708.06519)."""
+    """The mean magnitude of the batch norm scales of a group's channels (network slimming; Liu et al. 2017, arXiv 1708.06519).
 
-    def of(self, wiring: dependency_graph.Wiring, model: Any) -> Array:
-        """See `Score`.
+    Only the score is that of network slimming: training adds no L1 penalty on the scales.
+    """
+
+    def of(self, graph: dependency_graph.DependencyGraph, model: Any) -> Array:
+        """Returns float64 (groups,), at least 0.
 
         Raises:
             ConfigError: for channels that no batch normalisation scales.
         """
-        scales: list[list[float]] = [[] for _ in wiring.groups]
+        scales: list[list[float]] = [[] for _ in graph.groups]
         for layer in model.layers:
             if type(layer).__name__ == "BatchNormalization" and layer.scale:
-                for number, scale in zip(wiring.outputs[layer.name], np.abs(layer.gamma.numpy()), strict=True):
+                for number, scale in zip(graph.outputs[layer.name], np.abs(layer.gamma.numpy()), strict=True):
                     if number >= 0:
                         scales[number].append(scale)
-        for group, found in zip(wiring.groups, scales, strict=True):
-            if not found:
+        for group, group_scales in zip(graph.groups, scales, strict=True):
+            if not group_scales:
                 raise ConfigError("score", "batch normalisation after every layer that is cut", f"none after {group[0][0]}")
-        return np.array([np.mean(found) for found in scales])
+        return np.array([np.mean(group_scales) for group_scales in scales])
 
 
 @dataclass(frozen=True)
-class _ChannelPruning:
-    """What global and local pruning of filters share: cut, fine-tune, and again.
+class ChannelPruning:
+    """Iterative filter pruning: in each step filters are removed and the network is fine-tuned.
 
     Args:
         sparsity: the fraction of the targeted layers' filters to remove, in [0, 1); 0 does nothing at all. Filters whose
-            channels reach the logits stay, and are not counted.
+            channels reach the logits stay and are not counted.
         layers: `conv`, `dense` or `all` (both).
-        score: how much a channel matters.
+        score: the importance of a group of channels.
         minimum: filters that every layer keeps, whatever the sparsity, at least 1.
-        steps: in how many cuts, at least 1, the sparsity is reached, with a share of the fine-tuning after each.
-        finetune: epochs of training in all, 0 or at least as many as steps.
-        learning_rate: their peak rate, above 0.
+        steps: the number of pruning steps, at least 1, each followed by a share of the fine-tuning.
+        finetune: epochs of fine-tuning in all, 0 or at least as many as steps.
+        learning_rate: the peak learning rate, above 0.
     """
 
     sparsity: float
@@ -135,16 +149,23 @@ class _ChannelPruning:
             raise ConfigError("finetune", f"0, or an epoch for each of the {self.steps} steps", self.finetune)
         require_learning_rate("learning_rate", self.learning_rate)
 
-    def shares(self, wiring: dependency_graph.Wiring) -> Iterable[tuple[int, ...]]:
-        """The groups of a wiring, in lists that each lose the same fraction of their filters."""
+    def shares(self, graph: dependency_graph.DependencyGraph) -> Iterable[tuple[int, ...]]:
+        """Partitions the groups: each part loses the same fraction of its filters.
+
+        Args:
+            graph: the dependency graph.
+
+        Returns:
+            Numbers of groups, one tuple per part.
+        """
         raise NotImplementedError
 
     def apply(self, network: Checkpoint | None, context: Context) -> Outcome:
-        """Cut and fine-tune. Masks that the network brings are cut with it and held."""
+        """Prunes and fine-tunes. Masks of the network are sliced with it and kept."""
         network = required(network)
         curves: dict[str, tuple[float, ...]] = {}
         for step in range(1, self.steps + 1):
-            network = self._cut(network, self.sparsity * step / self.steps)
+            network = self._pruned(network, self.sparsity * step / self.steps)
             model = checkpoints.restore(network)
             parts = loop.fit(
                 model,
@@ -152,14 +173,14 @@ class _ChannelPruning:
                 epochs=self.finetune * step // self.steps - self.finetune * (step - 1) // self.steps,
                 learning_rate=self.learning_rate,
                 goal=context.goal,
-                held=constraints.Held(checkpoints.kernels(model), network),
+                held=constraints.FixedConstraints(checkpoints.kernels(model), network),
             )
             network = replace(network, weights=tuple(model.get_weights()))
             curves = {name: (*curves.get(name, ()), *values) for name, values in parts.items()}
         return Outcome(network, curves)
 
     def untrained(self) -> Self | None:
-        """The cut without the fine-tuning; of several, which filters the later ones take depends on it."""
+        """Pruning without the fine-tuning; None for several steps, whose filters depend on it."""
         return replace(self, finetune=0) if self.steps == 1 else None
 
     @property
@@ -176,7 +197,7 @@ class _ChannelPruning:
         return replace(self, sparsity=self.sparsity * fraction)
 
     def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
-        """Refuse a network whose channels cannot be followed, or that would lose none.
+        """Refuses a network whose channels cannot be traced, or that would lose none.
 
         Raises:
             ConfigError: naming the layer or the key.
@@ -184,53 +205,53 @@ class _ChannelPruning:
         built = model.build(input_shape, classes)
         built.set_weights(random_weights.draw([(weight.name, weight.numpy()) for weight in built.weights]))
         network = checkpoints.snapshot(built)
-        if not dependency_graph.wire(built, self.layers).groups:
+        if not dependency_graph.trace(built, self.layers).groups:
             raise ConfigError("layers", "layers with filters that can be removed", f"{self.layers}: the logits only")
         try:
-            removed = self._cut(network, self.sparsity).removed
+            removed = self._pruned(network, self.sparsity).removed
         except equivalence.EquivalenceError as error:
             raise ConfigError("", "a network whose channels can be removed", str(error)) from error
         if not removed:
             raise ConfigError("sparsity", f"enough to remove a filter while each layer keeps {self.minimum}", self.sparsity)
 
-    def _cut(self, network: Checkpoint, sparsity: float) -> Checkpoint:
+    def _pruned(self, network: Checkpoint, sparsity: float) -> Checkpoint:
         model = checkpoints.restore(network)
-        wiring = dependency_graph.wire(model, self.layers)
-        now = wiring.filters
+        graph = dependency_graph.trace(model, self.layers)
+        now = graph.filters
         whole = now | {name: before for name, (before, _) in network.filters.items()}
-        scores = self.score.of(wiring, model)
+        scores = self.score.of(graph, model)
         room = {name: count - self.minimum for name, count in now.items()}
         dropped: list[int] = []
-        for share in self.shares(wiring):
-            members = Counter(name for number in share for name, _ in wiring.groups[number])
+        for share in self.shares(graph):
+            members = Counter(name for number in share for name, _ in graph.groups[number])
             before = round(sum(count * whole[name] / now[name] for name, count in members.items()))
             budget = round(sparsity * before) - (before - members.total())
-            for number in sorted(share, key=lambda one: scores[one]):
-                cost = Counter(name for name, _ in wiring.groups[number])
-                # The last group may go past the budget, where that is nearer to it than leaving it.
+            for number in sorted(share, key=lambda group: scores[group]):
+                cost = Counter(name for name, _ in graph.groups[number])
+                # The last group may exceed the budget where that is nearer to it than keeping the group.
                 if cost.total() <= 2 * budget and all(room[name] >= count for name, count in cost.items()):
                     dropped.append(number)
                     budget -= cost.total()
-                    room = {name: left - cost[name] for name, left in room.items()}
-        return dependency_graph.cut(network, wiring, dropped)
+                    room = {name: count - cost[name] for name, count in room.items()}
+        return dependency_graph.remove_channels(network, graph, dropped)
 
 
 @dataclass(frozen=True)
-class GlobalChannels(_ChannelPruning):
-    """The channels that matter least go, wherever they are. See `_ChannelPruning` for the arguments."""
+class GlobalChannels(ChannelPruning):
+    """Removes the groups of lowest score over all targeted layers."""
 
-    def shares(self, wiring: dependency_graph.Wiring) -> Iterable[tuple[int, ...]]:
-        """All in one."""
-        return [tuple(range(len(wiring.groups)))]
+    def shares(self, graph: dependency_graph.DependencyGraph) -> Iterable[tuple[int, ...]]:
+        """One part with all groups."""
+        return [tuple(range(len(graph.groups)))]
 
 
 @dataclass(frozen=True)
-class LocalChannels(_ChannelPruning):
-    """The same fraction in each targeted layer (layers tied by additions count as one). See `_ChannelPruning`."""
+class LocalChannels(ChannelPruning):
+    """Removes the same fraction of filters from each targeted layer; layers that additions tie together count as one."""
 
-    def shares(self, wiring: dependency_graph.Wiring) -> Iterable[tuple[int, ...]]:
-        """Groups with filters of the same layers together."""
-        alike: dict[frozenset[str], list[int]] = {}
-        for number, group in enumerate(wiring.groups):
-            alike.setdefault(frozenset(name for name, _ in group), []).append(number)
-        return [tuple(numbers) for numbers in alike.values()]
+    def shares(self, graph: dependency_graph.DependencyGraph) -> Iterable[tuple[int, ...]]:
+        """One part for each set of layers that share groups."""
+        parts: dict[frozenset[str], list[int]] = {}
+        for number, group in enumerate(graph.groups):
+            parts.setdefault(frozenset(name for name, _ in group), []).append(number)
+        return [tuple(numbers) for numbers in parts.values()]

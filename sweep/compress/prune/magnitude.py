@@ -1,4 +1,4 @@
-"""Pruning by magnitude of single weights, global or local, with fine-tuning."""
+"""Magnitude pruning of single weights, global or local, with fine-tuning."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from sweep.core.types import Array
 
 @dataclass(frozen=True, kw_only=True)
 class GlobalMagnitude(MagnitudePruning):
-    """One threshold over all targeted layers. See `_MagnitudePruning` and `_WeightPruning` for the arguments."""
+    """Prunes the weights of smallest magnitude over all targeted layers: one threshold for all."""
 
     def masks(self, weights: Mapping[str, Array], kept: Mapping[str, Array], fraction: float) -> dict[str, Array]:
-        """The weights of smallest magnitude go, wherever they are."""
+        """Drops exactly round(sparsity · fraction · n) of the n targeted weights, at most n - 1."""
         scores = {name: magnitudes(kernel, kept.get(name)) for name, kernel in weights.items()}
         stays = largest_scores(np.concatenate([score.ravel() for score in scores.values()]), self.sparsity * fraction)
         parts = np.split(stays, np.cumsum([score.size for score in scores.values()])[:-1])
@@ -25,10 +25,10 @@ class GlobalMagnitude(MagnitudePruning):
 
 @dataclass(frozen=True, kw_only=True)
 class LocalMagnitude(MagnitudePruning):
-    """The same fraction in each targeted layer. See `_MagnitudePruning` and `_WeightPruning` for the arguments."""
+    """Prunes the weights of smallest magnitude of each targeted layer: the same fraction in each."""
 
     def masks(self, weights: Mapping[str, Array], kept: Mapping[str, Array], fraction: float) -> dict[str, Array]:
-        """The weights of smallest magnitude in each layer go."""
+        """Drops exactly round(sparsity · fraction · n) of the n weights of each layer, at most n - 1."""
         return {
             name: largest_scores(magnitudes(kernel, kept.get(name)).ravel(), self.sparsity * fraction).reshape(kernel.shape)
             for name, kernel in weights.items()

@@ -1,4 +1,4 @@
-"""No pruning."""
+"""The choice of no pruning."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class NoPruning:
     removes_filters = False
 
     def apply(self, network: Checkpoint | None, context: Context) -> Outcome:
-        """Hand the network on."""
+        """Returns the network unchanged."""
         return Outcome(required(network))
 
     def untrained(self) -> NoPruning:

@@ -1,4 +1,4 @@
-"""Pruning of patterns of weights: N of M, and blocks."""
+"""Structured pruning of weights: N:M sparsity, and blocks."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from sweep.core.types import Array
 
 @dataclass(frozen=True, kw_only=True)
 class NM(WeightPruning):
-    """Of every m weights in a row at most n stay (Mishra et al. 2021, arXiv 2104.08378, have 2 of 4).
+    """N:M sparsity: of every m consecutive weights at most n are kept (Mishra et al. 2021, arXiv 2104.08378: 2:4).
 
-    A row runs along the input channels, as weights lie in the file. Where m does not divide them, the last k weights of a row
-    keep ceil(n k / m). A gradual schedule drops one weight of each m after the other.
+    The weights are consecutive along the input channels, as in the file. Where m does not divide them, the last k weights of a
+    row keep ceil(n k / m). A gradual schedule drops one weight of each group after the other.
 
     Args:
-        n: how many of them stay, at least 1 and below m.
+        n: how many weights of a group are kept, at least 1 and below m.
         m: the length of a group, in 2 to 64.
     """
 
@@ -40,31 +40,31 @@ class NM(WeightPruning):
 
     @property
     def sparsity(self) -> float:
-        """What goes of a full group, in (0, 1)."""
+        """The pruned fraction of a full group, in (0, 1)."""
         return 1.0 - self.n / self.m
 
     def share(self, fraction: float) -> Self:
-        """The pruning of a fraction, in (0, 1], of what goes of each group."""
+        """The same pruning with a fraction, in (0, 1], of the weights dropped from each group."""
         return replace(self, n=self.m - math.ceil((self.m - self.n) * fraction))
 
     def masks(self, weights: Mapping[str, Array], kept: Mapping[str, Array], fraction: float) -> dict[str, Array]:
-        """The weights of smallest magnitude in each group go."""
-        stay = self.m - round((self.m - self.n) * fraction)
-        return {name: self._mask(magnitudes(kernel, kept.get(name)), stay) for name, kernel in weights.items()}
+        """Drops the weights of smallest magnitude of each group, ties by position."""
+        keep = self.m - round((self.m - self.n) * fraction)
+        return {name: self._mask(magnitudes(kernel, kept.get(name)), keep) for name, kernel in weights.items()}
 
-    def _mask(self, scores: Array, stay: int) -> Array:
+    def _mask(self, scores: Array, keep: int) -> Array:
         rows = np.moveaxis(scores, -2, -1)  # (..., units, input channels)
         parts = [rows[..., at : at + self.m] for at in range(0, rows.shape[-1], self.m)]
-        keeps = [first_indices(part, math.ceil(stay * part.shape[-1] / self.m)) for part in parts]
+        keeps = [first_indices(part, math.ceil(keep * part.shape[-1] / self.m)) for part in parts]
         return np.moveaxis(np.concatenate(keeps, axis=-1), -1, -2)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Block(MagnitudePruning):
-    """Blocks of a dense layer's weights, the same fraction of them in each layer, by mean magnitude (Narang et al. 2017).
+    """Block sparsity of dense layers (Narang et al. 2017, arXiv 1711.02782): the same fraction of blocks in each layer.
 
-    arXiv 1711.02782, but by the mean in place of the largest magnitude, so that a block cut off by the kernel's edge counts
-    fairly. The sparsity is the fraction of the blocks. See `_MagnitudePruning` and `_WeightPruning` for the other arguments.
+    Blocks are ranked by mean magnitude; the paper takes the largest. The mean treats a block at the kernel's edge, which is
+    smaller, like the others. The sparsity is the fraction of the blocks.
 
     Args:
         height: input channels of a block, at least 1.
@@ -81,7 +81,7 @@ class Block(MagnitudePruning):
         require_integer("width", self.width, 1, MOST_CHANNELS)
 
     def masks(self, weights: Mapping[str, Array], kept: Mapping[str, Array], fraction: float) -> dict[str, Array]:
-        """The blocks of smallest mean magnitude in each layer go."""
+        """Drops exactly round(sparsity · fraction · b) of the b blocks of each layer, at most b - 1."""
         sparsity = self.sparsity * fraction
         return {name: self._mask(magnitudes(kernel, kept.get(name)), sparsity) for name, kernel in weights.items()}
 
@@ -91,6 +91,6 @@ class Block(MagnitudePruning):
             np.add.reduceat(np.add.reduceat(values, starts[0], axis=0), starts[1], axis=1)
             for values in (scores, np.ones(scores.shape))
         )
-        stays = largest_scores((sums / sizes).ravel(), sparsity).reshape(sums.shape)
-        spread = np.repeat(np.repeat(stays, self.height, axis=0), self.width, axis=1)
+        kept = largest_scores((sums / sizes).ravel(), sparsity).reshape(sums.shape)
+        spread = np.repeat(np.repeat(kept, self.height, axis=0), self.width, axis=1)
         return spread[: scores.shape[0], : scores.shape[1]]

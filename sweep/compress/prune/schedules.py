@@ -1,4 +1,4 @@
-"""How the sparsity grows while a network is pruned."""
+"""Sparsity schedules: constant, and the polynomial one of gradual pruning."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from sweep.core.errors import (
 
 
 class SparsitySchedule(Protocol):
-    """How the sparsity grows during fine-tuning."""
+    """The sparsity over the course of the fine-tuning."""
 
     def fraction(self, done: float) -> float:
-        """The part of the final sparsity, in [0, 1], that holds when `done` of the fine-tuning, in [0, 1], is through."""
+        """The fraction of the final sparsity, in [0, 1], after the fraction `done` of the fine-tuning, in [0, 1]."""
 
 
 @dataclass(frozen=True)
 class ConstantSparsity:
-    """Everything is pruned at once, before the fine-tuning."""
+    """One-shot pruning to the final sparsity before the fine-tuning."""
 
     def fraction(self, done: float) -> float:
-        """Always all of it."""
+        """Always 1."""
         return 1.0
 
 
 @dataclass(frozen=True)
 class PolynomialSparsity:
-    """Gradual pruning from none to all (Zhu and Gupta 2017, arXiv 1710.01878, eq. 1, with an initial sparsity of 0).
+    """Gradual pruning (Zhu and Gupta 2017, arXiv 1710.01878, eq. 1, with an initial sparsity of 0).
 
     Args:
-        power: the exponent, above 0; the paper takes 3.
-        end: the fraction of the fine-tuning after which the final sparsity holds, in (0, 1].
+        power: the exponent, above 0; 3 is the paper's cubic schedule.
+        end: the fraction of the fine-tuning after which the final sparsity is reached, in (0, 1].
     """
 
     power: float = 3.0

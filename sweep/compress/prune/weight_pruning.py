@@ -1,4 +1,4 @@
-"""What the methods that prune single weights share: masks that grow while the network trains."""
+"""What the methods that prune single weights share: masks that follow a sparsity schedule during fine-tuning."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _KINDS = ("conv", "dense", "all")
 
 @dataclass(frozen=True)
 class WeightPruning:
-    """What the prunings of weights share.
+    """Weight pruning with masks.
 
     Args:
         layers: `conv`, `dense` or `all` (both).
-        schedule: how the sparsity grows.
+        schedule: the sparsity over the course of the fine-tuning.
         finetune: epochs of training under the masks, at least 0.
-        learning_rate: their peak rate, above 0.
+        learning_rate: the peak learning rate, above 0.
     """
 
     layers: str
@@ -51,25 +51,25 @@ class WeightPruning:
         require_learning_rate("learning_rate", self.learning_rate)
 
     def masks(self, weights: Mapping[str, Array], kept: Mapping[str, Array], fraction: float) -> dict[str, Array]:
-        """Which weights stay when a fraction of the final sparsity holds.
+        """Returns the masks at a fraction of the final sparsity.
 
         Args:
-            weights: layer name to kernel.
-            kept: layer name to an earlier bool mask of the kernel's shape; what it dropped stays dropped.
+            weights: layer name to kernel, float32.
+            kept: layer name to an earlier bool mask of the kernel's shape; weights that it drops stay dropped.
             fraction: of the final sparsity, in [0, 1].
 
         Returns:
-            Layer name to bool mask, True for kept.
+            Layer name to bool mask of the kernel's shape, True for kept.
         """
         raise NotImplementedError
 
     def apply(self, network: Checkpoint | None, context: Context) -> Outcome:
-        """Prune and fine-tune. Masks that the network brings on other layers are held too."""
+        """Prunes and fine-tunes. Masks of the network on other layers are kept too."""
         network = required(network)
         model = checkpoints.restore(network)
-        masks = _GrowingMasks(self, model, network.masks)
+        masks = _ScheduledMasks(self, model, network.masks)
         curves = loop.fit(model, context, epochs=self.finetune, learning_rate=self.learning_rate, goal=context.goal, held=masks)
-        masks.update(1.0)  # nothing new after a fine-tuning; everything without one
+        masks.update(1.0)  # changes nothing after a fine-tuning
         return Outcome(replace(network, weights=tuple(model.get_weights()), masks=masks.arrays()), curves)
 
     def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
@@ -86,7 +86,7 @@ class WeightPruning:
 
 @dataclass(frozen=True, kw_only=True)
 class MagnitudePruning(WeightPruning):
-    """What global and local pruning share.
+    """Weight pruning to a sparsity, by magnitude.
 
     Args:
         sparsity: the fraction of the targeted layers' weights to set to zero, in [0, 1); 0 does nothing at all.
@@ -104,12 +104,12 @@ class MagnitudePruning(WeightPruning):
         return self.sparsity == 0
 
     def share(self, fraction: float) -> Self:
-        """The pruning to a fraction, in (0, 1], of the sparsity."""
+        """The same pruning to a fraction, in (0, 1], of the sparsity."""
         return replace(self, sparsity=self.sparsity * fraction)
 
 
-class _GrowingMasks:
-    """The masks of one pruning stage while it fine-tunes."""
+class _ScheduledMasks:
+    """The masks of a pruning stage during its fine-tuning."""
 
     def __init__(self, stage: WeightPruning, model: Any, earlier: Mapping[str, Array]) -> None:
         import tensorflow as tf
@@ -125,7 +125,7 @@ class _GrowingMasks:
         }
 
     def update(self, done: float) -> None:
-        """Move to the sparsity of the schedule and zero what it drops."""
+        """Updates the masks to the schedule's sparsity and zeroes the weights that they drop."""
         fraction = self._stage.schedule.fraction(done)
         if fraction == self._fraction:
             return
@@ -138,7 +138,7 @@ class _GrowingMasks:
             self._kernels[name].assign(weights[name] * mask)
 
     def projections(self) -> list[tuple[Any, constraints.Projection]]:
-        """Each kernel times its mask of the moment."""
+        """Each kernel times its current mask."""
 
         def masked(mask: Any) -> constraints.Projection:
             return lambda kernel: kernel * mask
@@ -146,12 +146,12 @@ class _GrowingMasks:
         return [(kernel, masked(self._masks[name])) for name, kernel in self._kernels.items()]
 
     def arrays(self) -> dict[str, Array]:
-        """Layer name to bool mask as it stands."""
+        """Layer name to its current mask, bool."""
         return {name: mask.numpy() > 0 for name, mask in self._masks.items()}
 
 
 def magnitudes(kernel: Array, kept: Array | None) -> Array:
-    """Magnitudes, with what an earlier mask dropped below every one of them."""
+    """Magnitudes of a kernel; -1 where an earlier mask dropped the weight."""
     magnitude = np.abs(kernel)
     return magnitude if kept is None else np.where(kept, magnitude, -1.0)
 

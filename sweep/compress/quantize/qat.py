@@ -46,7 +46,7 @@ class QAT(Integer):
         """Fake-quantises, calibrates and trains. Masks and clusters are kept."""
         network = self._with_bits(required(network), context)
         model = self._calibrated(network, context.data.train)
-        held = constraints.Held(checkpoints.kernels(model), network)
+        held = constraints.FixedConstraints(checkpoints.kernels(model), network)
         curves = loop.fit(model, context, epochs=self.finetune, learning_rate=self.learning_rate, goal=context.goal, held=held)
         fake_quant.pin_input_range(model)
         return Outcome(replace(network, weights=tuple(model.get_weights())), curves)
