@@ -113,12 +113,9 @@ class Integer(File):
         """
         if self._auto:
             return replace(self, bits=MOST_BITS, per_layer_bits=None, first_last_bits=None, mean_bits=None, budget_kib=None)
-        return replace(
-            self,
-            bits=_kind(self.bits),
-            per_layer_bits={name: _kind(bits) for name, bits in self._asked.items()},
-            first_last_bits=None if self.first_last_bits is None else _kind(self.first_last_bits),
-        )
+        asked = {name: _kind(bits) for name, bits in self._asked.items()}
+        ends = None if self.first_last_bits is None else _kind(self.first_last_bits)
+        return replace(self, bits=_kind(self.bits), per_layer_bits=asked, first_last_bits=ends)
 
     def evidence(self, network: Checkpoint) -> Evidence:
         """Integer tensors of the layers' bits, within the budget."""

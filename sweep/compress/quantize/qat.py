@@ -34,7 +34,6 @@ class QAT(Integer):
     finetune: int
     learning_rate: float
 
-    activations = 8
     _one_depthwise_grid = True
 
     def __post_init__(self) -> None:
