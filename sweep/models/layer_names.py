@@ -79,7 +79,7 @@ def in_a_file(network: Checkpoint) -> Checkpoint:
     )
 
 
-def told(text: str, network: Checkpoint) -> str:
+def with_user_names(text: str, network: Checkpoint) -> str:
     """Replaces the file's layer names in a message by the user's.
 
     Args:

@@ -48,7 +48,7 @@ class Point:
     divergence: float
 
 
-def measure(network: Checkpoint, split: Split, weight_range: clipping.Range, progress: Progress) -> tuple[Point, ...]:
+def measure(network: Checkpoint, split: Split, weight_range: clipping.ClippingMethod, progress: Progress) -> tuple[Point, ...]:
     """The untouched network, then each layer with a kernel, in the network's order: its sparsities, then its bits.
 
     What the network's masks hold at zero is zero in every point, so a sparsity below a mask's own changes nothing. Depthwise
@@ -93,13 +93,17 @@ def _pruned(name: str, kernel: Array, network: Checkpoint) -> Iterator[tuple[str
         yield "sparsity", sparsity, kernel * pruning.masks({name: kernel}, kept, 1.0)[name]
 
 
-def _rounded(name: str, kernel: Any, network: Checkpoint, weight_range: clipping.Range) -> Iterator[tuple[str, int, Array]]:
+def _rounded(
+    name: str, kernel: Any, network: Checkpoint, weight_range: clipping.ClippingMethod
+) -> Iterator[tuple[str, int, Array]]:
     """(kind, bits, the kernel on its grid), as `quant=ptq` rounds it. Zero is on every grid."""
     for bits in BITS:
         yield (
             "bits",
             bits,
-            rounding.rounded(kernel, bits, weight_range, one=name in network.clusters).values.reshape(kernel.shape),
+            rounding.quantize_kernel(kernel, bits, weight_range, per_tensor=name in network.clusters).values.reshape(
+                kernel.shape
+            ),
         )
 
 
