@@ -50,7 +50,7 @@ class BitSearch:
         Args:
             network: a float network.
             images: uint8 (n, height, width, channels), to measure the sensitivities on.
-            progress: told of each layer.
+            progress: the progress display, advanced by a layer at a time.
             file_bytes: weighs the file; called for `budget_kib` only.
 
         Returns:
