@@ -40,7 +40,7 @@ from sweep.train import loop
 
 IMAGES = 128
 WIDTHS = range(2, 9)
-RANGES: tuple[clipping.Range, ...] = (clipping.MinMax(), clipping.MSE(), clipping.OCTAV())
+RANGES: tuple[clipping.ClippingMethod, ...] = (clipping.MinMax(), clipping.MSE(), clipping.OCTAV())
 NETWORKS: dict[str, tuple[Spec, tuple[int, int, int]]] = {
     "khan_student": (families.Khan(filters=(16, 32), units=()), (28, 28, 1)),
     "lenet5": (families.LeNet5(), (28, 28, 1)),
@@ -58,9 +58,11 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def quantised(content: bytes, kernels: dict[str, Any], images: Array, bits: int, weight_range: clipping.Range) -> bytes:
+def quantised(
+    content: bytes, kernels: dict[str, Any], images: Array, bits: int, weight_range: clipping.ClippingMethod
+) -> bytes:
     """The file with every kernel at so many bits."""
-    rounded = {name: rounding.rounded(kernel, bits, weight_range, one=False) for name, kernel in kernels.items()}
+    rounded = {name: rounding.quantize_kernel(kernel, bits, weight_range, per_tensor=False) for name, kernel in kernels.items()}
     return quantise(content, requantize.Calibration(images, rounded))
 
 

@@ -1,4 +1,4 @@
-"""The way between a Keras model and a `Checkpoint`."""
+"""Converts between Keras models and checkpoints, and finds the kernels of a model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sweep.core.types import Array, Checkpoint
 
 
 def fresh(seed: int) -> None:
-    """Forget every earlier network and seed what comes next, so that no stage can feel the one before it."""
+    """Clears Keras's state and sets the seed, so that no stage depends on the one before it."""
     import tf_keras as keras
 
     keras.backend.clear_session()
@@ -18,12 +18,12 @@ def fresh(seed: int) -> None:
 
 
 def snapshot(model: Any, masks: Mapping[str, Array] | None = None) -> Checkpoint:
-    """The float Keras model `model` as data, with the pruning masks that hold for it."""
+    """The checkpoint of a float Keras model, with its pruning masks (layer name to bool of the kernel's shape)."""
     return Checkpoint(model.to_json(), tuple(model.get_weights()), dict(masks or {}))
 
 
 def restore(checkpoint: Checkpoint) -> Any:
-    """The Keras model of a float checkpoint. No code is loaded with it: the JSON names built-in layers only."""
+    """The Keras model of a float checkpoint. The JSON names layers; no code is loaded from it."""
     model = architecture(checkpoint)
     model.set_weights(list(checkpoint.weights))
     return model
@@ -37,7 +37,7 @@ def architecture(checkpoint: Checkpoint) -> Any:
 
 
 def kernel_names(checkpoint: Checkpoint) -> list[str]:
-    """The names that `every_kernel` gives, in its order, without building the model."""
+    """The layer names of `every_kernel`, in its order, without building the model."""
     layers = json.loads(checkpoint.architecture)["config"]["layers"]
     return [layer["config"]["name"] for layer in layers if layer["class_name"] in ("Conv2D", "Dense", "DepthwiseConv2D")]
 
@@ -56,18 +56,18 @@ def kernels(model: Any, layers: str = "all") -> dict[str, Any]:
 
 
 def every_kernel(model: Any) -> dict[str, Any]:
-    """As `kernels`, with those of depthwise convolutions."""
+    """Layer name to kernel variable as `kernels`, depthwise convolutions included."""
     import tf_keras as keras
 
     return _kernels(model, (keras.layers.Conv2D, keras.layers.Dense, keras.layers.DepthwiseConv2D))
 
 
 def _kernels(model: Any, types: tuple[type, ...]) -> dict[str, Any]:
-    found = {}
+    variables = {}
     for layer in model.layers:
         inner = getattr(layer, "layer", layer)
         if type(inner) in types:
             # By name among the weights: a quantisation wrapper replaces the layer's own `kernel` with a tensor.
             roles = {weight.name.rpartition("/")[2]: weight for weight in layer.weights}
-            found[inner.name] = roles["depthwise_kernel:0"] if "depthwise_kernel:0" in roles else roles["kernel:0"]
-    return found
+            variables[inner.name] = roles["depthwise_kernel:0"] if "depthwise_kernel:0" in roles else roles["kernel:0"]
+    return variables

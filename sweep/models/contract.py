@@ -1,9 +1,9 @@
-"""What a network must be to be trained, compressed and written: checked on the built Keras model, before anything trains.
+"""Checks on the built Keras model, before anything trains, that a network can be trained, compressed and converted.
 
-The checks are of behaviour where that shows it, so that a layer nobody thought of is caught too: the model is asked for
-answers, brought back from its description as every later stage will do it, built a second time, and counted in its own file.
-What a model carries is honoured (losses that its layers add, constraints, frozen layers, weights that `build` sets) or refused
-by the name of its layer. Whether a rewritten network (cut, wrapped for quantisation, converted) answers as before is not asked.
+The checks are of behaviour where possible, so that unknown layers are caught too: the model is run, restored from its
+checkpoint as every later stage does, built a second time, and counted in its own file. What a model carries (losses that its
+layers add, constraints, frozen layers, weights that `build` sets) is honoured, or refused by the name of its layer.
+`equivalence` checks rewritten networks.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def require_targets(model: Any, layers: str, *, removed: bool = False) -> None:
     Args:
         model: a Keras model.
         layers: `conv`, `dense` or `all`.
-        removed: whether it is their filters that go, which other kinds of layer have too (see `channels`).
+        removed: whether filters are removed, which other kinds of layer have too.
 
     Raises:
         ConfigError: at `layers` for a network without such kernels, else without a key, naming the layers.
@@ -235,7 +235,7 @@ def _description(model: Any) -> dict[str, Any]:
 
 
 def _require_answers(model: Any, input_shape: tuple[int, int, int], classes: int) -> None:
-    """Finite logits for images, the same whenever they are asked for and whatever else is in the batch."""
+    """Requires finite logits that are the same at every call and do not depend on the rest of the batch."""
     images = random_images(input_shape)
     expected = f"logits ({len(images)}, {classes}) for {len(images)} images"
     try:
@@ -257,7 +257,7 @@ def _require_answers(model: Any, input_shape: tuple[int, int, int], classes: int
 
 
 def _require_logits(model: Any, input_shape: tuple[int, int, int], classes: int) -> None:
-    """Answers that can be any number: the loss and the distillation take the softmax themselves."""
+    """Refuses outputs that are bounded: the losses expect logits and take the softmax themselves."""
     draws = np.random.default_rng(0)
     layers, last = last_with_weights(model)
     for layer in layers:

@@ -1,8 +1,8 @@
-"""Whether a network answers as before after a step that rewrites it: one comparison for every such step.
+"""Checks that a network gives the same logits after a step that rewrites it.
 
-A rewritten network can be wrong without failing (inputs in another order, a channel too many gone, a scale of the wrong layer),
-and training it on would only hide that. So what went in and what came out answer the same few images, as far as the step
-allows.
+A rewritten network can be wrong without failing (inputs in another order, a channel too many removed, a scale of the wrong
+layer), and further training would only hide that. So the logits before and after are compared on the same few images, within
+the tolerance of the step.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sweep.core.types import Array, Storage
 
 
 class Step(Enum):
-    """What rewrites a network."""
+    """A step that rewrites a network."""
 
     REMOVAL = "the removal of channels"
     WRAPPING = "the wrapping for quantisation-aware training"
@@ -29,18 +29,18 @@ class Step(Enum):
 TOLERANCES: Mapping[Step, float] = {
     # Nothing is rounded, so only sums of float32 in another order differ: by 1e-7 to 1e-6, with 56 layers too.
     Step.REMOVAL: 1e-4,
-    Step.WRAPPING: 1e-4,  # with the quantisers left out
+    Step.WRAPPING: 1e-4,  # with the fake quantisers disabled
     Step.FLOAT32: 1e-4,
-    # Each weight is off by up to 2^-11 of itself: seen were 2e-4 to 9e-4.
+    # Each weight is off by up to 2^-11 of itself: measured were 2e-4 to 9e-4.
     Step.FLOAT16: 1e-2,
-    # Weights and activations have 8 bits, each off by up to a 255th of its tensor's range: seen was up to 4 %.
+    # Weights and activations have 8 bits, each off by up to a 255th of its tensor's range: measured was up to 4 %.
     Step.DYNAMIC: 0.3,
     # The network compared with has its kernels rounded already, at any bits, so what differs is the rounding of activations and
-    # biases: seen was up to 5 % for networks that work, and up to 26 % for one pruned to 97 % and rounded to 2 bits, of which
-    # little but biases was left.
+    # biases: measured was up to 5 % for networks that work, and up to 26 % for one pruned to 97 % and rounded to 2 bits, of
+    # which little but biases was left.
     Step.INTEGER: 0.5,
 }
-"""The largest deviation of each step: what its rounding explains, with room. Answers of a scrambled network are about 1 off."""
+"""The largest relative deviation of each step, with a margin over its rounding. A scrambled network deviates by about 1."""
 CONVERSIONS: Mapping[Storage, Step] = {
     Storage.FLOAT32: Step.FLOAT32,
     Storage.FLOAT16: Step.FLOAT16,
@@ -48,15 +48,15 @@ CONVERSIONS: Mapping[Storage, Step] = {
     Storage.INTEGER: Step.INTEGER,
 }
 COUNT = 8
-"""How many images are answered."""
+"""The number of images that the logits are compared on."""
 
 
 class EquivalenceError(RuntimeError):
-    """A step changed what the network answers by more than its rounding explains."""
+    """A step changed the logits by more than its tolerance."""
 
 
 def images(shape: tuple[int, ...]) -> Array:
-    """Random images on which networks are compared, the same ones at every call.
+    """Random images to compare networks on, the same ones at every call.
 
     Args:
         shape: (height, width, channels).
@@ -68,22 +68,22 @@ def images(shape: tuple[int, ...]) -> Array:
 
 
 def deviation(expected: Array, found: Array) -> float:
-    """How far answers are from those expected: the root mean square of the difference over that of the expected ones."""
+    """The relative deviation of logits: the root mean square of the difference over that of the expected logits."""
     size = float(np.sqrt(np.mean(np.square(expected, dtype=float))))
     off = float(np.sqrt(np.mean(np.square(np.subtract(found, expected, dtype=float)))))
     return off / max(size, float(np.finfo(np.float32).tiny))
 
 
 def require(step: Step, expected: Array, found: Array) -> None:
-    """Refuse a rewritten network whose answers differ by more than the step explains.
+    """Refuses a rewritten network whose logits deviate by more than the tolerance of the step.
 
     Args:
-        step: what rewrote it.
-        expected: float (n, classes), the answers before.
-        found: float (n, classes), those after.
+        step: the step that rewrote the network.
+        expected: float (n, classes), the logits before.
+        found: float (n, classes), the logits after.
 
     Raises:
-        EquivalenceError: saying which step and by how much; also where an answer is not finite.
+        EquivalenceError: with the step and the deviation; also where a logit is not finite.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         off = deviation(expected, found)

@@ -1,8 +1,8 @@
-"""Names that a `.tflite` file keeps apart: what a layer is called while its network is converted and its file is read.
+"""Renames layers whose names a `.tflite` file does not keep apart, while their network is converted and the file is read.
 
 A file's tensors are named by path: the network's name, the layer's, the operation's, with `quant_` before a layer that was
 fake-quantised. So a layer whose own name holds a slash (`conv1/conv`, as in keras.applications) or starts with `quant_` could
-not be told there. It gets another name for the way into a full-integer file; everything that a user sees has the user's.
+not be identified. It gets another name for a full-integer file; messages to the user have the user's name.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _PLAIN = re.compile(r"(?!quant_)[A-Za-z0-9.][A-Za-z0-9_.>-]*")
 
 
 def plain(names: Iterable[str]) -> dict[str, str]:
-    """Name to the name in a file: itself where that can be told there, or else one that no other has.
+    """Name to the name in a file: itself where a file keeps it apart, or else a new unique name.
 
     Args:
-        names: all of a network's.
+        names: all layer names of a network.
     """
     names = tuple(names)
     taken = {name for name in names if _PLAIN.fullmatch(name)}
-    found = {}
+    renamed = {}
     for name in names:
         if name not in taken:
             base = "layer_" + re.sub(r"[^A-Za-z0-9.-]", "_", name)
@@ -38,17 +38,17 @@ def plain(names: Iterable[str]) -> dict[str, str]:
             while free in taken:
                 number, free = number + 1, f"{base}_{number + 1}"
             taken.add(free)
-            found[name] = free
+            renamed[name] = free
         else:
-            found[name] = name
-    return found
+            renamed[name] = name
+    return renamed
 
 
 def in_a_file(network: Checkpoint) -> Checkpoint:
-    """The network with the names that its layers have in a full-integer file; itself where they are plain.
+    """The network with the names that its layers have in a full-integer file; itself where none changes.
 
     Args:
-        network: as a stage hands it on; its weights stay as they are.
+        network: a float network; the weights are unchanged.
     """
     import tf_keras as keras
 
@@ -79,16 +79,16 @@ def in_a_file(network: Checkpoint) -> Checkpoint:
     )
 
 
-def told(text: str, network: Checkpoint) -> str:
-    """A message about a full-integer file of the network, with the user's names for the file's.
+def with_user_names(text: str, network: Checkpoint) -> str:
+    """Replaces the file's layer names in a message by the user's.
 
     Args:
-        text: the message.
-        network: as the user named its layers.
+        text: a message about a full-integer file of the network.
+        network: the network with the user's layer names.
     """
     layers = [layer["config"]["name"] for layer in json.loads(network.architecture)["config"]["layers"]]
     others = {new: old for old, new in plain(layers).items() if old != new}
     if not others:
         return text
     longest_first = "|".join(re.escape(name) for name in sorted(others, key=len, reverse=True))
-    return re.sub(rf"(?<![A-Za-z0-9_.-])(quant_)?({longest_first})(?![A-Za-z0-9_-])", lambda found: others[found[2]], text)
+    return re.sub(rf"(?<![A-Za-z0-9_.-])(quant_)?({longest_first})(?![A-Za-z0-9_-])", lambda match: others[match[2]], text)

@@ -1,4 +1,4 @@
-"""The layers of a Keras model, those inside others included, and their kernels."""
+"""Finds the layers of a Keras model, nested ones included, and their kernels."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from sweep.models.probes import flat
 
 
 def last_with_weights(model: Any) -> tuple[list[Any], Any]:
-    """The last layers with weights on each way back from the output, and the last layer that computes."""
+    """The last layer with weights on each path to the output, and the last layer that computes."""
     last = model.outputs[0]._keras_history.layer
-    waiting, seen, found = [last], set(), []
+    waiting, seen, layers = [last], set(), []
     while type(last).__name__ in ("Dropout", "Flatten", "Reshape"):
         last = _before(last, model)[0]
     while waiting:
@@ -22,25 +22,25 @@ def last_with_weights(model: Any) -> tuple[list[Any], Any]:
             continue
         seen.add(id(layer))
         if layer.weights:
-            found.append(layer)
+            layers.append(layer)
         else:
             waiting += _before(layer, model)
-    return found, last
+    return layers, last
 
 
 def _before(layer: Any, model: Any) -> list[Any]:
-    """The layers that a layer takes from."""
+    """The layers whose outputs a layer takes."""
     nodes = [node for node in layer.inbound_nodes if any(node in nodes for nodes in model._nodes_by_depth.values())]
     return [parent for node in nodes for parent in flat(node.inbound_layers)]
 
 
 def all_layers(model: Any) -> Iterator[Any]:
-    """Every layer, those inside of others too, each once."""
+    """Every layer, nested ones included, each once."""
     yield from model._flatten_layers(include_self=False, recursive=True)
 
 
 def flat_layers(model: Any) -> Iterator[Any]:
-    """The layers of a network, and in place of a network inside it the layers of that."""
+    """The layers of a network, with a nested network replaced by its layers."""
     import tf_keras as keras
 
     for layer in model.layers:
@@ -51,10 +51,10 @@ def flat_layers(model: Any) -> Iterator[Any]:
 
 
 def kernel_weights(layer: Any) -> list[Any]:
-    """A layer's kernels: of a layer of one's own, every weight of two dimensions or more."""
+    """The kernels of a layer; of a user's own layer every weight of two dimensions or more."""
     own = not of_keras(type(layer))
     roles = [(weight, weight.name.rpartition("/")[2]) for weight in layer.weights]
-    return [one for one, role in roles if "kernel" in role or "embeddings" in role or (own and _rank(one) > 1)]
+    return [weight for weight, role in roles if "kernel" in role or "embeddings" in role or (own and _rank(weight) > 1)]
 
 
 def _rank(weight: Any) -> int:
@@ -62,12 +62,12 @@ def _rank(weight: Any) -> int:
 
 
 def weight_count(weight: Any) -> int:
-    """How many numbers a variable holds."""
+    """The number of elements of a variable."""
     return int(np.prod(weight.shape))
 
 
 def layer_list(*layers: Any) -> str:
-    """Layers for people: `conv1 (Conv2D), conv2 (Conv2D)`."""
+    """The layers as messages name them: `conv1 (Conv2D), conv2 (Conv2D)`."""
     return ", ".join(f"{layer.name} ({type(layer).__name__})" for layer in layers)
 
 

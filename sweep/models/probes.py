@@ -1,4 +1,4 @@
-"""Random images for a network, and whether two of its answers are equal up to rounding."""
+"""Random images to probe a network with, and a comparison of outputs up to rounding."""
 
 from __future__ import annotations
 

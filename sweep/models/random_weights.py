@@ -1,7 +1,7 @@
-"""Random weights for a network that is tried before it is trained: they hide nothing, and no depth makes them overflow.
+"""Random weights for a network that is checked before it is trained.
 
-No factor is exactly 1 and no offset exactly 0, as in a fresh network, where the converter folds away what a trained network
-keeps. Kernels hand the variance of their inputs on (He et al. 2015, arXiv 1502.01852), so that the activations of a network of
+No factor is exactly 1 and no offset exactly 0: in a fresh network they are, and the converter folds away what a trained network
+keeps. Kernels preserve the variance of their inputs (He et al. 2015, arXiv 1502.01852), so that the activations of a network of
 any depth are of the size that a trained network's have.
 """
 
@@ -26,7 +26,7 @@ def draw(weights: Sequence[tuple[str, Array]]) -> list[Array]:
 
     Returns:
         Values of the same shapes and types: kernels of both signs, offsets of magnitudes in [0.05, 0.15] of both signs, factors
-        and variances in [0.8, 1.25] but not 1. What is no float (a counter, say) stays as it is.
+        and variances in [0.8, 1.25] but not 1. Weights that are no floats (a counter, say) are unchanged.
     """
     draws = np.random.default_rng(0)
     return [_drawn(name.rpartition("/")[2].partition(":")[0], value, draws) for name, value in weights]
@@ -51,5 +51,5 @@ def _both_signs(value: Array, low: float, high: float, draws: np.random.Generato
 
 
 def _fan_in(role: str, shape: tuple[int, ...]) -> int:
-    """How many products are added up for an output: of a depthwise kernel those of one channel."""
+    """The fan-in of a kernel; of a depthwise kernel that of one channel."""
     return max(1, math.prod(shape[:-2] if role == "depthwise_kernel" else shape[:-1]))

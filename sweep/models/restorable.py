@@ -1,4 +1,4 @@
-"""Whether a network comes back from its description, as every later stage brings it back."""
+"""Checks that a network can be restored from its checkpoint, as every later stage does."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from sweep.models.probes import close, first_line, flat, random_images
 
 
 def not_restorable(model: Any, attempt: Callable[[Any], object], error: Exception) -> ConfigError:
-    """What to say of a network of which the attempt fails: the first layer with which it does, and why."""
+    """The error for a network on which `attempt` fails, naming the first layer on which it fails and the reason."""
     for layer in model.layers:
         try:
             attempt(layer)
-        except Exception as reason:  # noqa: BLE001 - it is told
+        except Exception as reason:  # noqa: BLE001 - the message says it
             return ConfigError("", _RESTORABLE, f"{layer_list(layer)}: {first_line(reason)}")
     return ConfigError("", _RESTORABLE, f"{type(error).__name__}: {first_line(error)}")
 
@@ -28,7 +28,11 @@ _RESTORABLE = "layers that come back from their description (get_config) without
 
 
 def require_restorable(model: Any, input_shape: tuple[int, int, int]) -> None:
-    """The network that a checkpoint brings back is this one: it answers, learns and holds back as this one does."""
+    """Refuses a network whose restored checkpoint differs in its outputs, losses, weight updates, or constraints.
+
+    Raises:
+        ConfigError: without a key, naming the layer.
+    """
     import tf_keras as keras
 
     # All different, so that nothing is hidden by a factor of 1 or a bias of 0; no larger than they were.
@@ -50,22 +54,22 @@ def require_restorable(model: Any, input_shape: tuple[int, int, int]) -> None:
             raise ConfigError("", _RESTORABLE, f"{mine[0]} as {theirs}, which was {mine}")
     images = random_images(input_shape)
 
-    def learnt(one: Any, *, training: bool) -> list[Array]:
-        """The answers, the losses that layers add, and the weights, which a call in training may move."""
+    def behaviour(network: Any, *, training: bool) -> list[Array]:
+        """The logits, the losses that layers add, and the weights, which a call in training mode may update."""
         keras.utils.set_random_seed(0)
-        one.set_weights(weights)
-        answers = one(images, training=training).numpy()
-        return [answers, np.array([float(loss) for loss in one.losses]), *one.get_weights()]
+        network.set_weights(weights)
+        logits = network(images, training=training).numpy()
+        return [logits, np.array([float(loss) for loss in network.losses]), *network.get_weights()]
 
     for training in (False, True):
-        first, second, back = (learnt(one, training=training) for one in (model, model, restored))
+        first, second, back = (behaviour(network, training=training) for network in (model, model, restored))
         if all(map(close, first, second)) and not all(map(close, first, back)):
-            layer = first_difference(model, *(outputs(one, images) for one in (model, restored)))
+            layer = first_difference(model, *(outputs(network, images) for network in (model, restored)))
             raise ConfigError("", _RESTORABLE, f"another network, from {layer} on")
 
 
 def outputs(model: Any, images: Array) -> dict[str, list[Array]]:
-    """Layer name to what the layer gives for images, of each layer that is used once."""
+    """Layer name to the layer's outputs on images, for each layer that is used once."""
     import tf_keras as keras
 
     layers = [layer for layer in model.layers if len(layer.inbound_nodes) == 1]

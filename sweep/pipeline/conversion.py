@@ -83,7 +83,7 @@ class Converter:
             asked = layer_names.in_a_file(network).bits
             expectations.expect(audit.read(content), storage=form.storage, bits=asked, activations=form.activations)
         except _REFUSALS as error:
-            return layer_names.told(str(error), network)
+            return layer_names.with_user_names(str(error), network)
         return ""
 
     def _converted(self, network: Checkpoint, form: Quantisation, train: Split) -> tuple[bytes, Any]:

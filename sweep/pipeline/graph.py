@@ -79,9 +79,9 @@ def stage_nodes(plan: Plan, parameters: teachers.Parameters) -> tuple[Node, ...]
     """
     nodes: list[Node] = []
     teacher: Node | None = None
-    for lesson in plan.distill.tutors(plan.model, parameters):
-        recipe = replace(plan.train, epochs=lesson.epochs or plan.train.epochs)
-        teacher = Node(lesson.role, lesson.stage, lesson.model, recipe, None, teacher, goals.Labels(), is_student=False)
+    for step in plan.distill.teacher_chain(plan.model, parameters):
+        recipe = replace(plan.train, epochs=step.epochs or plan.train.epochs)
+        teacher = Node(step.role, step.stage, step.model, recipe, None, teacher, goals.Labels(), is_student=False)
         nodes.append(teacher)
     stages: dict[str, Iterator[Stage[Context]]] = {
         "train": repeat(Train()),

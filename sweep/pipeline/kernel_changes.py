@@ -23,11 +23,15 @@ def pruned(name: str, kernel: Array, network: Checkpoint) -> Iterator[tuple[str,
         yield "sparsity", sparsity, kernel * pruning.masks({name: kernel}, kept, 1.0)[name]
 
 
-def rounded(name: str, kernel: Any, network: Checkpoint, weight_range: clipping.Range) -> Iterator[tuple[str, int, Array]]:
+def rounded(
+    name: str, kernel: Any, network: Checkpoint, weight_range: clipping.ClippingMethod
+) -> Iterator[tuple[str, int, Array]]:
     """(kind, bits, the kernel on its grid), as `quant=ptq` rounds it. Zero is on every grid."""
     for bits in BITS:
         yield (
             "bits",
             bits,
-            rounding.rounded(kernel, bits, weight_range, one=name in network.clusters).values.reshape(kernel.shape),
+            rounding.quantize_kernel(kernel, bits, weight_range, per_tensor=name in network.clusters).values.reshape(
+                kernel.shape
+            ),
         )

@@ -67,7 +67,7 @@ def measure_job(job: Job, progress: Progress) -> tuple[tuple[Point, ...], Data]:
     return points, data
 
 
-def measure(network: Checkpoint, split: Split, weight_range: clipping.Range, progress: Progress) -> tuple[Point, ...]:
+def measure(network: Checkpoint, split: Split, weight_range: clipping.ClippingMethod, progress: Progress) -> tuple[Point, ...]:
     """The untouched network, then each layer with a kernel, in the network's order: its sparsities, then its bits.
 
     What the network's masks hold at zero is zero in every point, so a sparsity below a mask's own changes nothing. Depthwise

@@ -61,4 +61,4 @@ def _user_names(network: Checkpoint) -> Iterator[None]:
     try:
         yield
     except audit.AuditError as error:
-        raise audit.AuditError(layer_names.told(str(error), network)) from error
+        raise audit.AuditError(layer_names.with_user_names(str(error), network)) from error

@@ -350,15 +350,15 @@ def unasked(model):
 def test_an_assistant_stands_between_teacher_and_student():
     big, middle, small = families.ResNet(blocks=3), families.ResNet(blocks=1), families.LeNet5()
     named = teachers.Assistants(teacher=big, assistants={"first": middle, "last": small}, **WORDS)
-    chain = named.tutors(small, unasked)
+    chain = named.teacher_chain(small, unasked)
     assert [(lesson.role, lesson.model) for lesson in chain] == [("teacher", big), ("first", middle), ("last", small)]
     assert [type(lesson.stage) for lesson in chain] == [stages.Train, stages.Distill, stages.Distill]
     assert list(named.networks()) == ["distill.teacher", "distill.assistants.first", "distill.assistants.last"]
     direct = teachers.KD(teacher=big, **WORDS)
-    assert [lesson.role for lesson in direct.tutors(small, unasked)] == ["teacher"]
-    assert teachers.NoDistillation().tutors(small, unasked) == ()
+    assert [lesson.role for lesson in direct.teacher_chain(small, unasked)] == ["teacher"]
+    assert teachers.NoDistillation().teacher_chain(small, unasked) == ()
     none = teachers.Assistants(teacher=big, assistants=0, **WORDS)
-    assert none.tutors(small, unasked) == direct.tutors(small, unasked)
+    assert none.teacher_chain(small, unasked) == direct.teacher_chain(small, unasked)
 
 
 def count(model):
@@ -368,7 +368,7 @@ def count(model):
 @pytest.mark.parametrize("number", [1, 2, 4])
 def test_assistants_of_a_number_are_the_teacher_in_even_ratios_of_parameters(number):
     teacher, student = families.ResNet(blocks=2, width=1.5), families.ResNet(blocks=1, width=0.5)
-    chain = teachers.Assistants(teacher=teacher, assistants=number, **WORDS).tutors(student, count)
+    chain = teachers.Assistants(teacher=teacher, assistants=number, **WORDS).teacher_chain(student, count)
     assert len({lesson.role for lesson in chain}) == number + 1
     sizes = [*(count(lesson.model) for lesson in chain), count(student)]
     ratios = np.divide(sizes[:-1], sizes[1:])
@@ -381,7 +381,7 @@ def test_a_teacher_no_larger_than_the_student_has_no_assistants():
     with pytest.raises(
         ConfigError, match=r"distill.teacher: expected more than the [\d,]+ parameters of the student; received"
     ):
-        chain.tutors(families.LeNet5(), count)
+        chain.teacher_chain(families.LeNet5(), count)
 
 
 @pytest.mark.parametrize(

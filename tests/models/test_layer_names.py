@@ -79,7 +79,7 @@ def test_plain_names_stay_to_the_byte(tensorflow):
 
 def test_a_message_has_the_names_of_the_user(network):
     text = "the kernel 'm/quant_layer_block1_conv/Conv2D' of the layer 'layer_block1_conv': found layer_block1_conv_1"
-    assert layer_names.told(text, network) == (
+    assert layer_names.with_user_names(text, network) == (
         "the kernel 'm/block1/conv/Conv2D' of the layer 'block1/conv': found block1/conv_1"
     )
 

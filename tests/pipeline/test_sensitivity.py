@@ -141,7 +141,7 @@ def test_the_numbers_are_found_again_otherwise(ran, network):
     def rounded(kernel: np.ndarray) -> np.ndarray:
         columns = kernel.reshape(-1, kernel.shape[-1])
         for channel in columns.T:
-            step = clipping.MSE().ends(channel[:, None], 3)[0] / 3  # three bits reach from -3 to 3
+            step = clipping.MSE().thresholds(channel[:, None], 3)[0] / 3  # three bits reach from -3 to 3
             channel[:] = np.clip(np.round(channel / step), -3, 3) * step
         return columns.reshape(kernel.shape)
 

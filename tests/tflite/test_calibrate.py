@@ -75,7 +75,7 @@ def test_layers_that_answer_nothing_have_a_range_too(activations):
         layer.gamma.assign(layer.gamma * 0)
     images = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), np.uint8)
     kernels = {
-        name: rounding.rounded(kernel, 8, clipping.MinMax(), one=False)
+        name: rounding.quantize_kernel(kernel, 8, clipping.MinMax(), per_tensor=False)
         for name, kernel in checkpoints.every_kernel(model).items()
     }
     calibration = requantize.Calibration(images, kernels, activations)
@@ -95,7 +95,7 @@ def test_activations_that_overflow_are_refused_by_name(activations):
         kernel.assign(kernel * 0 + 1e20)
     images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), np.uint8)
     kernels = {
-        name: rounding.rounded(kernel, 8, clipping.MinMax(), one=False)
+        name: rounding.quantize_kernel(kernel, 8, clipping.MinMax(), per_tensor=False)
         for name, kernel in checkpoints.every_kernel(model).items()
     }
     with pytest.raises(convert.ExportError, match=r"finite numbers in \S*conv2\S*, found \S+ to inf"):

@@ -20,7 +20,7 @@ Parameters = Callable[[Spec], int]
 """How many parameters a network has."""
 
 
-class Lesson(NamedTuple):
+class TeacherStep(NamedTuple):
     """A network that is trained before the student.
 
     Attributes:
@@ -49,7 +49,7 @@ class Distillation(Protocol):
     def networks(self) -> Mapping[str, Spec]:
         """Configuration key to network, of the networks that the configuration names."""
 
-    def tutors(self, student: Spec, parameters: Parameters) -> tuple[Lesson, ...]:
+    def teacher_chain(self, student: Spec, parameters: Parameters) -> tuple[TeacherStep, ...]:
         """The networks that are trained before the student, each distilled from the one before; the last teaches the student.
 
         Args:
@@ -82,7 +82,7 @@ class NoDistillation:
         """None."""
         return {}
 
-    def tutors(self, student: Spec, parameters: Parameters) -> tuple[Lesson, ...]:
+    def teacher_chain(self, student: Spec, parameters: Parameters) -> tuple[TeacherStep, ...]:
         """None."""
         return ()
 
@@ -131,9 +131,9 @@ class KD:
         """The teacher."""
         return {"distill.teacher": self.teacher}
 
-    def tutors(self, student: Spec, parameters: Parameters) -> tuple[Lesson, ...]:
+    def teacher_chain(self, student: Spec, parameters: Parameters) -> tuple[TeacherStep, ...]:
         """The teacher, trained on labels."""
-        return (Lesson("teacher", Train(), self.teacher, self.teacher_epochs),)
+        return (TeacherStep("teacher", Train(), self.teacher, self.teacher_epochs),)
 
     def finetuning(self) -> LogitDistillation | None:
         """The labels and the teacher's logits, when asked for."""
@@ -202,7 +202,7 @@ class Assistants(KD):
         named = self.assistants if isinstance(self.assistants, Mapping) else {}
         return {**super().networks(), **{f"distill.assistants.{name}": model for name, model in named.items()}}
 
-    def tutors(self, student: Spec, parameters: Parameters) -> tuple[Lesson, ...]:
+    def teacher_chain(self, student: Spec, parameters: Parameters) -> tuple[TeacherStep, ...]:
         """The teacher, then the assistants.
 
         Raises:
@@ -210,8 +210,8 @@ class Assistants(KD):
         """
         chain = self.assistants if isinstance(self.assistants, Mapping) else self._between(student, parameters)
         return (
-            *super().tutors(student, parameters),
-            *(Lesson(name, self.stage(), model, self.teacher_epochs) for name, model in chain.items()),
+            *super().teacher_chain(student, parameters),
+            *(TeacherStep(name, self.stage(), model, self.teacher_epochs) for name, model in chain.items()),
         )
 
     def _between(self, student: Spec, parameters: Parameters) -> dict[str, Spec]:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweep.compress.quantize import mixed_precision
-from sweep.compress.quantize.clipping import Range
-from sweep.compress.quantize.rounding import is_depthwise, rounded
+from sweep.compress.quantize.clipping import ClippingMethod
+from sweep.compress.quantize.rounding import is_depthwise, quantize_kernel
 from sweep.core.errors import ConfigError
 from sweep.core.types import Array, Checkpoint, Progress
 from sweep.models import checkpoints
@@ -38,7 +38,7 @@ class BitSearch:
         budget_kib: KiB of the file. It stores 4 or 8 bits a weight, so layers get either.
     """
 
-    weight_range: Range
+    weight_range: ClippingMethod
     one_depthwise_grid: bool
     first_last_bits: int | None
     mean_bits: float | None
@@ -50,7 +50,7 @@ class BitSearch:
         Args:
             network: a float network.
             images: uint8 (n, height, width, channels), to measure the sensitivities on.
-            progress: told of each layer.
+            progress: the progress display, advanced by a layer at a time.
             file_bytes: weighs the file; called for `budget_kib` only.
 
         Returns:
@@ -98,9 +98,11 @@ class BitSearch:
         for number, (name, widths) in enumerate(self.widths(kernels).items()):
             kernel, losses[name] = kernels[name], {}
             weights = kernel.numpy()
-            one = name in network.clusters or (self.one_depthwise_grid and is_depthwise(kernel))
+            per_tensor = name in network.clusters or (self.one_depthwise_grid and is_depthwise(kernel))
             for width in widths:
-                kernel.assign(rounded(kernel, width, self.weight_range, one=one).values.reshape(weights.shape))
+                kernel.assign(
+                    quantize_kernel(kernel, width, self.weight_range, per_tensor=per_tensor).values.reshape(weights.shape)
+                )
                 losses[name][width] = mixed_precision.divergence(float_logits, logits(images))
                 kernel.assign(weights)
             progress.advance(number, len(kernels), name)

@@ -11,7 +11,7 @@ from sweep.core.types import Array
 from sweep.tflite.weight_storage import largest
 
 
-class Range(Protocol):
+class ClippingMethod(Protocol):
     """Chooses the clipping threshold of each channel: the magnitude at which its symmetric grid ends."""
 
     def thresholds(self, weights: Array, bits: int) -> Array:

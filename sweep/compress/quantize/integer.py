@@ -14,7 +14,7 @@ from types import NoneType
 from typing import Any, Self
 
 from sweep.compress.quantize.bit_search import BitSearch, FileBytes
-from sweep.compress.quantize.clipping import MinMax, Range
+from sweep.compress.quantize.clipping import ClippingMethod, MinMax
 from sweep.compress.quantize.formats import File
 from sweep.core.errors import (
     ConfigError,
@@ -52,7 +52,7 @@ class Integer(File):
     calibration_samples: int
     per_layer_bits: Mapping[str, int] | str | None = field(default=None, kw_only=True)
     first_last_bits: int | None = field(default=None, kw_only=True)
-    weight_range: Range = field(default=MinMax(), kw_only=True)
+    weight_range: ClippingMethod = field(default=MinMax(), kw_only=True)
     mean_bits: float | None = field(default=None, kw_only=True)
     budget_kib: float | None = field(default=None, kw_only=True)
 
@@ -82,7 +82,7 @@ class Integer(File):
                 raise ConfigError("budget_kib", "sparse=false beside it", self.budget_kib)
         if self.first_last_bits is not None:
             require_integer("first_last_bits", self.first_last_bits, FEWEST_BITS, MOST_BITS)
-        require_part("weight_range", self.weight_range, Range)
+        require_part("weight_range", self.weight_range, ClippingMethod)
 
     @property
     def _auto(self) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from sweep.compress.quantize.integer import Integer
-from sweep.compress.quantize.rounding import is_depthwise, rounded
+from sweep.compress.quantize.rounding import is_depthwise, quantize_kernel
 from sweep.core.errors import (
     ConfigError,
     require_choice,
@@ -45,8 +45,8 @@ class PTQ(Integer):
         """The float Keras model with dequantised kernels, and what quantises the network's float32 file to the same."""
         model, kernels = checkpoints.restore(network), {}
         for name, kernel in checkpoints.every_kernel(model).items():
-            one = name in network.clusters
-            kernels[name] = rounded(kernel, network.bits[name], self.weight_range, one=one)
+            per_tensor = name in network.clusters
+            kernels[name] = quantize_kernel(kernel, network.bits[name], self.weight_range, per_tensor=per_tensor)
             kernel.assign(kernels[name].values.reshape(kernel.shape))
         return model, requantize.Calibration(self._images(train), kernels, self.activations)
 
