@@ -20,6 +20,8 @@ from sweep.train.context import Context
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
+# Of TensorFlow: pytest-xdist runs a process on every core, and networks as small as these gain nothing by a second thread.
+THREADS = 1
 
 
 class Silent:
@@ -68,7 +70,7 @@ RECIPE = recipes.Recipe(epochs=2, batch_size=64, learning_rate=0.003, optimizer=
 @pytest.fixture(scope="session")
 def tensorflow() -> None:
     """TensorFlow, set up before anything else can set it up otherwise."""
-    loop.start(2)
+    loop.start(THREADS)
 
 
 @pytest.fixture(scope="session")

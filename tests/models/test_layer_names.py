@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from conftest import RECIPE, Silent
+from conftest import RECIPE, THREADS, Silent
 
 from sweep.compress.cluster import kmeans
 from sweep.compress.distill import teachers
@@ -106,7 +106,7 @@ def test_a_trial_takes_them_through_every_stage(form, tmp_path, tensorflow):
         quant=form,
         pipeline=Pipeline(("train", "prune", "cluster", "quant")),
         seed=0,
-        threads=2,
+        threads=THREADS,
     )
     result = executor.run(plan, Cache(tmp_path), Silent())
     assert list(result.bits) == [*ODD[:7], "head/logits"]

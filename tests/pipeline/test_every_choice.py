@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import CONF, Silent
+from conftest import CONF, THREADS, Silent
 from filelock import FileLock
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tensorflow")]
 
 # The images of each data set that reads a file: as small as they may be, and enough for each class to be in each split.
 SHAPES = {"mnist": (28, 28), "fashion_mnist": (28, 28), "cifar10": (32, 32, 3), "arrays": (12, 10, 3)}
-BASE = ("dataset=cifar10", "prune=none", "quant=none", "tracking=none", "threads=2")
+BASE = ("dataset=cifar10", "prune=none", "quant=none", "tracking=none", f"threads={THREADS}")
 NO_CHOICES = ("experiment",)  # of the group before the first slash: compositions of the others, with a test of their own
 FORMS = ("none", "ptq", "qat")
 NETWORKS = {"prune/score": "resnet8"}  # one score is of the batch normalisation after every layer
@@ -141,4 +141,4 @@ def test_every_experiment(place, name):
         folder, case = name.split("/")
         swept = next(path for path in (CONF / "experiment").glob("*.yaml") if f"+experiment/{folder}:" in path.read_text())
         overrides = [f"+experiment={swept.stem}", f"+experiment/{folder}={case}"]
-    measured(place, f"experiment-{name.replace('/', '-')}", *overrides, "tracking=none", "threads=2")
+    measured(place, f"experiment-{name.replace('/', '-')}", *overrides, "tracking=none", f"threads={THREADS}")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import CONF
+from conftest import CONF, THREADS
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
@@ -29,7 +29,7 @@ from sweep.sensitivity import picture
 from sweep.train import loop
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICK = ["model=cnn", "dataset.limit=200", "train.epochs=6", "prune.finetune=1", "prune.sparsity=0.3", "threads=2"]
+QUICK = ["model=cnn", "dataset.limit=200", "train.epochs=6", "prune.finetune=1", "prune.sparsity=0.3", f"threads={THREADS}"]
 OVERRIDES = [*QUICK, "quant/weight_range=mse"]
 LAYERS = ("conv1", "conv2", "conv3", "dense1", "logits")
 

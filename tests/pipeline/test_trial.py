@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import RECIPE, Silent
+from conftest import RECIPE, THREADS, Silent
 from filelock import FileLock
 
 from sweep.compress.cluster import kmeans
@@ -44,7 +44,7 @@ PLAN = Plan(
     quant=ptq.PTQ(bits=8, calibration_samples=64),
     pipeline=Pipeline(("distill", "prune", "cluster", "quant")),
     seed=0,
-    threads=2,
+    threads=THREADS,
 )
 COSTS = {"latency_ms", "latency_p10_ms", "latency_p90_ms", "train_seconds", "stages_reused", "seconds_saved"}
 

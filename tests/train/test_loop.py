@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import RECIPE
+from conftest import RECIPE, THREADS
 
 from sweep.core.errors import ConfigError
 from sweep.data import augment
@@ -205,7 +205,7 @@ def test_another_thread_count_in_one_process_is_refused():
     import tensorflow as tf
 
     tf.constant(1.0) + 1.0  # from the first operation on the count is settled
-    loop.start(2)  # the same again is nothing
+    loop.start(THREADS)  # the same again is nothing
     with pytest.raises(loop.TrainingError, match="threads=3 needs a process of its own"):
         loop.start(3)
 
