@@ -43,11 +43,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def importable(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.syspath_prepend(str(folder))
-    before = set(sys.modules)
+    _forget()
     yield
-    for name in set(sys.modules) - before:
-        if name.partition(".")[0] == "mine":
-            del sys.modules[name]
+    _forget()
+
+
+def _forget() -> None:
+    """Other tests have a module of the same name."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "mine"]:
+        del sys.modules[name]
 
 
 def command(path: str) -> list[str]:

@@ -51,6 +51,10 @@ class Pruning(Stage[Context], Protocol):
 class Clustering(Stage[Context], Protocol):
     """A choice of the `cluster` group."""
 
+    @property
+    def levels(self) -> int | None:
+        """The most values that a clustered kernel has; None where nothing is clustered."""
+
 
 class Quantisation(Stage[Context], Protocol):
     """A choice of the `quant` group."""

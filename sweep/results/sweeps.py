@@ -119,7 +119,7 @@ class Trial:
                 received = "no regular file" if os.path.lexists(path) else "nothing"
                 raise ConfigError(str(path), "the composed configuration in YAML", received)
             content = path.read_bytes()
-            if _depth(yaml.parse(content, Loader=loader)) > _DEEPEST:
+            if _nests_deeper(yaml.parse(content, Loader=loader), _DEEPEST):
                 raise ConfigError(str(path), "the composed configuration in YAML", "values nested too deeply")
             config = yaml.load(content, Loader=loader)  # noqa: S506 - a safe one
         except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
@@ -225,12 +225,16 @@ def _configured_techniques(config: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(used)
 
 
-def _depth(events: Iterable[Any]) -> int:
-    """How deep a YAML document nests. The loader in C recurses, and takes the process down past some tens of thousands."""
-    depth = deepest = 0
+def _nests_deeper(events: Iterable[Any], levels: int) -> bool:
+    """Whether a YAML document nests deeper. What follows is not read: the time for it grows with the square of the depth.
+
+    The loader in C recurses, and takes the process down past some tens of thousands.
+    """
+    depth = 0
     for event in events:
         kind = type(event).__name__
         depth += kind.endswith(("SequenceStartEvent", "MappingStartEvent"))
         depth -= kind.endswith(("SequenceEndEvent", "MappingEndEvent"))
-        deepest = max(deepest, depth)
-    return deepest
+        if depth > levels:
+            return True
+    return False

@@ -119,7 +119,7 @@ def test_concatenations_survive_quantisation_aware_training(kind, bits, digits):
 
 @pytest.mark.usefixtures("tensorflow")
 def test_what_the_toolkit_rewires_is_told_before_anything_trains(digits, monkeypatch):
-    monkeypatch.setattr(fake_quant, "_inputs_in_their_order", nullcontext)
+    monkeypatch.setattr(fake_quant, "_input_order_kept", nullcontext)
     with pytest.raises(EquivalenceError, match="wrapping for quantisation-aware training: expected answers within"):
         qat.QAT(8, 32, 0, 0.001).ready(with_bits(concatenated("block and pooling"), 8), few_images(digits))
 
