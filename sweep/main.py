@@ -31,7 +31,7 @@ def run(config: DictConfig) -> dict[str, Any]:
         from sweep.cli.progress import Terminal
         from sweep.config import build
         from sweep.pipeline import trial
-        from sweep.pipeline.pruner import Hopeless
+        from sweep.pipeline.pruner import TrialPruned
 
         job = build.job(config, invocation)
         job.plan.check()
@@ -40,7 +40,7 @@ def run(config: DictConfig) -> dict[str, Any]:
         with Terminal(job.folder, label=job.folder.name if invocation.swept else "") as terminal:
             try:
                 metrics, run_id = trial.execute(job, terminal)
-            except Hopeless as stop:
+            except TrialPruned as stop:
                 terminal.say(str(stop))
                 return {"pruned": str(stop)}
             terminal.say(metrics.summary(job.plan.sparse))

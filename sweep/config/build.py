@@ -88,7 +88,7 @@ def job(config: DictConfig, invocation: Invocation) -> Job:
         params={key: _masked(text) for key, text in (groups | flat(config)).items()},
         config=_masked(OmegaConf.to_yaml(config, resolve=True)),
         overrides=tuple(given),
-        rivals=None if sweep is None else sweep.front,
+        front=None if sweep is None else sweep.front,
         parent_run_id=None if sweep is None else sweep.parent_run_id,
     )
 

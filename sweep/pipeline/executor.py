@@ -57,7 +57,7 @@ def run(plan: Plan, store: Cache, progress: Progress, front: Path | None = None)
         front: the file with the front of the sweep so far, read before each stage that trains; None to go on whatever comes.
 
     Raises:
-        Hopeless: when what is to be expected of the plan is dominated already.
+        TrialPruned: when what is to be expected of the plan is dominated already.
         ConfigError: before anything trains, for what cannot work.
         AuditError: when the file does not show what the plan asked for.
         Exception: whatever a stage, the converter or the interpreter could not do.

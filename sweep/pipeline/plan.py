@@ -175,7 +175,7 @@ class Job:
         params: every leaf of the composed configuration, dotted key to text.
         config: the composed configuration as YAML.
         overrides: the command line's overrides, as given.
-        rivals: the file with what the trial has to beat; None where it runs to its end whatever comes.
+        front: the file with the front of the sweep so far; None where the trial runs to its end whatever comes.
         parent_run_id: the run of the sweep in the tracker; None for a plain run, and where nothing is tracked.
     """
 
@@ -188,5 +188,5 @@ class Job:
     params: Mapping[str, str]
     config: str
     overrides: tuple[str, ...]
-    rivals: Path | None = None
+    front: Path | None = None
     parent_run_id: str | None = None

@@ -21,7 +21,7 @@ from sweep.core.types import Progress
 from sweep.models import checkpoints
 from sweep.pipeline.artifacts import Artifacts
 from sweep.pipeline.conversion import Converter
-from sweep.pipeline.early_stop import Rivals
+from sweep.pipeline.front import FrontRecord
 from sweep.pipeline.graph import Node
 from sweep.pipeline.measurement import FileMetrics
 from sweep.pipeline.plan import Plan
@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 _ACCURACIES = ("val_accuracy", "float_accuracy")
 
 
-class Hopeless(Exception):
+class TrialPruned(Exception):
     """The trial was stopped before a stage that trains, since it is not to be expected that it reaches the front any more."""
 
 
@@ -63,7 +63,7 @@ class Pruner:
         """Stop before a stage that trains when a finished trial is ahead, by the margin, of all that is to be expected.
 
         Raises:
-            Hopeless: naming the finished trial.
+            TrialPruned: naming the finished trial.
         """
         if self.front is None or node.upstream is None or node.stage.untrained() == node.stage:
             return
@@ -73,20 +73,20 @@ class Pruner:
         behind = self._val_accuracies(node.upstream)
         if len(untrained) < len(left) or len(behind) < sum(getattr(later.stage, "finetune", 0) for later in left):
             return
-        if self.runner.holds(node) or (rivals := self._read(self.front)) is None:
+        if self.runner.holds(node) or (front := self._read(self.front)) is None:
             return
-        if not rivals.objectives.keys() <= {*_ACCURACIES, *FileMetrics._fields}:
+        if not front.objectives.keys() <= {*_ACCURACIES, *FileMetrics._fields}:
             return  # nothing could be ahead of what is not known
         expected = dict.fromkeys(_ACCURACIES, max(behind, default=1.0))
-        if rivals.ahead(expected, unknown=np.inf) is None:
+        if front.ahead(expected, unknown=np.inf) is None:
             return
-        if (reason := rivals.ahead(expected | self._file_metrics(untrained)._asdict())) is not None:
-            raise Hopeless(f"stopped before {node.name}: {reason}")
+        if (reason := front.ahead(expected | self._file_metrics(untrained)._asdict())) is not None:
+            raise TrialPruned(f"stopped before {node.name}: {reason}")
 
-    def _read(self, path: Path) -> Rivals | None:
+    def _read(self, path: Path) -> FrontRecord | None:
         """The front so far; None where there is none, or none that can be read: then the trial runs to its end."""
         try:
-            return Rivals.read(path)
+            return FrontRecord.read(path)
         except ConfigError as error:
             _log.warning("no trial is stopped early: %s", error)
             return None

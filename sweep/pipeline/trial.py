@@ -20,7 +20,7 @@ from sweep.pipeline.cache import Cache
 from sweep.pipeline.conversion import kernels
 from sweep.pipeline.executor import run
 from sweep.pipeline.plan import Job, Plan
-from sweep.pipeline.pruner import Hopeless
+from sweep.pipeline.pruner import TrialPruned
 from sweep.tracking import tracker
 
 _log = logging.getLogger(__name__)
@@ -51,14 +51,14 @@ def execute(job: Job, progress: Progress) -> tuple[Metrics, str | None]:
         The metrics, which `metrics.json` holds too, and the id of the tracker's run, where there is one.
 
     Raises:
-        Hopeless: as `run`, after `pruned.txt` was written and the trial was logged.
+        TrialPruned: as `run`, after `pruned.txt` was written and the trial was logged.
         Exception: what `run` raised, after `error.txt` was written and the failure was logged.
     """
 
     def work() -> tuple[Metrics, Findings]:
         if (began := origin.of_sweep(job.folder.parent)) is not None:
             began.require_of_trial(origin.Origin.of([(job.plan, job.plan.check())]))
-        result = run(job.plan, Cache(job.store), progress, job.rivals)
+        result = run(job.plan, Cache(job.store), progress, job.front)
         files.write(job.folder / "model.tflite", result.content)
         write_data(job, result.data)
         files.write_json(job.folder / "baselines.json", result.baselines)
@@ -97,7 +97,7 @@ def recorded(job: Job, work: Callable[[], tuple[T, Findings]], source: str = "sw
         The work's result, and the id of the tracker's run, where there is one.
 
     Raises:
-        Exception: what the work raised, after `error.txt` (for `Hopeless`: `pruned.txt`) was written and that was logged.
+        Exception: what the work raised, after `error.txt` (for `TrialPruned`: `pruned.txt`) was written and that was logged.
     """
     began, tags = time.time(), _tags(job.plan) | {"mlflow.source.name": source}
     for path in (*(job.folder / name for name in _FILES), *job.folder.glob(".*.aside")):
@@ -112,7 +112,7 @@ def recorded(job: Job, work: Callable[[], tuple[T, Findings]], source: str = "sw
     try:
         result, found = work()
     except Exception as error:
-        pruned = isinstance(error, Hopeless)
+        pruned = isinstance(error, TrialPruned)
         if pruned:
             _log.info("%s", reason := str(error))
         else:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sweep.config.membership import FRONT
-from sweep.pipeline.early_stop import Rivals
+from sweep.pipeline.front import FrontRecord
 from sweep.results import pareto, reader, sweeps
 from sweep.search.settings import Settings
 from sweep.search.space import Space
@@ -48,7 +48,7 @@ class Front:
         columns = {metric: [values[metric] for values in self._trials.values()] for metric in self._objectives}
         on_front = pareto.front(pareto.oriented(columns, self._objectives))
         self._trials = dict(itertools.compress(self._trials.items(), on_front))
-        Rivals(self._objectives, self._margin, self._trials).write(self._path)
+        FrontRecord(self._objectives, self._margin, self._trials).write(self._path)
 
 
 def margin(settings: Settings, space: Space) -> float | None:

@@ -239,7 +239,7 @@ def test_the_job_knows_what_was_swept_and_the_whole_configuration(tmp_path):
     assert not any("_target_" in name or name.startswith("hydra") for name in job.params)
     assert "secret" not in job.config + str(job.params)
     assert (job.name, job.store) == ("trial-003", tmp_path / "cache")
-    assert (job.parent_run_id, job.rivals) == ("abc", tmp_path / "front.json")
+    assert (job.parent_run_id, job.front) == ("abc", tmp_path / "front.json")
 
 
 def test_a_place_that_cannot_be_written_to_is_refused(tmp_path):

@@ -21,9 +21,9 @@ from sweep.data.augment import Augment
 from sweep.models import checkpoints, contract, families
 from sweep.pipeline import accounting, executor, trial
 from sweep.pipeline.cache import Cache
-from sweep.pipeline.early_stop import Rivals
+from sweep.pipeline.front import FrontRecord
 from sweep.pipeline.plan import Job, Pipeline, Plan
-from sweep.pipeline.pruner import Hopeless
+from sweep.pipeline.pruner import TrialPruned
 from sweep.tflite import audit, benchmark, minimize
 from sweep.tracking.tracker import NoTracking, Tracker, TrackingError
 from sweep.train import loop, recipes
@@ -583,7 +583,7 @@ def test_the_three_splits_share_no_image(digits):
 def front(folder, accuracy, size):
     path = folder / "front.json"
     objectives = {"val_accuracy": "maximize", "size_bytes": "minimize"}
-    Rivals(objectives, 0.05, {"trial-000": {"val_accuracy": accuracy, "size_bytes": size}}).write(path)
+    FrontRecord(objectives, 0.05, {"trial-000": {"val_accuracy": accuracy, "size_bytes": size}}).write(path)
     return path
 
 
@@ -599,9 +599,9 @@ def early(store):
 def test_a_hopeless_trial_stops_before_the_next_stage_that_trains(early, store, tmp_path):
     best = max(*early.curves["distill"]["val_accuracy"], *early.curves["prune"]["val_accuracy"])
     size = early.metrics.size_bytes
-    progress, rivals = Silent(), front(tmp_path, best + 0.06, size // 2)
-    with pytest.raises(Hopeless) as stopped:
-        executor.run(LATE, Cache(store), progress, rivals)
+    progress, ahead = Silent(), front(tmp_path, best + 0.06, size // 2)
+    with pytest.raises(TrialPruned) as stopped:
+        executor.run(LATE, Cache(store), progress, ahead)
     assert str(stopped.value) == (
         f"stopped before quant: trial-000 is ahead by more than the margin of 0.05: val_accuracy {best + 0.06:g} against an "
         f"expected {best:g}, size_bytes {size // 2} against an expected {size}"
@@ -618,7 +618,7 @@ def test_a_network_that_has_more_to_learn_than_it_has_learnt_is_not_hopeless(ear
 def test_an_objective_that_no_rehearsal_tells_stops_nothing(first, store, tmp_path):
     path = tmp_path / "front.json"
     objectives = {"val_accuracy": "maximize", "latency_ms": "minimize"}
-    Rivals(objectives, 0.0, {"trial-000": {"val_accuracy": 1.0, "latency_ms": 0.0}}).write(path)
+    FrontRecord(objectives, 0.0, {"trial-000": {"val_accuracy": 1.0, "latency_ms": 0.0}}).write(path)
     late = replace(LATE, quant=replace(LATE.quant, learning_rate=0.003))
     progress = Silent()
     executor.run(late, Cache(store), progress, path)
@@ -627,8 +627,8 @@ def test_an_objective_that_no_rehearsal_tells_stops_nothing(first, store, tmp_pa
 
 @pytest.mark.parametrize(("gain", "share"), [(0.2, 1.0), (0.01, 0.5), (-0.5, 0.1)])
 def test_a_trial_that_may_still_reach_the_front_goes_on(early, store, tmp_path, gain, share):
-    rivals = front(tmp_path, early.metrics.float_accuracy + gain, early.metrics.size_bytes * share)
-    result = executor.run(LATE, Cache(store), Silent(), rivals)
+    ahead = front(tmp_path, early.metrics.float_accuracy + gain, early.metrics.size_bytes * share)
+    result = executor.run(LATE, Cache(store), Silent(), ahead)
     # The size that the rehearsal told is the size that came.
     assert result.metrics.size_bytes == early.metrics.size_bytes
 
@@ -639,7 +639,7 @@ def test_a_trial_that_may_still_reach_the_front_goes_on(early, store, tmp_path, 
 def test_a_rehearsal_tells_the_size_of_what_is_cut_clustered_or_taught(store, tmp_path, change):
     late = replace(LATE, **change)
     done = executor.run(replace(late, quant=replace(LATE.quant, finetune=1)), Cache(store), Silent())
-    with pytest.raises(Hopeless, match=rf"size_bytes 1 against an expected {done.metrics.size_bytes}$"):
+    with pytest.raises(TrialPruned, match=rf"size_bytes 1 against an expected {done.metrics.size_bytes}$"):
         executor.run(late, Cache(store), Silent(), front(tmp_path, 1.06, 1))
 
 
@@ -649,23 +649,23 @@ def test_of_several_cuts_nothing_is_rehearsed(first, store, tmp_path):
 
 
 def test_stages_that_are_there_already_or_do_not_train_are_no_reason_to_stop(first, store, tmp_path):
-    rivals = front(tmp_path, 1.0, 1)
-    assert executor.run(PLAN, Cache(store), Silent(), rivals).content == first.content
+    ahead = front(tmp_path, 1.0, 1)
+    assert executor.run(PLAN, Cache(store), Silent(), ahead).content == first.content
     done = executor.run(LATE, Cache(store), Silent())
-    assert executor.run(LATE, Cache(store), Silent(), rivals).content == done.content
+    assert executor.run(LATE, Cache(store), Silent(), ahead).content == done.content
 
 
 def test_while_training_or_distilling_is_still_to_come_no_trial_is_hopeless(store, tmp_path):
-    rivals = front(tmp_path, 1.0, 1)
+    ahead = front(tmp_path, 1.0, 1)
     early = replace(PLAN, distill=KD, pipeline=Pipeline(("train", "prune", "distill", "quant")))
-    assert executor.run(early, Cache(store), Silent(), rivals).metrics.size_bytes > 1
+    assert executor.run(early, Cache(store), Silent(), ahead).metrics.size_bytes > 1
 
 
 def test_a_trial_that_was_stopped_leaves_its_reason(store, tmp_path, monkeypatch):
     monkeypatch.setattr(Recorder, "records", records := [])
     late = replace(LATE, quant=replace(LATE.quant, learning_rate=0.002))
-    stopped = replace(job(tmp_path / "trial-007", store, Recorder(), late), rivals=front(tmp_path, 1.0, 1))
-    with pytest.raises(Hopeless):
+    stopped = replace(job(tmp_path / "trial-007", store, Recorder(), late), front=front(tmp_path, 1.0, 1))
+    with pytest.raises(TrialPruned):
         trial.execute(stopped, Silent())
     reason = (stopped.folder / "pruned.txt").read_text()
     assert reason.startswith("stopped before quant: trial-000 is ahead by more than the margin of 0.05")

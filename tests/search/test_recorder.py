@@ -20,7 +20,7 @@ from hydra_plugins.pareto_sweeper.sweeper import ParetoSweeperConfig
 from sweep.core import files, jsonfiles
 from sweep.core.errors import ConfigError
 from sweep.core.metrics import Metrics
-from sweep.pipeline.early_stop import Rivals
+from sweep.pipeline.front import FrontRecord
 from sweep.reporting import report
 from sweep.results import reader
 from sweep.search import sweeper
@@ -267,7 +267,7 @@ def test_a_damaged_configuration_is_named(folder, content):
 def test_a_damaged_front_is_named(tmp_path, content):
     (tmp_path / "front.json").write_bytes(content)
     with pytest.raises(ConfigError, match=r"front\.json"):
-        Rivals.read(tmp_path / "front.json")
+        FrontRecord.read(tmp_path / "front.json")
 
 
 def test_a_write_that_fails_names_the_file_and_keeps_what_was_there(tmp_path, monkeypatch):
@@ -312,7 +312,7 @@ def opened(loader, finished):
 
     def study(folder):
         recorded = Records.open(folder, space, settings, given, origin).trials()
-        Rivals.read(folder / "front.json")
+        FrontRecord.read(folder / "front.json")
         directions = settings.objectives
         return Study(folder, space, objectives=directions, constraints=(), sampler="tpe", seed=0, total=3, recorded=recorded)
 

@@ -1,7 +1,7 @@
-"""What a running trial has to beat: the front of its sweep so far, in a file that the sweeper writes and its trials read.
+"""The front of a sweep so far, in a file that the sweeper writes and its trials read: what a running trial has to beat.
 
-Optuna has no pruner for several objectives, so the rule is ours: a trial gives up when a finished one is better than what is to
-be expected of it, by a margin. What that is finds `trial` out.
+Optuna has no pruner for several objectives, so the rule is ours: a trial stops when a finished one dominates what is to be
+expected of it, by a margin. `pruner` says what is to be expected.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ import numpy as np
 
 from sweep.core import files, jsonfiles
 from sweep.core.errors import require_choice
+from sweep.core.metrics import METRICS, Kind
 from sweep.results import pareto
 
 
 @dataclass(frozen=True)
-class Rivals:
+class FrontRecord:
     """The front of a sweep.
 
     Args:
         objectives: one to four metrics, each with "maximize" or "minimize".
-        margin: by how much a rival must be ahead in every objective, at least 0: for an accuracy as it is (0.05 is five
-            points), for any other metric as a fraction of what is expected of the trial.
+        margin: by how much a finished trial must be ahead in every objective, at least 0: for an accuracy as it is (0.05 is
+            five points), for any other metric as a fraction of what is expected of the trial.
         front: trial name to the value of each objective.
     """
 
@@ -34,7 +35,7 @@ class Rivals:
     front: Mapping[str, Mapping[str, float]]
 
     @staticmethod
-    def read(path: Path) -> Rivals | None:
+    def read(path: Path) -> FrontRecord | None:
         """What is in the file; None where there is none yet.
 
         Raises:
@@ -45,6 +46,7 @@ class Rivals:
         record = jsonfiles.read(path)
         objectives = jsonfiles.texts(path, record, "objectives")
         for metric, direction in objectives.items():
+            require_choice(f"{path}: objectives", metric, tuple(METRICS))
             require_choice(f"{path}: objectives.{metric}", direction, tuple(pareto.SIGNS))
         rows = {
             trial: jsonfiles.get(path, record["front"], trial, dict) for trial in jsonfiles.get(path, record, "front", dict)
@@ -53,14 +55,14 @@ class Rivals:
             trial: {metric: float(jsonfiles.get(path, row, metric, float)) for metric in objectives}
             for trial, row in rows.items()
         }
-        return Rivals(objectives, float(jsonfiles.get(path, record, "margin", float)), front)
+        return FrontRecord(objectives, float(jsonfiles.get(path, record, "margin", float)), front)
 
     def write(self, path: Path) -> None:
         """Keep it where the trials find it."""
         files.write_json(path, asdict(self))
 
     def ahead(self, expected: Mapping[str, float], *, unknown: float = -math.inf) -> str | None:
-        """The first rival that is ahead of `expected` by the margin.
+        """The first trial of the front that is ahead of `expected` by the margin.
 
         Args:
             expected: metric to the best value that is to be expected of the trial.
@@ -81,4 +83,4 @@ class Rivals:
         return None
 
     def _margin(self, name: str, expected: float) -> float:
-        return self.margin if name.endswith("_accuracy") else self.margin * abs(expected)
+        return self.margin if METRICS[name].kind is Kind.ACCURACY else self.margin * abs(expected)
