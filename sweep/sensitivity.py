@@ -42,8 +42,7 @@ def run(config: DictConfig) -> None:
         if (job.folder / "model.tflite").exists():
             raise ConfigError("sweep.name", "a name without a run of sweep.main, whose files would go", job.name)
         with Terminal(job.folder) as terminal:
-
-            def work() -> tuple[tuple[Point, ...], trial.Findings]:
+            with trial.recorded(job, source="sweep.sensitivity") as recording:
                 points, data = measure_job(job, terminal)
                 trial.write_data(job, data)
                 files.write(job.folder / "sensitivity.csv", table(points))
@@ -51,9 +50,7 @@ def run(config: DictConfig) -> None:
                     job.folder / "sensitivity.png", picture(points, f"{job.name}: one layer changed, all others untouched")
                 )
                 curves = {kind: accuracy_curves(points, kind) for kind in _LABELS}
-                return points, trial.Findings({"float_accuracy": points[0].val_accuracy}, curves, data)
-
-            points, _ = trial.recorded(job, work, source="sweep.sensitivity")
+                recording.findings = trial.Findings({"float_accuracy": points[0].val_accuracy}, curves, data)
             for line in (*summary(points), *(f"{job.folder}/sensitivity.{kind}" for kind in ("csv", "png"))):
                 terminal.say(line)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import TypeVar
 
 from sweep.core import files
 from sweep.core.metrics import Metrics
@@ -24,7 +24,6 @@ from sweep.pipeline.pruner import TrialPruned
 from sweep.tracking import tracker
 
 _log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 
 _FILES = (
@@ -54,8 +53,7 @@ def execute(job: Job, progress: Progress) -> tuple[Metrics, str | None]:
         TrialPruned: as `run`, after `pruned.txt` was written and the trial was logged.
         Exception: what `run` raised, after `error.txt` was written and the failure was logged.
     """
-
-    def work() -> tuple[Metrics, Findings]:
+    with recorded(job) as recording:
         if (began := origin.of_sweep(job.folder.parent)) is not None:
             began.require_of_trial(origin.Origin.of([(job.plan, job.plan.check())]))
         result = run(job.plan, Cache(job.store), progress, job.front)
@@ -65,9 +63,8 @@ def execute(job: Job, progress: Progress) -> tuple[Metrics, str | None]:
         if result.bits:
             files.write_json(job.folder / "bits.json", result.bits)
         files.write_json(job.folder / "metrics.json", result.metrics.as_dict())
-        return result.metrics, Findings(result.metrics.as_dict(), result.curves, result.data)
-
-    return recorded(job, work)
+        recording.findings = Findings(result.metrics.as_dict(), result.curves, result.data)
+    return result.metrics, recording.run_id
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,58 +82,71 @@ class Findings:
     data: Data
 
 
-def recorded(job: Job, work: Callable[[], tuple[T, Findings]], source: str = "sweep") -> tuple[T, str | None]:
-    """Do work on the job with its folder and its log around it, and log it, whether it succeeds or fails.
+@dataclass(eq=False)
+class Recording:
+    """What is recorded of a job.
+
+    Attributes:
+        findings: set by the work when it has succeeded.
+        run_id: of the tracker's run, where there is one, once the record was made.
+    """
+
+    findings: Findings | None = None
+    run_id: str | None = None
+
+
+@contextmanager
+def recorded(job: Job, source: str = "sweep") -> Iterator[Recording]:
+    """Keep the folder and the log of a job around the work on it, and log it, whether it succeeds or fails.
 
     Args:
         job: whose folder is emptied of an earlier run's files.
-        work: writes its own files, and returns its result and what to log.
         source: what the tracker names as the run's origin.
-
-    Returns:
-        The work's result, and the id of the tracker's run, where there is one.
 
     Raises:
         Exception: what the work raised, after `error.txt` (for `TrialPruned`: `pruned.txt`) was written and that was logged.
     """
-    began, tags = time.time(), _tags(job.plan) | {"mlflow.source.name": source}
+    recording, began, tags = Recording(), time.time(), _tags(job.plan) | {"mlflow.source.name": source}
     for path in (*(job.folder / name for name in _FILES), *job.folder.glob(".*.aside")):
         path.unlink(missing_ok=True)  # of an earlier run of the same name
     files.write(job.folder / "config.yaml", job.config)
     files.write(job.folder / "overrides", "".join(f"{line}\n" for line in job.overrides))
-    handler = logging.FileHandler(job.folder / "log")
+    record = TrialRecord(job.name, job.folder, job.swept, job.params, {}, {}, tags, None, began, began)
+    try:
+        with _logged(job.folder / "log"):
+            yield recording
+    except Exception as error:
+        pruned = isinstance(error, TrialPruned)
+        reason = str(error) if pruned else f"{type(error).__name__}: {' '.join(str(error).split())}"
+        files.write(job.folder / ("pruned.txt" if pruned else "error.txt"), reason + "\n")
+        _track(job, replace(record, error=reason, end=time.time(), pruned=pruned))
+        raise
+    if (found := recording.findings) is None:
+        raise RuntimeError("the work on a job ended without findings")
+    tags = tags | _hashes(found.data)
+    record = replace(record, metrics=found.metrics, curves=found.curves, tags=tags, end=time.time())
+    recording.run_id = _track(job, record)
+
+
+@contextmanager
+def _logged(path: Path) -> Iterator[None]:
+    """Write what the package logs to a file, and how the work failed where it did."""
+    handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger("sweep")
     root.addHandler(handler)
     root.setLevel(logging.INFO)
     try:
-        result, found = work()
-    except Exception as error:
-        pruned = isinstance(error, TrialPruned)
-        if pruned:
-            _log.info("%s", reason := str(error))
-        else:
-            _log.exception("the trial failed")
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        files.write(job.folder / ("pruned.txt" if pruned else "error.txt"), reason + "\n")
-        _track(job, TrialRecord(job.name, job.folder, job.swept, job.params, {}, {}, tags, reason, began, time.time(), pruned))
+        yield
+    except TrialPruned as stop:
+        _log.info("%s", stop)
+        raise
+    except Exception:
+        _log.exception("the trial failed")
         raise
     finally:
         root.removeHandler(handler)
         handler.close()
-    record = TrialRecord(
-        job.name,
-        job.folder,
-        job.swept,
-        job.params,
-        found.metrics,
-        found.curves,
-        tags | _hashes(found.data),
-        None,
-        began,
-        time.time(),
-    )
-    return result, _track(job, record)
 
 
 def _track(job: Job, record: TrialRecord) -> str | None:
