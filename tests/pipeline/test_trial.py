@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 from conftest import RECIPE, THREADS, Silent
 from filelock import FileLock
 
@@ -528,7 +529,6 @@ def test_a_network_without_kinds_is_no_choice():
         (Twice, PLAN.quant, "the float32 file: expected a kernel of twice in the file, found none"),
         (Twice, QAT, "expected a layer out of twice, logits"),
         (SeparateReLU, replace(QAT, bits=3), "of the layer 'conv': expected INT4, found INT8"),
-        (SeparateReLU, replace(QAT, bits=6), r"expected at most 32 levels \(5 bits\), found"),
         (SeparateReLU, replace(QAT, per_layer_bits={"c*": 2}), "of the layer 'conv': expected INT4, found INT8"),
     ],
 )
@@ -539,6 +539,23 @@ def test_a_network_that_no_integer_file_can_hold_is_refused_before_it_trains(mod
         executor.run(plan, Cache(tmp_path), progress)
     assert progress.finished == []
     assert executor.run(replace(plan, quant=formats.Float32()), Cache(tmp_path), progress).metrics.parameters > 0
+
+
+def test_a_kernel_before_a_separate_relu_has_its_grid_where_that_is_stored_as_int8(tmp_path):
+    model, form = SeparateReLU(filters=(), units=()), replace(QAT, bits=6)
+    content = executor.run(
+        replace(PLAN, model=model, prune=no_pruning.NoPruning(), quant=form), Cache(tmp_path), Silent()
+    ).content
+    interpreter = Interpreter(model_content=content)
+    interpreter.allocate_tensors()
+    (kernel,) = [
+        interpreter.get_tensor(each["index"])
+        for each in interpreter.get_tensor_details()
+        if each["shape"].tolist() == [8, 3, 3, 1]
+    ]
+    assert kernel.dtype == np.int8
+    assert set((kernel % 4).ravel()) == {0}  # 31 steps of 4, of the 127 that int8 has
+    assert 8 < len(np.unique(kernel)) <= 64
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def swept(launcher: str, folder: Path, *more: str) -> subprocess.CompletedProces
     return subprocess.run(
         [sys.executable, "-m", "sweep.main", "-m", *words],
         # Another home, since Ray keeps a token there.
-        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "HOME": str(folder)},
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{Path(__file__).parent}", "HOME": str(folder)},
         cwd=folder, capture_output=True, text=True, timeout=500, check=False,
     )  # fmt: skip
 
