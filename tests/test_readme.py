@@ -1,4 +1,4 @@
-"""Every command of the README runs: the sweep's own in small, make's by name."""
+"""Every command of the README and of the pages in docs/ runs: the sweep's own in small, make's by name."""
 
 from __future__ import annotations
 
@@ -13,13 +13,24 @@ import pytest
 from conftest import real_file
 
 ROOT = Path(__file__).resolve().parents[1]
-BLOCKS = re.findall(r"(?:^    .*\n)+", (ROOT / "README.md").read_text(), re.MULTILINE)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCKS = [block for page in PAGES for block in re.findall(r"(?:^    .*\n)+", page.read_text(), re.MULTILINE)]
 LINES = [line.split("#")[0].strip() for block in BLOCKS for line in re.sub(r"\\\n\s*", "", block).splitlines()]
 COMMANDS = [line for line in LINES if line.startswith(("python -m sweep.main", "python -m sweep.sensitivity"))]
 OTHERS = [line for line in LINES if line.startswith(("python -m sweep.", "python tests/")) and line not in COMMANDS]
 TARGETS = {line.split()[1] for line in LINES if line.startswith("make ")}
 
 IN_SMALL = ["train.epochs=1", "prune.finetune=1", "tracking=none"]
+
+
+def test_the_front_page_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_links_to_is_there(page):
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        assert "://" in target or (page.parent / target).exists(), target
 
 
 def test_there_are_commands_to_run():

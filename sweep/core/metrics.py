@@ -1,8 +1,8 @@
 """The table of metrics: what is measured of a trial's file, and how each number is ordered, searched on and written.
 
 `METRICS` is the table, `Metrics` the values of one trial. Everything that lists metrics (`metrics.json`, MLflow, the CSV files,
-objectives and constraints, `sweep.best`, the report, the README) reads the table. A new metric is an entry and its field here,
-and the code that computes it.
+objectives and constraints, `sweep.best`, the report, `docs/metrics.md`) reads the table. A new metric is an entry and its field
+here, and the code that computes it.
 """
 
 from __future__ import annotations

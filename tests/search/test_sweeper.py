@@ -232,7 +232,7 @@ def test_a_single_value_among_the_params_holds_where_its_key_exists(loader, mast
 
 
 def test_objectives_and_constraints_are_given_as_the_readme_says(loader):
-    quoted = re.findall(r"`'?(\+hydra\.sweeper\.[^`]*?)'?`", (CONF.parent / "README.md").read_text())
+    quoted = re.findall(r"`'?(\+hydra\.sweeper\.[^`]*?)'?`", (CONF.parent / "docs" / "search.md").read_text())
     given = [word for text in quoted for word in text.split()]
     assert len(given) == 3
     config = loader.load_configuration("config", given, run_mode=RunMode.MULTIRUN)
