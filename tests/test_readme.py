@@ -21,6 +21,7 @@ OTHERS = [line for line in LINES if line.startswith(("python -m sweep.", "python
 TARGETS = {line.split()[1] for line in LINES if line.startswith("make ")}
 
 IN_SMALL = ["train.epochs=1", "prune.finetune=1", "tracking=none"]
+FEW_TRIALS = ["train.epochs=1", "hydra.sweeper.n_trials=2", "tracking=none"]  # of an experiment, whose axes have keys of their own
 
 
 def test_the_front_page_is_short():
@@ -54,8 +55,9 @@ def few_mnist(tmp_path_factory):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_of_the_readme_runs(command, tmp_path, request):
     """Those that read what a sweep left follow it in the same test."""
-    words = [sys.executable, *shlex.split(command)[1:], *IN_SMALL, f"output={tmp_path}"]
-    if "dataset=mnist" in words:
+    experiment = "+experiment=" in command
+    words = [sys.executable, *shlex.split(command)[1:], *(FEW_TRIALS if experiment else IN_SMALL), f"output={tmp_path}"]
+    if experiment or "dataset=mnist" in words:
         words += [f"dataset.path={request.getfixturevalue('few_mnist')}", "dataset.limit=300"]
     if "dataset=arrays" in words:
         draws = np.random.default_rng(0)
