@@ -25,13 +25,13 @@ def main() -> int:
 def run(config: DictConfig) -> dict[str, Any]:
     """One run, or one trial of a sweep: its metrics, and its `run_id` in MLflow.
 
-    A trial of a sweep that was stopped early has the reason under `pruned`, and nothing else.
+    A trial of a sweep that was stopped early has the reason under `pruned`, with what is known of its file where that is why.
     """
     with command.invoked() as invocation:
         from sweep.cli.progress import Terminal
         from sweep.config import build
         from sweep.pipeline import trial
-        from sweep.pipeline.pruner import TrialPruned
+        from sweep.pipeline.pruned import TrialPruned
 
         job = build.job(config, invocation)
         job.plan.check()
@@ -42,7 +42,7 @@ def run(config: DictConfig) -> dict[str, Any]:
                 metrics, run_id = trial.execute(job, terminal)
             except TrialPruned as stop:
                 terminal.say(str(stop))
-                return {"pruned": str(stop)}
+                return {"pruned": str(stop), **stop.known}
             terminal.say(metrics.summary(job.plan.sparse))
             if not invocation.swept:
                 terminal.say(f"{job.folder}/model.tflite")

@@ -89,6 +89,7 @@ def job(config: DictConfig, invocation: Invocation) -> Job:
         config=_masked(OmegaConf.to_yaml(config, resolve=True)),
         overrides=tuple(given),
         front=None if sweep is None else sweep.front,
+        limits={} if sweep is None else sweep.limits,
         parent_run_id=None if sweep is None else sweep.parent_run_id,
     )
 

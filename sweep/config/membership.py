@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweep.core import jsonfiles
+from sweep.results import reader
+from sweep.results.sweeps import Limits
 
 SWEEP, TRIAL, FRONT = "sweep.json", "trial.json", "front.json"
 """The files: the sweep's record and front in its folder, a trial's record in the trial's own."""
@@ -22,11 +24,13 @@ class Membership:
     Attributes:
         swept: override key, without a leading +, to text of what the sweep varies, in the order of its axes.
         parent_run_id: the sweep's run in the tracker; None where nothing is tracked.
+        limits: metric to the (lowest, highest) value that the sweep's constraints allow.
         front: the file with the front of the sweep so far; there is none where no trial is stopped early.
     """
 
     swept: Mapping[str, str]
     parent_run_id: str | None
+    limits: Limits
     front: Path
 
     @staticmethod
@@ -38,8 +42,10 @@ class Membership:
         """
         own, above = folder / TRIAL, folder.parent / SWEEP
         overrides = jsonfiles.texts(own, jsonfiles.read(own), "overrides")
+        sweep = jsonfiles.read(above)
         return Membership(
             swept={key.lstrip("+"): text for key, text in overrides.items()},
-            parent_run_id=jsonfiles.get(above, jsonfiles.read(above), "parent_run_id", str, None),
+            parent_run_id=jsonfiles.get(above, sweep, "parent_run_id", str, None),
+            limits=reader.limits(above, sweep),
             front=folder.parent / FRONT,
         )

@@ -62,6 +62,13 @@ class Stage(Protocol[Context_contra]):
     def does_nothing(self) -> bool:
         """Whether every network is handed on as it was received, so that the stage can be left out."""
 
+    @property
+    def weights_decide_shapes(self) -> bool:
+        """Whether the weights that it receives decide on the shapes or the bits of what it hands on.
+
+        Where they do not, a file's operators, shapes and types are known before anything trains.
+        """
+
     def apply(self, network: Checkpoint | None, context: Context_contra) -> Outcome:
         """From the network received (None: start from fresh weights) to the one handed on."""
 

@@ -12,10 +12,26 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sweep.core.types import Array
+from sweep.core.types import Array, Checkpoint, Spec
+from sweep.models import checkpoints
 
 _OFFSETS = frozenset({"bias", "beta", "moving_mean", "mean"})
 _FACTORS = frozenset({"gamma", "moving_variance", "variance", "moving_stddev"})
+
+
+def network(model: Spec, input_shape: tuple[int, int, int], classes: int, seed: int) -> Checkpoint:
+    """A network with random weights.
+
+    Args:
+        model: builds it.
+        input_shape: of its images.
+        classes: how many logits it has.
+        seed: of what building it draws.
+    """
+    checkpoints.fresh(seed)
+    built = model.build(input_shape, classes)
+    built.set_weights(draw([(weight.name, weight.numpy()) for weight in built.weights]))
+    return checkpoints.snapshot(built)
 
 
 def draw(weights: Sequence[tuple[str, Array]]) -> list[Array]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from sweep.compress.quantize.formats import Float32
@@ -21,8 +22,10 @@ from sweep.pipeline.memo import Memo
 from sweep.pipeline.plan import Plan
 from sweep.pipeline.preflight import Preflight
 from sweep.pipeline.pruner import Pruner
+from sweep.pipeline.rehearsal import Rehearsal
 from sweep.pipeline.runner import StageRunner
 from sweep.pipeline.verification import verified
+from sweep.results.sweeps import Limits
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +50,9 @@ class Result:
     data: Data
 
 
-def run(plan: Plan, store: Cache, progress: Progress, front: Path | None = None) -> Result:
+def run(
+    plan: Plan, store: Cache, progress: Progress, front: Path | None = None, limits: Limits = MappingProxyType({})
+) -> Result:
     """Carry the plan out: stages, file, audit, measurements.
 
     Args:
@@ -55,15 +60,16 @@ def run(plan: Plan, store: Cache, progress: Progress, front: Path | None = None)
         store: where finished stages are, and go.
         progress: where to say how far it is.
         front: the file with the front of the sweep so far, read before each stage that trains; None to go on whatever comes.
+        limits: metric to the (lowest, highest) value that the sweep's constraints allow.
 
     Raises:
-        TrialPruned: when what is to be expected of the plan is dominated already.
+        TrialPruned: when the file could not keep the limits, or what is to be expected of the plan is dominated already.
         ConfigError: before anything trains, for what cannot work.
         AuditError: when the file does not show what the plan asked for.
         Exception: whatever a stage, the converter or the interpreter could not do.
     """
     trial = _Trial.of(plan, store, progress, front)
-    trial.take_stages()
+    trial.take_stages(limits)
     return trial.result()
 
 
@@ -80,7 +86,7 @@ def network(plan: Plan, store: Cache, progress: Progress) -> tuple[Checkpoint, D
         Exception: whatever a stage could not do.
     """
     trial = _Trial.of(replace(plan, quant=Float32()), store, progress, None)
-    trial.take_stages()
+    trial.take_stages({})
     return trial.runner.network(trial.runner.last), trial.data
 
 
@@ -92,6 +98,7 @@ class _Trial:
     data: Data
     runner: StageRunner
     preflight: Preflight
+    rehearsal: Rehearsal
     pruner: Pruner
     artifacts: Artifacts
 
@@ -101,17 +108,19 @@ class _Trial:
         memo, converter = Memo(store), Converter(store, data, plan.seed, plan.threads)
         runner = StageRunner(plan, data, memo, converter, progress)
         artifacts = Artifacts(runner, converter, memo, data, plan.threads, progress)
-        preflight = Preflight(plan, data, runner.start.model, converter, memo, progress)
-        return _Trial(plan, data, runner, preflight, Pruner(front, plan, runner, artifacts, converter, progress), artifacts)
+        trained = tuple(node.model for node in runner.nodes)
+        preflight = Preflight(plan, data, runner.start.model, trained, converter, memo, progress)
+        rehearsal = Rehearsal(plan, data, runner, preflight, converter, memo, progress)
+        pruner = Pruner(front, plan, runner, artifacts, converter, progress)
+        return _Trial(plan, data, runner, preflight, rehearsal, pruner, artifacts)
 
-    def take_stages(self) -> None:
+    def take_stages(self, limits: Limits) -> None:
         """Take every stage in the plan's order, but what does not need one that another process is computing goes before it."""
-        checked = False
+        self.rehearsal.require(limits)
         while ready := self.runner.ready():
             for node in ready:
-                if not checked and not self.runner.holds(node):
-                    self.preflight.require([node.model for node in self.runner.nodes])
-                    checked = True
+                if not self.runner.holds(node):
+                    self.preflight.require()
                 self.pruner.require(node)
                 if self.runner.take(node, wait=False):
                     break

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +16,7 @@ from sweep.core.types import Data, Spec, Storage
 from sweep.pipeline import sources
 from sweep.pipeline.cache import canonical
 from sweep.pipeline.protocols import Clustering, Dataset, Pruning, Quantisation
+from sweep.results.sweeps import Limits
 from sweep.tracking.tracker import Tracker
 from sweep.train import recipes
 
@@ -176,6 +177,7 @@ class Job:
         config: the composed configuration as YAML.
         overrides: the command line's overrides, as given.
         front: the file with the front of the sweep so far; None where the trial runs to its end whatever comes.
+        limits: metric to the (lowest, highest) value that the sweep's constraints allow.
         parent_run_id: the run of the sweep in the tracker; None for a plain run, and where nothing is tracked.
     """
 
@@ -189,4 +191,5 @@ class Job:
     config: str
     overrides: tuple[str, ...]
     front: Path | None = None
+    limits: Limits = field(default_factory=dict)
     parent_run_id: str | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ class Preflight:
         plan: what to do.
         data: its data.
         start: the network that the plan begins with.
+        trained: every network that the plan trains, those included that no key of the configuration names.
         converter: makes files.
         memo: keeps what was found.
         progress: where to say that it checks.
@@ -44,24 +45,26 @@ class Preflight:
     plan: Plan
     data: Data
     start: Spec
+    trained: tuple[Spec, ...]
     converter: Converter
     memo: Memo
     progress: Progress
 
-    def require(self, chosen: list[Spec]) -> None:
-        """Refuse what cannot work.
-
-        Args:
-            chosen: networks that the plan trains besides those that the configuration names.
+    def require(self) -> None:
+        """Refuse what cannot work. What passed once is not checked again.
 
         Raises:
             ConfigError: from the network, the distillation, the pruning, the clustering or the quantisation, with its key.
         """
+        return self._passed
+
+    @cached_property
+    def _passed(self) -> None:
         plan, data = self.plan, self.data
         self.progress.stage("check")
         loop.start(plan.threads)
         named = {"model": plan.model, **plan.distill.networks()}
-        models = [*named.items(), *(("distill.assistants", model) for model in chosen if model not in named.values())]
+        models = [*named.items(), *(("distill.assistants", model) for model in self.trained if model not in named.values())]
         self._require_contracts(models)
         for group, choice in (("distill", plan.distill), ("prune", plan.prune), ("quant", plan.quant)):
             if group == "prune" and choice.does_nothing:
@@ -174,10 +177,7 @@ class Preflight:
 
     def _untrained(self, spec: Spec | None = None) -> Checkpoint:
         """A network, the student where none is given, with random weights."""
-        checkpoints.fresh(self.plan.seed)
-        model = (spec or self.plan.model).build(self.data.input_shape, self.data.classes)
-        model.set_weights(random_weights.draw([(weight.name, weight.numpy()) for weight in model.weights]))
-        return checkpoints.snapshot(model)
+        return random_weights.network(spec or self.plan.model, self.data.input_shape, self.data.classes, self.plan.seed)
 
 
 @contextmanager

@@ -18,25 +18,21 @@ import numpy as np
 from sweep.core.errors import ConfigError
 from sweep.core.stage import Stage
 from sweep.core.types import Progress
-from sweep.models import checkpoints
 from sweep.pipeline.artifacts import Artifacts
 from sweep.pipeline.conversion import Converter
 from sweep.pipeline.front import FrontRecord
 from sweep.pipeline.graph import Node
 from sweep.pipeline.measurement import FileMetrics
 from sweep.pipeline.plan import Plan
+from sweep.pipeline.pruned import TrialPruned
+from sweep.pipeline.rehearsal import rehearsed
 from sweep.pipeline.runner import StageRunner
 from sweep.tflite import audit
-from sweep.train import loop
-from sweep.train.context import Context, required
+from sweep.train.context import Context
 
 _log = logging.getLogger(__name__)
 
 _ACCURACIES = ("val_accuracy", "float_accuracy")
-
-
-class TrialPruned(Exception):
-    """The trial was stopped before a stage that trains, since it is not to be expected that it reaches the front any more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,13 +96,8 @@ class Pruner:
     def _file_metrics(self, stages: Mapping[Node, Stage[Context]]) -> FileMetrics:
         """The metrics of the file that these stages give, in place of those of their nodes."""
         self.progress.stage("rehearse")
-        loop.start(self.plan.threads)
-        network = None
-        for node, stage in stages.items():
-            checkpoints.fresh(self.plan.seed)
-            received = self.runner.network(node.upstream) if network is None and node.upstream else network
-            network = stage.apply(received, self.runner.context(node)).network
-        network = required(network)
+        upstream = next(iter(stages)).upstream
+        network = rehearsed(stages, self.runner.network(upstream) if upstream else None, self.runner, self.plan)
         content = self.converter.file(network, self.plan.quant)
         return FileMetrics.of(
             content,

@@ -137,7 +137,7 @@ class StageRunner:
         return self._digests[node]
 
     def context(self, node: Node) -> Context:
-        """What the stage may use besides the network that it receives."""
+        """What the stage may use besides the network that it receives; no teacher where none has been taken yet."""
         return Context(
             data=self._data,
             recipe=node.recipe,
@@ -145,7 +145,7 @@ class StageRunner:
             view=self._view,
             seed=self._plan.seed,
             model=node.model,
-            teacher=(self.digest(node.teacher), self._networks[node.teacher]) if node.teacher else None,
+            teacher=(self.digest(node.teacher), self._networks[node.teacher]) if node.teacher in self._networks else None,
             goal=node.goal,
             remember=lambda key, compute: self._memo.arrays({**key, "code": sources.behind(compute).digest}, compute),
             weigh=self._file_size,

@@ -20,7 +20,8 @@ from sweep.pipeline.cache import Cache
 from sweep.pipeline.conversion import kernels
 from sweep.pipeline.executor import run
 from sweep.pipeline.plan import Job, Plan
-from sweep.pipeline.pruner import TrialPruned
+from sweep.pipeline.pruned import TrialPruned
+from sweep.results.reader import KNOWN
 from sweep.tracking import tracker
 
 _log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ _FILES = (
     "config.yaml",
     "data.json",
     "error.txt",
+    KNOWN,
     "log",
     "metrics.json",
     "model.tflite",
@@ -56,7 +58,7 @@ def execute(job: Job, progress: Progress) -> tuple[Metrics, str | None]:
     with recorded(job) as recording:
         if (began := origin.of_sweep(job.folder.parent)) is not None:
             began.require_of_trial(origin.Origin.of([(job.plan, job.plan.check())]))
-        result = run(job.plan, Cache(job.store), progress, job.front)
+        result = run(job.plan, Cache(job.store), progress, job.front, job.limits)
         files.write(job.folder / "model.tflite", result.content)
         write_data(job, result.data)
         files.write_json(job.folder / "baselines.json", result.baselines)
@@ -118,6 +120,8 @@ def recorded(job: Job, source: str = "sweep") -> Iterator[Recording]:
     except Exception as error:
         pruned = isinstance(error, TrialPruned)
         reason = str(error) if pruned else f"{type(error).__name__}: {' '.join(str(error).split())}"
+        if isinstance(error, TrialPruned) and error.known:
+            files.write_json(job.folder / KNOWN, error.known)
         files.write(job.folder / ("pruned.txt" if pruned else "error.txt"), reason + "\n")
         _track(job, replace(record, error=reason, end=time.time(), pruned=pruned))
         raise

@@ -21,5 +21,5 @@ def markdown(sweep: Sweep, ranking: Ranking) -> str:
         sections += budgets.section(sweep, ranking)
         sections += axes.section(sweep)
         sections += Techniques(sweep, ranking).section()
-    sections += [outcomes.cost(sweep), *outcomes.stopped(sweep), *outcomes.failures(sweep)]
+    sections += [outcomes.cost(sweep), *outcomes.refused(sweep), *outcomes.stopped(sweep), *outcomes.failures(sweep)]
     return "\n\n".join(sections) + "\n"

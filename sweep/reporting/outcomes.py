@@ -36,22 +36,37 @@ def cost(sweep: Sweep) -> str:
     return "\n\n".join(parts)
 
 
+def refused(sweep: Sweep) -> Iterator[str]:
+    """The trials that were refused before they trained."""
+    if sweep.refused:
+        explanation = (
+            f"{count(len(sweep.refused), 'trial')} refused before training, since the file would not have kept the constraints:"
+            " its shapes and types, which training does not change, were counted on a file of random weights."
+        )
+        yield f"## Refused before training\n\n{explanation}\n\n{_reasons(sweep, sweep.refused)}"
+
+
 def stopped(sweep: Sweep) -> Iterator[str]:
-    """The trials that were stopped early, those together whose reasons differ in numbers only."""
-    alike: dict[str, list[Trial]] = {}
-    for trial in sweep.pruned:
-        alike.setdefault(re.sub(r"\d+([.,]\d+)*(e[+-]?\d+)?", "0", _reason(sweep, trial)), []).append(trial)
-    rows = [
-        [str(len(trials)), _numbers([trial.number for trial in trials]), _reason(sweep, trials[0])]
-        for trials in sorted(alike.values(), key=len, reverse=True)
-    ]
-    if rows:
+    """The trials that were stopped early."""
+    if sweep.pruned:
         explanation = (
             f"{count(len(sweep.pruned), 'trial')} stopped before the last stages, since a finished trial was ahead already"
             " of what could be expected of them. They are no failures. They have no file and were not measured, so of the"
             " tables above only the cost has them; whether they would have caught up is not known."
         )
-        yield f"## Stopped early\n\n{explanation}\n\n{table(['trials', 'which', 'reason of the first'], rows)}"
+        yield f"## Stopped early\n\n{explanation}\n\n{_reasons(sweep, sweep.pruned)}"
+
+
+def _reasons(sweep: Sweep, trials: Sequence[Trial]) -> str:
+    """A table of reasons, those together that differ in numbers only."""
+    alike: dict[str, list[Trial]] = {}
+    for trial in trials:
+        alike.setdefault(re.sub(r"\d+([.,]\d+)*(e[+-]?\d+)?", "0", _reason(sweep, trial)), []).append(trial)
+    rows = [
+        [str(len(group)), _numbers([trial.number for trial in group]), _reason(sweep, group[0])]
+        for group in sorted(alike.values(), key=len, reverse=True)
+    ]
+    return table(["trials", "which", "reason of the first"], rows)
 
 
 def failures(sweep: Sweep) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from sweep.core.text import count, table
-from sweep.reporting.words import STATES
+from sweep.reporting.words import OUTCOMES
 from sweep.results.ranking import Ranking
 from sweep.results.sweeps import Sweep
 
@@ -22,8 +22,8 @@ _STATUS = {
 
 def head(sweep: Sweep, ranking: Ranking) -> str:
     """The title, the trials by state, and the plot where there is one."""
-    states = Counter(trial.state for trial in sweep.trials)
-    counts = ", ".join(f"{states[state]} {word}" for state, word in STATES.items() if states[state])
+    outcomes = Counter(trial.outcome for trial in sweep.trials)
+    counts = ", ".join(f"{outcomes[outcome]} {word}" for outcome, word in OUTCOMES.items() if outcomes[outcome])
     sentences = [f"{count(len(sweep.trials), 'trial')}{counts and ': '}{counts}."]
     if sweep.ended is None:
         sentences.append("The sweep has not ended; the same command goes on with it.")

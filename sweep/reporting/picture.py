@@ -15,7 +15,7 @@ from sweep.core.metrics import METRICS, Prominence, Quantity, seen_in
 from sweep.core.text import count, finite_or_zero
 from sweep.reporting.baselines import BASELINE_NAMES, average, baselines
 from sweep.reporting.marks import Mark, Span, front_line, reach, running
-from sweep.reporting.words import STATES, brief
+from sweep.reporting.words import OUTCOMES, brief
 from sweep.results.ranking import Candidate, Ranking, accuracy_first
 from sweep.results.sweeps import BASELINES, SEED, Sweep
 
@@ -312,8 +312,8 @@ def _baseline_marks(sweep: Sweep, role: str, across: str | None, lead: str) -> t
 
 def _unseen(sweep: Sweep, unknown: int) -> Iterator[str]:
     """What no plot can show."""
-    states = Counter(trial.state for trial in sweep.trials if not trial.complete)
-    yield from (f"{states[state]} {word}" for state, word in STATES.items() if states[state])
+    outcomes = Counter(trial.outcome for trial in sweep.trials if not trial.complete)
+    yield from (f"{outcomes[outcome]} {word}" for outcome, word in OUTCOMES.items() if outcomes[outcome])
     if unknown:
         yield f"{unknown} without a result"
     yield from (f"{name} (the fourth objective) not drawn" for name in list(sweep.objectives)[3:])

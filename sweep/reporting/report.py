@@ -98,7 +98,7 @@ def _columns(sweep: Sweep, ranking: Ranking) -> list[str]:
 def _cells(sweep: Sweep, trial: Trial) -> list[object]:
     """A trial's row, but for the columns on its repeats."""
     swept = (trial.overrides.get(key) for key in sweep.keys)
-    return [trial.number, trial.state, *swept, *map(trial.metrics.get, METRICS), trial.seconds, trial.error]
+    return [trial.number, trial.state, *swept, *map({**trial.known, **trial.metrics}.get, METRICS), trial.seconds, trial.error]
 
 
 def _spread(sweep: Sweep, ranking: Ranking, candidate: Candidate | None) -> list[object]:

@@ -6,7 +6,14 @@ import math
 
 from sweep.results import sweeps
 
-STATES = {"COMPLETE": "complete", "FAIL": "failed", "PRUNED": "stopped early", "RUNNING": "unfinished", "WAITING": "waiting"}
+OUTCOMES = {
+    "COMPLETE": "complete",
+    "FAIL": "failed",
+    "REFUSED": "refused before training",
+    "PRUNED": "stopped early",
+    "RUNNING": "unfinished",
+    "WAITING": "waiting",
+}
 """Optuna's words for people."""
 SPARSITY = (
     "`sparsity` is the fraction that is zero of the weights of the file's convolutions, dense layers or both, as `prune.layers`"

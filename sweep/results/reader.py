@@ -16,8 +16,10 @@ from sweep.core.jsonfiles import get, texts
 from sweep.core.metrics import METRICS
 from sweep.results import pareto
 from sweep.results.constraints import Bound
-from sweep.results.sweeps import BASELINES, TECHNIQUES, Baseline, Sweep, Trial
+from sweep.results.sweeps import BASELINES, TECHNIQUES, Baseline, Limits, Sweep, Trial
 
+KNOWN = "known.json"
+"""The file of what was known before training of a trial that was refused then."""
 _STATES = ("COMPLETE", "FAIL", "PRUNED", "RUNNING", "WAITING")
 
 
@@ -65,7 +67,7 @@ def read(folder: Path) -> Sweep:
         axes=texts(path, record, "axes"),
         objectives=objectives,
         constraints=constraints,
-        limits={metric: _limit(f"{path}: constraints.{metric}", metric, text) for metric, text in constraints.items()},
+        limits=limits(path, record),
         sampler=get(path, record, "sampler", str, None),
         n_trials=get(path, record, "n_trials", int, None),
         seed=get(path, record, "seed", int, None),
@@ -79,6 +81,20 @@ def read(folder: Path) -> Sweep:
         status=get(path, record, "status", str, ""),
         trials=tuple(trials),
     )
+
+
+def limits(path: Path, record: Mapping[str, Any]) -> Limits:
+    """The constraints of a sweep: metric to the lowest and the highest value that they allow.
+
+    Args:
+        path: of the sweep's record.
+        record: its content.
+
+    Raises:
+        ConfigError: for a metric or a bound that cannot be read.
+    """
+    constraints = texts(path, record, "constraints")
+    return {metric: _limit(f"{path}: constraints.{metric}", metric, text) for metric, text in constraints.items()}
 
 
 def trial_folders(folder: Path) -> list[Path]:
@@ -103,7 +119,7 @@ def trial(folder: Path) -> Trial:
     if not folder.is_dir():
         raise ConfigError(str(folder), "the folder of a trial", "something else")
     if not os.path.lexists(path):
-        return Trial(named, "RUNNING", {}, {}, {}, (), None, None, None, {}, folder)
+        return Trial(named, "RUNNING", {}, {}, {}, {}, (), None, None, None, {}, folder)
     record = jsonfiles.read(path)
     state = get(path, record, "state", str)
     require_choice(f"{path}: state", state, _STATES)
@@ -117,6 +133,10 @@ def trial(folder: Path) -> Trial:
         if (where := folder / "baselines.json").is_file():
             found = jsonfiles.read(where)
             baselines = _baselines(where, {role: get(where, found, role, dict) for role in BASELINES if role in found})
+    known: dict[str, float] = {}
+    if state == "PRUNED" and (where := folder / KNOWN).is_file():
+        before = jsonfiles.read(where)
+        known = {name: get(where, before, name, float) for name in METRICS if name in before}
     error = get(path, record, "error", str, None)
     data = folder / "data.json"
     facts = jsonfiles.read(data) if data.is_file() else {}
@@ -127,6 +147,7 @@ def trial(folder: Path) -> Trial:
         overrides=texts(path, record, "overrides"),
         fixed=texts(path, record, "fixed"),
         metrics=metrics,
+        known=known,
         baselines=tuple(baselines),
         seconds=jsonfiles.seconds(path, record, "seconds"),
         error=None if error is None else " ".join(error.split()),

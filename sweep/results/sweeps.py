@@ -63,6 +63,7 @@ class Trial:
         overrides: override key to text, for what the sweep varies.
         fixed: the same for what it holds constant.
         metrics: every metric by name, NaN where it is not known; empty unless COMPLETE.
+        known: what is known of the file that it would have, by metric, where it was refused for that before training.
         baselines: none, unless COMPLETE.
         seconds: wall time; None while it is not known.
         error: why it is not COMPLETE, in one line.
@@ -77,6 +78,7 @@ class Trial:
     overrides: Mapping[str, str]
     fixed: Mapping[str, str]
     metrics: Mapping[str, float]
+    known: Mapping[str, float]
     baselines: tuple[Baseline, ...]
     seconds: float | None
     error: str | None
@@ -94,6 +96,11 @@ class Trial:
     def finished(self) -> bool:
         """Whether it has ended, with whatever result."""
         return self.state in ("COMPLETE", "FAIL", "PRUNED")
+
+    @property
+    def outcome(self) -> str:
+        """Its state, or REFUSED for one that was pruned before it trained, since its file could not have kept a constraint."""
+        return "REFUSED" if self.state == "PRUNED" and self.known else self.state
 
     @property
     def point(self) -> tuple[str, ...]:
@@ -184,8 +191,13 @@ class Sweep:
 
     @property
     def pruned(self) -> tuple[Trial, ...]:
-        """The trials that were stopped before their last stages."""
-        return tuple(trial for trial in self.trials if trial.state == "PRUNED")
+        """The trials that were stopped before their last stages, since a finished one was ahead."""
+        return tuple(trial for trial in self.trials if trial.outcome == "PRUNED")
+
+    @property
+    def refused(self) -> tuple[Trial, ...]:
+        """The trials whose file could not have kept the constraints, refused before they trained."""
+        return tuple(trial for trial in self.trials if trial.outcome == "REFUSED")
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -86,7 +86,8 @@ class Batches:
         if (folder / "metrics.json").exists():
             returned.return_value = {**jsonfiles.read(folder / "metrics.json"), "run_id": None}
         elif (folder / "pruned.txt").exists():
-            returned.return_value = {"pruned": (folder / "pruned.txt").read_text().strip()}
+            known = jsonfiles.read(folder / reader.KNOWN) if (folder / reader.KNOWN).exists() else {}
+            returned.return_value = {"pruned": (folder / "pruned.txt").read_text().strip(), **known}
         else:
             returned.status, returned.return_value = JobStatus.FAILED, error
         return returned

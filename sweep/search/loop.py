@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 
 from hydra.core.utils import JobReturn
 
+from sweep.results.reader import KNOWN
 from sweep.search import submission
 from sweep.search.batches import Pool
 from sweep.search.console import say
@@ -19,7 +20,7 @@ from sweep.search.study import Study
 from sweep.search.tally import Tally
 
 # The files that tell how a trial went.
-_OUTCOMES = ("config.yaml", "metrics.json", "pruned.txt", "error.txt")
+_OUTCOMES = ("config.yaml", "metrics.json", KNOWN, "pruned.txt", "error.txt")
 
 
 class Loop:
@@ -93,7 +94,7 @@ class Loop:
         seconds = time.time() - began
         folder = self._records.trial_folder(proposal)
         ended = outcome(returned, self._settings.objectives, folder)
-        self._tally.count(number, returned, ended.state)
+        self._tally.count(number, returned, ended)
         # The record first: where it cannot be written (a full disk), the study takes the trial up again at the next start.
         run_id = ended.metrics.get("run_id")
         error = None if ended.state == "COMPLETE" else ended.error
@@ -102,7 +103,7 @@ class Loop:
             self._study.tell(proposal, ended.metrics)
             self._front.add({folder.name: ended.metrics})
         elif ended.state == "PRUNED":
-            self._study.prune(proposal, ended.error)
+            self._study.prune(proposal, ended.error, ended.metrics)
         else:
             self._study.fail(proposal, ended.error)
             self._parent.log_lost_trial(proposal, began, ended.error)

@@ -126,10 +126,13 @@ class OptunaStudy:
         values = [float(metrics[name]) for name in self._objectives]
         self._study.tell(proposal.trial, values, TrialState.COMPLETE)
 
-    def prune(self, trial: optuna.Trial, reason: str) -> None:
-        """A trial was stopped early."""
+    def prune(self, trial: optuna.Trial, reason: str, known: Mapping[str, float]) -> None:
+        """A trial was stopped early. What is known of its file tells the sampler by how much it breaks a constraint."""
         from optuna.trial import TrialState
 
+        for constraint in self._constraints:
+            if constraint.metric in known:
+                trial.set_constraint(constraint.metric, constraint.violation(known))
         trial.set_user_attr("reason", reason)
         self._study.tell(trial, state=TrialState.PRUNED)
 

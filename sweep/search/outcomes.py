@@ -21,13 +21,18 @@ class Outcome:
 
     Attributes:
         state: as its record has it.
-        metrics: metric name to value, and `run_id`; empty unless it is complete.
+        metrics: metric name to value, and `run_id`; of one that was refused before training what is known; else empty.
         error: why it was pruned or failed; empty for one that is complete.
     """
 
     state: State
     metrics: Mapping[str, Any]
     error: str = ""
+
+    @property
+    def refused(self) -> bool:
+        """Whether it was pruned before it trained, since its file could not have kept the constraints."""
+        return self.state == "PRUNED" and bool(self.metrics)
 
 
 def outcome(returned: JobReturn, objectives: Iterable[str], folder: Path) -> Outcome:
@@ -40,7 +45,7 @@ def outcome(returned: JobReturn, objectives: Iterable[str], folder: Path) -> Out
     """
     value = returned._return_value  # the property would print a line of Hydra's own and raise
     if isinstance(value, Mapping) and "pruned" in value:
-        return Outcome("PRUNED", {}, value["pruned"])
+        return Outcome("PRUNED", {name: known for name, known in value.items() if name != "pruned"}, value["pruned"])
     if returned.status is JobStatus.COMPLETED and isinstance(value, Mapping):
         infinite = [name for name in objectives if not math.isfinite(float(value[name]))]
         return Outcome("FAIL", {}, f"not a finite number: {', '.join(infinite)}") if infinite else Outcome("COMPLETE", value)

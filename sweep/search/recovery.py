@@ -116,6 +116,6 @@ def _tell_recorded(study: OptunaStudy, proposal: Proposal, trial: sweeps.Trial) 
     if trial.complete:
         study.complete(proposal, trial.metrics)
     elif trial.state == "PRUNED":
-        study.prune(proposal.trial, trial.error or "")
+        study.prune(proposal.trial, trial.error or "", trial.known)
     else:
         study.fail(proposal.trial, trial.error or "")

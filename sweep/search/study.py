@@ -108,9 +108,15 @@ class Study:
         """A trial is complete; its objectives are finite."""
         self._optuna.complete(proposal, metrics)
 
-    def prune(self, proposal: Proposal, reason: str) -> None:
-        """A trial was stopped early."""
-        self._optuna.prune(proposal.trial, reason)
+    def prune(self, proposal: Proposal, reason: str, known: Mapping[str, float]) -> None:
+        """A trial was stopped early.
+
+        Args:
+            proposal: the trial's.
+            reason: why.
+            known: metric to value of the file that it would have, where that is why.
+        """
+        self._optuna.prune(proposal.trial, reason, known)
 
     def fail(self, proposal: Proposal, reason: str) -> None:
         """A trial failed."""

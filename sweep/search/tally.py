@@ -13,7 +13,7 @@ from hydra.core.utils import JobReturn
 
 from sweep.core.text import clock
 from sweep.results import pareto, reader
-from sweep.search.outcomes import State
+from sweep.search.outcomes import Outcome
 from sweep.search.settings import Settings
 from sweep.tracking.tracker import Status
 
@@ -41,15 +41,16 @@ class Tally:
         self._settings, self._before, self._planned = settings, before, planned
         self.ended: list[JobReturn] = []
         self._failed: list[int] = []
-        self._pruned = 0
+        self._pruned, self._refused = 0, 0
         self._began = time.time()
 
-    def count(self, number: int, returned: JobReturn, state: State) -> None:
+    def count(self, number: int, returned: JobReturn, outcome: Outcome) -> None:
         """Count a trial that ended."""
         self.ended.append(returned)
-        if state == "FAIL":
+        if outcome.state == "FAIL":
             self._failed.append(number)
-        self._pruned += state == "PRUNED"
+        self._refused += outcome.refused
+        self._pruned += outcome.state == "PRUNED" and not outcome.refused
 
     def status(self, *, killed: bool) -> Status:
         """How this start of the sweep ended."""
@@ -75,7 +76,9 @@ class Tally:
     def summary(self, folder: Path) -> str:
         """The last line of the sweep, with the folder of its results."""
         ended, failed = len(self.ended), len(self._failed)
-        early = f" ({self._pruned} stopped early)" if self._pruned else ""
+        parts = {"refused before training": self._refused, "stopped early": self._pruned}
+        early = ", ".join(f"{number} {what}" for what, number in parts.items() if number)
+        early = f" ({early})" if early else ""
         return f"{ended - failed} of {ended} trials{early} in {clock(time.time() - self._began)}: {folder}"
 
     def require_no_failure(self) -> None:

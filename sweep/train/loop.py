@@ -85,6 +85,9 @@ def fit(
     """
     import tensorflow as tf
 
+    curves: dict[str, list[float]] = {"loss": [], "accuracy": [], "val_accuracy": []}
+    if epochs == 0:  # no targets either: a teacher may not be there yet
+        return dict.fromkeys(curves, ())
     data, recipe = context.data, context.recipe
     count, size = len(data.train), min(recipe.batch_size, len(data.train))
     steps = -(-count // size)
@@ -101,7 +104,6 @@ def fit(
         projections=held.projections() if held else [],
         classes=data.classes,
     )
-    curves: dict[str, list[float]] = {"loss": [], "accuracy": [], "val_accuracy": []}
     calls = max(1, min(_STEPS_A_CALL, epochs * steps // 50))
     view: tuple[Array, Any] | None = None
     for epoch in range(epochs):

@@ -24,7 +24,7 @@ from sweep.pipeline import accounting, executor, trial
 from sweep.pipeline.cache import Cache
 from sweep.pipeline.front import FrontRecord
 from sweep.pipeline.plan import Job, Pipeline, Plan
-from sweep.pipeline.pruner import TrialPruned
+from sweep.pipeline.pruned import TrialPruned
 from sweep.tflite import audit, benchmark, minimize
 from sweep.tracking.tracker import NoTracking, Tracker, TrackingError
 from sweep.train import loop, recipes

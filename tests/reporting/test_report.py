@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import yaml
 
+from sweep.core.errors import ConfigError
 from sweep.core.metrics import Metrics
 from sweep.report import main
 from sweep.reporting import html, png, report, techniques
@@ -363,6 +364,33 @@ def test_a_trial_that_was_stopped_early_is_no_failure(tmp_path):
     assert failed.splitlines()[2:] == ["| 40 | FAIL | `quant=ptq` | it broke |"]
     assert "| of that, those stopped early | 0:02:40 |" in text
     assert "was stopped early was behind" in text
+
+
+def test_a_trial_that_was_refused_before_training_is_told_apart_from_one_that_was_stopped(tmp_path):
+    made = typical(tmp_path)
+    for number, kib in enumerate((60, 70)):
+        reason = f"refused before training: size_bytes {kib}.00 KiB, at most 50.00 KiB allowed"
+        folder = made.trial({"quant": "qat", "seed": str(number)}, state="PRUNED", error=reason, seconds=1.0)
+        (folder / "known.json").write_text(json.dumps({"size_bytes": kib * 1024}))
+    made.trial({"quant": "qat"}, state="PRUNED", error=AHEAD.format(0, 0), seconds=10.0)
+    report.write(made.folder)
+    text = made.text()
+    assert "27 trials: 24 complete, 2 refused before training, 1 stopped early." in text
+    refused = text.partition("## Refused before training\n\n")[2].partition("\n## ")[0]
+    assert refused.startswith("2 trials refused before training, since the file would not have kept the constraints")
+    assert refused.strip().splitlines()[-1] == (
+        "| 2 | 24, 25 | refused before training: size_bytes 60.00 KiB, at most 50.00 KiB allowed |"
+    )
+    assert "1 trial stopped before the last stages" in text
+    assert [row["size_bytes"] for row in made.csv("trials.csv")[24:]] == ["61440", "71680", ""]
+
+
+def test_a_record_of_what_was_known_that_is_damaged_is_refused_by_name(tmp_path):
+    made = typical(tmp_path)
+    folder = made.trial({"quant": "qat"}, state="PRUNED", error="refused before training")
+    (folder / "known.json").write_text('{"size_bytes": "small"}')
+    with pytest.raises(ConfigError, match=r"known\.json: size_bytes: expected a number; received"):
+        report.write(made.folder)
 
 
 def test_what_was_not_stopped_early_has_no_word_of_it(tmp_path):

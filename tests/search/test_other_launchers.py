@@ -126,6 +126,8 @@ class Launcher:
             (folder / "config.yaml").touch()
             if isinstance(metrics, str):
                 (folder / "pruned.txt").write_text(metrics + "\n")
+                if metrics.startswith("refused"):
+                    (folder / "known.json").write_text('{"size_bytes": 3072}')
             elif metrics is not None:
                 (folder / "metrics.json").write_text(json.dumps(metrics))
         raise TimeoutError("the node is gone")
@@ -150,6 +152,11 @@ def test_of_a_lost_batch_what_has_its_metrics_is_complete_and_the_rest_has_faile
 
 def test_of_a_lost_batch_what_was_stopped_early_is_no_failure(tmp_path):
     assert lost(tmp_path, {4: "trial-000 is ahead", 5: None})[4]._return_value == {"pruned": "trial-000 is ahead"}
+
+
+def test_of_a_lost_batch_what_was_refused_before_training_is_no_failure_either(tmp_path):
+    told = lost(tmp_path, {4: "refused before training", 5: None})[4]
+    assert told._return_value == {"pruned": "refused before training", "size_bytes": 3072}
 
 
 def test_a_launcher_that_cannot_begin_anything_ends_the_sweep(tmp_path):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 
+import optuna
 import pytest
 from conftest import CONF
 from filelock import FileLock
@@ -17,6 +19,7 @@ from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from optuna.storages.journal import JournalStorage
 
 from hydra_plugins.worker_launcher.launcher import WorkerLauncher
 from sweep.config import explain
@@ -26,6 +29,7 @@ from sweep.core.errors import ConfigError
 from sweep.core.metrics import Metrics
 from sweep.search import sweeper, tally
 from sweep.search.axes import Steps, _short, parse_axis
+from sweep.search.journal import Journal
 from sweep.search.settings import Settings
 from sweep.search.space import Space
 from sweep.tracking import tracker
@@ -68,7 +72,11 @@ class Launcher:
             if number in self.fails:
                 returned.status, returned.return_value = JobStatus.FAILED, RuntimeError("it broke")
             elif number in self.prunes:
-                returned.return_value = {"pruned": self.prunes[number]}
+                reason, known = self.prunes[number], {}
+                if isinstance(reason, tuple):
+                    reason, known = reason
+                    (self.output / "sweeps" / "s1" / f"trial-{number:03d}" / "known.json").write_text(json.dumps(known))
+                returned.return_value = {"pruned": reason, **known}
             else:
                 returned.return_value = dict.fromkeys(Metrics.__dataclass_fields__, 1) | self.metrics(number)
                 folder = self.output / "sweeps" / "s1" / f"trial-{number:03d}"
@@ -482,6 +490,35 @@ def test_a_trial_that_was_stopped_early_is_pruned_with_its_reason_and_no_failure
     again = Launcher(tmp_path)
     assert swept(again, loader, master, "prune.sparsity=interval(0.1,0.9)", n_trials=4) == []
     assert again.launched == []
+
+
+@pytest.mark.parametrize("n_trials", [None, 4])
+def test_a_trial_that_could_not_keep_a_constraint_was_refused_and_the_study_learns_it(
+    loader, master, tmp_path, capsys, n_trials
+):
+    space = "prune.sparsity=0.1,0.2,0.3,0.4"
+    launcher = Launcher(tmp_path, prunes={1: ("refused before training: size_bytes 3.00 KiB", {"size_bytes": 3072})})
+    settings = {"n_trials": n_trials, "constraints": {"size_bytes": "<=2048"}}
+    swept(launcher, loader, master, space, **settings)
+    assert "4 of 4 trials (1 refused before training) in" in capsys.readouterr().err
+    folder = tmp_path / "sweeps" / "s1"
+
+    def constraints():
+        (optuna_trial,) = [
+            found
+            for found in optuna.load_study(
+                study_name="sweep", storage=JournalStorage(Journal(folder / "study.journal"))
+            ).get_trials()
+            if found.user_attrs.get("number") == 1
+        ]
+        return optuna_trial.state.name, optuna_trial.constraints
+
+    assert constraints() == ("PRUNED", {"size_bytes": 1024.0})
+    (folder / "study.journal").unlink()  # the study is told again from the records
+    assert swept(Launcher(tmp_path), loader, master, space, **settings) == []
+    assert constraints() == ("PRUNED", {"size_bytes": 1024.0})
+    [row] = [row for row in csv.DictReader((folder / "trials.csv").read_text().splitlines()) if row["number"] == "1"]
+    assert (row["state"], row["size_bytes"], row["val_accuracy"]) == ("PRUNED", "3072", "")
 
 
 def test_where_seeds_are_compared_none_is_stopped_early(loader, master, launcher, tmp_path):

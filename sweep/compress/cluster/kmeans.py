@@ -26,6 +26,7 @@ class NoClustering:
     """The choice of no clustering."""
 
     does_nothing = True
+    weights_decide_shapes = False
     levels = None
 
     def apply(self, network: Checkpoint | None, context: Context) -> Outcome:
@@ -61,6 +62,7 @@ class KMeans:
     learning_rate: float
 
     does_nothing = False
+    weights_decide_shapes = False
 
     def __post_init__(self) -> None:
         require_integer("levels", self.levels, 2, 256)

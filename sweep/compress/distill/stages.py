@@ -27,6 +27,7 @@ class Train:
     """The stage that trains a fresh network, or the one that it receives, on labels for the recipe's epochs."""
 
     does_nothing = False
+    weights_decide_shapes = False
 
     def apply(self, network: Checkpoint | None, context: Context) -> Outcome:
         """Trains. Masks and clusters of the network are kept."""
@@ -134,6 +135,7 @@ class Distill:
     epochs: int
 
     does_nothing = False
+    weights_decide_shapes = False
 
     def __post_init__(self) -> None:
         require_epochs("epochs", self.epochs, 0)

@@ -137,6 +137,7 @@ class ChannelPruning:
     learning_rate: float
 
     removes_filters = True
+    weights_decide_shapes = True
 
     def __post_init__(self) -> None:
         require_number("sparsity", self.sparsity, 0, 1, open_high=True)
@@ -248,6 +249,11 @@ class GlobalChannels(ChannelPruning):
 @dataclass(frozen=True)
 class LocalChannels(ChannelPruning):
     """Removes the same fraction of filters from each targeted layer; layers that additions tie together count as one."""
+
+    @property
+    def weights_decide_shapes(self) -> bool:  # type: ignore[override]
+        """Whether there is more than one step: how many filters a later one removes is known after an earlier one alone."""
+        return self.steps > 1
 
     def shares(self, graph: dependency_graph.DependencyGraph) -> Iterable[tuple[int, ...]]:
         """One part for each set of layers that share groups."""

@@ -14,6 +14,7 @@ class NoPruning:
     """Every weight stays."""
 
     does_nothing = True
+    weights_decide_shapes = False
     sparsity = 0.0
     layers = "all"
     removes_filters = False

@@ -42,6 +42,7 @@ class WeightPruning:
     learning_rate: float
 
     does_nothing = False
+    weights_decide_shapes = False
     removes_filters = False
 
     def __post_init__(self) -> None:

@@ -42,6 +42,7 @@ class _Untouched(File):
     """A form that does not change the network: the converter does all."""
 
     does_nothing = True  # to the network
+    weights_decide_shapes = False
     storage: ClassVar[Storage]
     activations = 32
     budget_kib = None

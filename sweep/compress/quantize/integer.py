@@ -85,6 +85,11 @@ class Integer(File):
         require_part("weight_range", self.weight_range, ClippingMethod)
 
     @property
+    def weights_decide_shapes(self) -> bool:
+        """Whether the bits are searched."""
+        return self._auto
+
+    @property
     def _auto(self) -> bool:
         return self.per_layer_bits == "auto"
 
