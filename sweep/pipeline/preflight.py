@@ -19,7 +19,7 @@ from sweep.core.errors import ConfigError
 from sweep.core.types import Arrays, Checkpoint, Data, Progress, Spec, Split, Storage
 from sweep.models import checkpoints, contract, random_weights
 from sweep.pipeline import accounting, sources
-from sweep.pipeline.conversion import Converter, FileSize, kernels
+from sweep.pipeline.conversion import Converter, kernels
 from sweep.pipeline.memo import Memo
 from sweep.pipeline.plan import Plan
 from sweep.tflite import audit, convert
@@ -73,8 +73,9 @@ class Preflight:
         self._require_layers()
         if plan.quant.storage is Storage.INTEGER and (refusal := self._refusal()):
             raise ConfigError("quant", "a network whose kernels become integers", refusal)
-        if not plan.prune.removes_filters:
-            plan.quant.require_budget(self._untrained, data.train, FileSize(self.converter, plan.quant))
+        search = plan.quant.bit_search
+        if not (search.does_nothing or plan.prune.removes_filters):
+            search.require_budget(self._untrained(), data.train, self.converter)
 
     def _require_contracts(self, models: list[tuple[str, Spec]]) -> None:
         """Refuse a network that is not what a network must be.
