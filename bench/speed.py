@@ -37,9 +37,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from hydra import compose, initialize_config_dir
@@ -134,7 +135,7 @@ def epoch(folder: Path, words: Sequence[str]) -> Iterator[Line]:
 
 def one_epoch(network: str, side: str) -> float:
     """The median of five epochs after the first, in seconds: 4,096 images of CIFAR-10's shape, batches of 64."""
-    from sweep.core.types import Checkpoint, Data, Split
+    from sweep.core.types import Arrays, Checkpoint, Data, Split
     from sweep.data import augment
     from sweep.models import checkpoints, families
     from sweep.train import goals, loop, recipes
@@ -168,8 +169,12 @@ def one_epoch(network: str, side: str) -> float:
             def finish(self, name: str, seconds: float, reused: bool) -> None:
                 """Nothing is shown."""
 
-        def nothing(network: Checkpoint) -> int:
-            raise NotImplementedError
+        class Unused:
+            def arrays(self, key: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
+                raise NotImplementedError
+
+            def file(self, network: Checkpoint, form: Any) -> bytes:
+                raise NotImplementedError
 
         loop.start(build.cores())
         checkpoints.fresh(0)
@@ -185,8 +190,8 @@ def one_epoch(network: str, side: str) -> float:
             model=spec,
             teacher=None,
             goal=goals.Labels(),
-            remember=lambda key, compute: compute(),
-            weigh=nothing,
+            results=Unused(),
+            files=Unused(),
             progress=Clocked(),
         )
         model = spec.build((32, 32, 3), 10)

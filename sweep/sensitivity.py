@@ -14,6 +14,7 @@ from sweep.cli.progress import Terminal
 from sweep.config import build, compose
 from sweep.core import files
 from sweep.core.errors import ConfigError
+from sweep.core.trial_files import TrialFile
 from sweep.pipeline import trial
 from sweep.pipeline.sensitivity import accuracy_curves, measure_job, measured_values, summary, table
 from sweep.reporting import sensitivity
@@ -39,16 +40,15 @@ def run(config: DictConfig) -> None:
         job = build.job(config, invocation)
         job.plan.check()
         build.prepare(job.tracker)
-        if (job.folder / "model.tflite").exists():
+        if (job.folder / TrialFile.MODEL).exists():
             raise ConfigError("sweep.name", "a name without a run of sweep.main, whose files would go", job.name)
         with Terminal(job.folder) as terminal:
             with trial.recorded(job, source="sweep.sensitivity") as recording:
                 points, data = measure_job(job, terminal)
                 trial.write_data(job, data)
-                files.write(job.folder / "sensitivity.csv", table(points))
-                files.write(
-                    job.folder / "sensitivity.png", picture(points, f"{job.name}: one layer changed, all others untouched")
-                )
+                files.write(job.folder / TrialFile.SENSITIVITY_TABLE, table(points))
+                title = f"{job.name}: one layer changed, all others untouched"
+                files.write(job.folder / TrialFile.SENSITIVITY_PLOT, picture(points, title))
                 curves = {kind: accuracy_curves(points, kind) for kind in _LABELS}
                 recording.findings = trial.Findings({"float_accuracy": points[0].val_accuracy}, curves, data)
             for line in (*summary(points), *(f"{job.folder}/sensitivity.{kind}" for kind in ("csv", "png"))):

@@ -87,8 +87,8 @@ def context(few_digits: Data, tensorflow: None) -> Callable[..., Context]:
             model=model or families.CNN(filters=(8, 16), units=(12,)),
             teacher=None,
             goal=goals.Labels(),
-            remember=_remember_nothing,
-            weigh=_weigh_nothing,
+            results=Forgetful(),
+            files=NoFiles(),
             progress=Silent(),
         )
         return replace(made, **fields)
@@ -96,9 +96,15 @@ def context(few_digits: Data, tensorflow: None) -> Callable[..., Context]:
     return make
 
 
-def _remember_nothing(key: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
-    return compute()
+class Forgetful:
+    """Results that are computed again whenever they are asked for."""
+
+    def arrays(self, key: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
+        return compute()
 
 
-def _weigh_nothing(network: Checkpoint) -> int:
-    raise AssertionError("nobody asked for a budget")
+class NoFiles:
+    """No file is made where nobody asked for a budget."""
+
+    def file(self, network: Checkpoint, form: Any) -> bytes:
+        raise AssertionError("nobody asked for a budget")

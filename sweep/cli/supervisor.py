@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from sweep.core import watched
+from sweep.core.trial_files import TrialFile
 
 _SWEEPS = frozenset({"-m", "--multirun"})
 _SAME = 1.0  # seconds within which a second interrupt is the first one, received twice
@@ -113,5 +114,5 @@ def _report_death(code: int, doing: watched.Doing) -> int:
     print(f"error: {line}; finished stages are kept, and the same command goes on from them", file=sys.stderr)
     if doing.folder is not None and doing.folder.is_dir():
         with suppress(OSError):
-            (doing.folder / "error.txt").write_text(f"WorkerDied: {line}\n")  # as a sweep has it
+            (doing.folder / TrialFile.ERROR).write_text(f"WorkerDied: {line}\n")  # as a sweep has it
     return 1

@@ -6,7 +6,7 @@ Nothing here computes, reads a file or imports TensorFlow; every package may imp
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -189,7 +189,3 @@ class Progress(Protocol):
 
     def finish(self, name: str, seconds: float, reused: bool) -> None:
         """A stage ended: computed in `seconds`, or reused and `seconds` were saved."""
-
-
-Remember = Callable[[Mapping[str, Any], Callable[[], Arrays]], Arrays]
-"""Look named arrays up under a key made of plain values, or compute and keep them."""

@@ -123,23 +123,6 @@ class Converter:
         return minimize.smallest(content, images, sparsely=form.sparse, strip=form.strip)
 
 
-@dataclass(frozen=True, eq=False)
-class FileSize:
-    """What networks weigh as files of one form.
-
-    Args:
-        converter: makes the files.
-        form: the kind of file.
-    """
-
-    converter: Converter
-    form: Quantisation
-
-    def __call__(self, network: Checkpoint) -> int:
-        """Bytes of the network's file."""
-        return len(self.converter.file(network, self.form))
-
-
 def require_equivalent(content: bytes, model: Any, storage: Storage, images: Array | None = None) -> None:
     """Refuse a file that answers otherwise than the Keras model that it was made of.
 

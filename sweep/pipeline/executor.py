@@ -22,7 +22,6 @@ from sweep.pipeline.memo import Memo
 from sweep.pipeline.plan import Plan
 from sweep.pipeline.preflight import Preflight
 from sweep.pipeline.pruner import Pruner
-from sweep.pipeline.rehearsal import Rehearsal
 from sweep.pipeline.runner import StageRunner
 from sweep.pipeline.verification import verified
 from sweep.results.sweeps import Limits
@@ -98,7 +97,6 @@ class _Trial:
     data: Data
     runner: StageRunner
     preflight: Preflight
-    rehearsal: Rehearsal
     pruner: Pruner
     artifacts: Artifacts
 
@@ -108,15 +106,13 @@ class _Trial:
         memo, converter = Memo(store), Converter(store, data, plan.seed, plan.threads)
         runner = StageRunner(plan, data, memo, converter, progress)
         artifacts = Artifacts(runner, converter, memo, data, plan.threads, progress)
-        trained = tuple(node.model for node in runner.nodes)
-        preflight = Preflight(plan, data, runner.start.model, trained, converter, memo, progress)
-        rehearsal = Rehearsal(plan, data, runner, preflight, converter, memo, progress)
+        preflight = Preflight(plan, data, runner, artifacts, converter, memo, progress)
         pruner = Pruner(front, plan, runner, artifacts, converter, progress)
-        return _Trial(plan, data, runner, preflight, rehearsal, pruner, artifacts)
+        return _Trial(plan, data, runner, preflight, pruner, artifacts)
 
     def take_stages(self, limits: Limits) -> None:
         """Take every stage in the plan's order, but what does not need one that another process is computing goes before it."""
-        self.rehearsal.require(limits)
+        self.preflight.require_within(limits)
         while ready := self.runner.ready():
             for node in ready:
                 if not self.runner.holds(node):

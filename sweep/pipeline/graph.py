@@ -88,11 +88,12 @@ def stage_nodes(plan: Plan, parameters: teachers.Parameters) -> tuple[Node, ...]
         "distill": repeat(plan.distill.stage()),
         "prune": iter(_shares(plan)),
         "cluster": repeat(plan.cluster),
+        "bit_search": repeat(plan.quant.bit_search),
         "quant": repeat(plan.quant.stage()),
     }
     upstream: Node | None = None
     seen = Counter[str]()
-    for name in plan.pipeline.order:
+    for name in plan.pipeline.stages:
         stage = next(stages[name])
         # Where it comes first, distilling without a teacher is training.
         if not (stage.does_nothing or (name == "distill" != plan.pipeline.order[0] and plan.distill.does_nothing)):

@@ -9,6 +9,7 @@ from typing import Any
 from sweep.core.types import Arrays
 from sweep.pipeline import sources
 from sweep.pipeline.cache import Cache
+from sweep.pipeline.conversion import kernels
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,3 +40,21 @@ class Memo:
             return arrays
 
         return self.store.fetch(key, computed).arrays
+
+
+@dataclass(frozen=True, eq=False)
+class StageResults:
+    """What stages share, each under what computes it besides its own key (see `SharedResults`).
+
+    Args:
+        memo: where it is kept.
+        threads: of every TensorFlow operation.
+    """
+
+    memo: Memo
+    threads: int
+
+    def arrays(self, key: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
+        """As `Memo`; the code of what the key names, and that of `compute`, are part of the key."""
+        machine = {"threads": self.threads, "kernels": kernels()}
+        return self.memo.arrays({**key, **machine, "code": sources.behind(compute, key).digest}, compute)

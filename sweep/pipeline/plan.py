@@ -28,9 +28,9 @@ class Pipeline:
     """In which order the stages run.
 
     Args:
-        order: names out of train, distill, prune, cluster and quant: train or distill first, quant once and last, cluster once
-            and after every prune. The others may come again, though not next to each other; several prunings reach the
-            sparsity in equal shares.
+        order: names out of train, distill, prune, cluster and quant: train or distill first, quant once and last, cluster at
+            most once and after every prune. The others may come again, though not next to each other; several prunings reach
+            the sparsity in equal shares.
     """
 
     order: tuple[str, ...]
@@ -47,6 +47,12 @@ class Pipeline:
             raise ConfigError("order", "quant once, and last: it makes what the file holds", _shown(order))
         if "cluster" in order and not {"prune", "cluster"}.isdisjoint(order[order.index("cluster") + 1 :]):
             raise ConfigError("order", "cluster once, and after every prune: pruning would part the clusters", _shown(order))
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The order with what goes right before quant: clustering where no other place is named, the search for bits."""
+        clustered = () if "cluster" in self.order else ("cluster",)
+        return (*self.order[:-1], *clustered, "bit_search", self.order[-1])
 
 
 def _shown(order: object) -> str:
@@ -134,10 +140,9 @@ class Plan:
                 model.check(images.input_shape)
             except ConfigError as error:
                 raise error.under(where) from error
-        order = self.pipeline.order
         for name in self.techniques:
-            if name not in order:
-                raise ConfigError("pipeline.order", f"{name} in it, or {name}=none", _shown(order))
+            if name not in self.pipeline.stages:
+                raise ConfigError("pipeline.order", f"{name} in it, or {name}=none", _shown(self.pipeline.order))
         kinds = self.model.kinds()
         for name in ("prune", "cluster"):
             layers = getattr(getattr(self, name), "layers", "all")

@@ -12,20 +12,19 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
-import numpy as np
-
-from sweep.compress.quantize.integer import Integer
 from sweep.core.errors import ConfigError
-from sweep.core.types import Arrays, Checkpoint, Data, Progress, Spec, Split, Storage
-from sweep.models import checkpoints, contract, random_weights
+from sweep.core.types import Arrays, Data, Progress, Spec, Storage
+from sweep.models import checkpoints, contract
 from sweep.pipeline import accounting, sources
-from sweep.pipeline.conversion import Converter, FileSize, kernels
+from sweep.pipeline.artifacts import Artifacts
+from sweep.pipeline.conversion import Converter, kernels
 from sweep.pipeline.memo import Memo
 from sweep.pipeline.plan import Plan
-from sweep.tflite import audit, convert
+from sweep.pipeline.rehearsal import Rehearsal
+from sweep.pipeline.runner import StageRunner
+from sweep.pipeline.untrained import Untrained
+from sweep.results.sweeps import Limits
 from sweep.train import loop
-
-_CALIBRATION_IMAGES = 4  # of an untrained network
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,17 +34,17 @@ class Preflight:
     Args:
         plan: what to do.
         data: its data.
-        start: the network that the plan begins with.
-        trained: every network that the plan trains, those included that no key of the configuration names.
-        converter: makes files.
+        runner: has its stages.
+        artifacts: measures files.
+        converter: makes them.
         memo: keeps what was found.
         progress: where to say that it checks.
     """
 
     plan: Plan
     data: Data
-    start: Spec
-    trained: tuple[Spec, ...]
+    runner: StageRunner
+    artifacts: Artifacts
     converter: Converter
     memo: Memo
     progress: Progress
@@ -58,13 +57,30 @@ class Preflight:
         """
         return self._passed
 
+    def require_within(self, limits: Limits) -> None:
+        """Refuse a plan whose file could not keep the constraints of its sweep.
+
+        Args:
+            limits: metric to its (lowest, highest) allowed value.
+
+        Raises:
+            ConfigError: as `require`.
+            TrialPruned: as `Rehearsal.require`.
+        """
+        rehearsal = Rehearsal(self.plan, self.data, self.runner, self.artifacts, self.converter, self.memo, self.progress)
+        if rehearsal.tells_of(limits):
+            if not rehearsal.is_kept:
+                self.require()
+            rehearsal.require(limits)
+
     @cached_property
     def _passed(self) -> None:
         plan, data = self.plan, self.data
         self.progress.stage("check")
         loop.start(plan.threads)
         named = {"model": plan.model, **plan.distill.networks()}
-        models = [*named.items(), *(("distill.assistants", model) for model in self.trained if model not in named.values())]
+        trained = [node.model for node in self.runner.nodes]
+        models = [*named.items(), *(("distill.assistants", model) for model in trained if model not in named.values())]
         self._require_contracts(models)
         for group, choice in (("distill", plan.distill), ("prune", plan.prune), ("quant", plan.quant)):
             if group == "prune" and choice.does_nothing:
@@ -74,10 +90,15 @@ class Preflight:
                 choice.require(plan.model, data.input_shape, data.classes)
         self._require_files(models)
         self._require_layers()
-        if plan.quant.storage is Storage.INTEGER and (refusal := self._refusal()):
+        if plan.quant.storage is Storage.INTEGER and (refusal := self._untrained.refusal()):
             raise ConfigError("quant", "a network whose kernels become integers", refusal)
-        if not plan.prune.removes_filters:
-            plan.quant.require_budget(self._untrained, data.train, FileSize(self.converter, plan.quant))
+        search = plan.quant.bit_search
+        if not (search.does_nothing or plan.prune.removes_filters):
+            search.require_budget(self._untrained.network(), data.train, self.converter)
+
+    @cached_property
+    def _untrained(self) -> Untrained:
+        return Untrained(self.plan, self.data, self.converter, self.memo)
 
     def _require_contracts(self, models: list[tuple[str, Spec]]) -> None:
         """Refuse a network that is not what a network must be.
@@ -99,10 +120,10 @@ class Preflight:
         student = self.plan.model
 
         def accepted(model: Spec) -> Arrays:
-            if model in (student, self.start):  # the others never become files
-                facts = self._untrained_facts(model)
+            if model in (student, self.runner.start.model):  # the others never become files
+                facts = self._untrained.facts(model)
                 if model == student:
-                    accounting.require_counted(checkpoints.restore(self._untrained()), facts)
+                    accounting.require_counted(checkpoints.restore(self._untrained.network()), facts)
             return {}  # that it was accepted is all there is to keep: what refuses a network may be gone tomorrow
 
         for where, model in models:
@@ -115,12 +136,12 @@ class Preflight:
         Raises:
             ConfigError: with the key of the choice.
         """
-        plan, built = self.plan, checkpoints.restore(self._untrained())
+        plan, built = self.plan, checkpoints.restore(self._untrained.network())
         if not plan.prune.does_nothing:
             with _under("prune"):
                 contract.require_targets(built, plan.prune.layers, removed=plan.prune.removes_filters)
                 if not plan.prune.removes_filters:
-                    accounting.require_true_sparsity(built, plan.prune.layers, self._untrained_facts(plan.model))
+                    accounting.require_true_sparsity(built, plan.prune.layers, self._untrained.facts(plan.model))
         if not plan.cluster.does_nothing:
             with _under("cluster"):
                 contract.require_targets(built, getattr(plan.cluster, "layers", "all"))
@@ -132,52 +153,13 @@ class Preflight:
         return {
             "contract of": model,
             "student": model == self.plan.model,
-            "start": model == self.start,
+            "start": model == self.runner.start.model,
             "input_shape": self.data.input_shape,
             "classes": self.data.classes,
             "seed": self.plan.seed,
             "kernels": kernels(),
             "code": sources.behind(model, contract, accounting, Converter).digest,
         }
-
-    def _untrained_facts(self, model: Spec) -> audit.Audit:
-        """What the float32 file of the network with random weights holds.
-
-        Raises:
-            ConfigError: without a key, for a network that does not become one.
-        """
-        try:
-            return audit.read(self.converter.float_file(self._untrained(model)))
-        except (convert.ExportError, audit.AuditError) as error:
-            raise ConfigError("", "a network that becomes a .tflite file", str(error)) from error
-
-    def _refusal(self) -> str:
-        """Why the student cannot become a file of the form asked for, found with random weights; empty where it can."""
-        plan, data = self.plan, self.data
-        form, bits = plan.quant, None
-        if isinstance(form, Integer):
-            form = form.tried()
-            bits = [form.bits, form.per_layer_bits, form.first_last_bits]
-
-        def attempt() -> Arrays:
-            few = Split(data.train.images[:_CALIBRATION_IMAGES], data.train.labels[:_CALIBRATION_IMAGES])
-            return {"refusal": np.array(self.converter.refusal(self._untrained(), form, few))}
-
-        key = {
-            "refusal of": plan.model,
-            "by": type(form).__qualname__,
-            "activations": form.activations,
-            "bits": bits,
-            "input_shape": data.input_shape,
-            "classes": data.classes,
-            "kernels": kernels(),
-            "code": sources.behind(plan.model, form, Converter, random_weights).digest,
-        }
-        return str(self.memo.arrays(key, attempt)["refusal"])
-
-    def _untrained(self, spec: Spec | None = None) -> Checkpoint:
-        """A network, the student where none is given, with random weights."""
-        return random_weights.network(spec or self.plan.model, self.data.input_shape, self.data.classes, self.plan.seed)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from sweep.core.stage import Stage
 from sweep.core.types import Array, Checkpoint, Data, Spec, Split, Storage
 from sweep.tflite import requantize
-from sweep.train.context import Context
+from sweep.train.context import Context, Files
 
 
 class Dataset(Protocol):
@@ -56,8 +56,19 @@ class Clustering(Stage[Context], Protocol):
         """The most values that a clustered kernel has; None where nothing is clustered."""
 
 
+class BitSearch(Stage[Context], Protocol):
+    """The stage that finds the bits of each layer."""
+
+    def require_budget(self, network: Checkpoint, train: Split, files: Files) -> None:
+        """Refuse, with a ConfigError, a budget that no file of a network of this shape can keep."""
+
+
 class Quantisation(Stage[Context], Protocol):
     """A choice of the `quant` group."""
+
+    @property
+    def bit_search(self) -> BitSearch:
+        """What finds the bits of each layer before; it does nothing where they are given, or where there are none."""
 
     def stage(self) -> Stage[Context]:
         """What is done to the network, however the file is packed."""
@@ -89,12 +100,5 @@ class Quantisation(Stage[Context], Protocol):
     def activations(self) -> int:
         """The bits of the activations."""
 
-    @property
-    def budget_kib(self) -> float | None:
-        """What the file may weigh; None for whatever it does."""
-
     def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
         """Refuse, with a ConfigError, a network that it cannot quantise."""
-
-    def require_budget(self, untrained: Callable[[], Checkpoint], train: Split, weigh: Callable[[Checkpoint], int]) -> None:
-        """Refuse, with a ConfigError, a budget that no file of a network of this shape can keep."""

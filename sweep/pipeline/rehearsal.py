@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -18,11 +20,11 @@ from sweep.core.stage import Stage
 from sweep.core.types import Arrays, Checkpoint, Data, Progress
 from sweep.models import checkpoints, random_weights
 from sweep.pipeline import sources
+from sweep.pipeline.artifacts import Artifacts
 from sweep.pipeline.conversion import Converter, kernels
 from sweep.pipeline.graph import Node
 from sweep.pipeline.memo import Memo
 from sweep.pipeline.plan import Plan
-from sweep.pipeline.preflight import Preflight
 from sweep.pipeline.pruned import TrialPruned
 from sweep.pipeline.runner import StageRunner
 from sweep.results.sweeps import Limits
@@ -61,7 +63,7 @@ class Rehearsal:
         plan: what to do.
         data: its data.
         runner: has its stages.
-        preflight: refuses what cannot become a file at all.
+        artifacts: measures files.
         converter: makes the file.
         memo: keeps it.
         progress: where to say that it is made.
@@ -70,10 +72,14 @@ class Rehearsal:
     plan: Plan
     data: Data
     runner: StageRunner
-    preflight: Preflight
+    artifacts: Artifacts
     converter: Converter
     memo: Memo
     progress: Progress
+
+    def tells_of(self, limits: Limits) -> bool:
+        """Whether a constraint is on what is known before training."""
+        return not limits.keys().isdisjoint(self._certain())
 
     def require(self, limits: Limits) -> None:
         """Stop a trial whose file cannot keep the constraints of its sweep.
@@ -84,8 +90,6 @@ class Rehearsal:
         Raises:
             TrialPruned: naming each metric, what is known of it and what is allowed, with everything that is known.
         """
-        if not limits.keys() & self._certain():
-            return
         known = self.metrics()
         broken = []
         for name, value in known.items():
@@ -129,13 +133,22 @@ class Rehearsal:
         plan, stages = self.plan, self._stages()
 
         def make() -> Arrays:
-            self.preflight.require()
             self.progress.stage("rehearse")
             untrained = random_weights.network(plan.model, self.data.input_shape, self.data.classes, plan.seed)
             network = rehearsed(stages, untrained, self.runner, plan)
             return {"tflite": np.frombuffer(self.converter.file(network, plan.quant), np.uint8)}
 
-        key = {
+        return self.memo.arrays(self._key, make)["tflite"].tobytes()
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the cache has the file."""
+        return self.memo.store.holds(self._key)
+
+    @cached_property
+    def _key(self) -> dict[str, Any]:
+        plan, stages = self.plan, self._stages()
+        return {
             "rehearsal of": plan.model,
             "stages": list(stages.values()),
             "form": plan.quant,
@@ -145,4 +158,3 @@ class Rehearsal:
             "kernels": kernels(),
             "code": sources.behind(plan.model, plan.quant, Converter, random_weights, *stages.values()).digest,
         }
-        return self.memo.arrays(key, make)["tflite"].tobytes()

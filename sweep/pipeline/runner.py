@@ -14,9 +14,9 @@ from sweep.data.augment import Augment
 from sweep.models import checkpoints
 from sweep.pipeline import sources
 from sweep.pipeline.cache import Hit, canonical, digest
-from sweep.pipeline.conversion import Converter, FileSize, kernels
+from sweep.pipeline.conversion import Converter, kernels
 from sweep.pipeline.graph import Node, ParameterCounts, stage_nodes
-from sweep.pipeline.memo import Memo
+from sweep.pipeline.memo import Memo, StageResults
 from sweep.pipeline.plan import Plan
 from sweep.train import loop
 from sweep.train.context import Context
@@ -31,7 +31,7 @@ class StageRunner:
         plan: what to do.
         data: its data.
         memo: the stage cache.
-        converter: says what a network's file will weigh.
+        converter: makes the files that a stage weighs.
         progress: where to say how far it is.
 
     Attributes:
@@ -43,7 +43,7 @@ class StageRunner:
 
     def __init__(self, plan: Plan, data: Data, memo: Memo, converter: Converter, progress: Progress) -> None:
         self._plan, self._data, self._memo, self._progress = plan, data, memo, progress
-        self._file_size = FileSize(converter, plan.quant)
+        self._converter = converter
         self.nodes = stage_nodes(plan, ParameterCounts(plan, data, memo))
         self.seconds_spent, self.seconds_saved, self.reused = 0.0, 0.0, 0
         self._view = canonical(plan.dataset.augment) if plan.train.augment else None
@@ -147,8 +147,8 @@ class StageRunner:
             model=node.model,
             teacher=(self.digest(node.teacher), self._networks[node.teacher]) if node.teacher in self._networks else None,
             goal=node.goal,
-            remember=lambda key, compute: self._memo.arrays({**key, "code": sources.behind(compute).digest}, compute),
-            weigh=self._file_size,
+            results=StageResults(self._memo, self._plan.threads),
+            files=self._converter,
             progress=self._progress,
         )
 

@@ -12,8 +12,9 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from sweep.core import files
+from sweep.core import files, trial_files
 from sweep.core.metrics import Metrics
+from sweep.core.trial_files import TrialFile
 from sweep.core.types import Curves, Data, Progress, TrialRecord
 from sweep.pipeline import origin
 from sweep.pipeline.cache import Cache
@@ -21,27 +22,10 @@ from sweep.pipeline.conversion import kernels
 from sweep.pipeline.executor import run
 from sweep.pipeline.plan import Job, Plan
 from sweep.pipeline.pruned import TrialPruned
-from sweep.results.reader import KNOWN
 from sweep.tracking import tracker
 
 _log = logging.getLogger(__name__)
 
-
-_FILES = (
-    "baselines.json",
-    "bits.json",
-    "config.yaml",
-    "data.json",
-    "error.txt",
-    KNOWN,
-    "log",
-    "metrics.json",
-    "model.tflite",
-    "overrides",
-    "pruned.txt",
-    "sensitivity.csv",
-    "sensitivity.png",
-)
 _LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "numpy")
 
 
@@ -59,12 +43,12 @@ def execute(job: Job, progress: Progress) -> tuple[Metrics, str | None]:
         if (began := origin.of_sweep(job.folder.parent)) is not None:
             began.require_of_trial(origin.Origin.of([(job.plan, job.plan.check())]))
         result = run(job.plan, Cache(job.store), progress, job.front, job.limits)
-        files.write(job.folder / "model.tflite", result.content)
+        files.write(job.folder / TrialFile.MODEL, result.content)
         write_data(job, result.data)
-        files.write_json(job.folder / "baselines.json", result.baselines)
+        files.write_json(job.folder / TrialFile.BASELINES, result.baselines)
         if result.bits:
-            files.write_json(job.folder / "bits.json", result.bits)
-        files.write_json(job.folder / "metrics.json", result.metrics.as_dict())
+            files.write_json(job.folder / TrialFile.BITS, result.bits)
+        files.write_json(job.folder / TrialFile.METRICS, result.metrics.as_dict())
         recording.findings = Findings(result.metrics.as_dict(), result.curves, result.data)
     return result.metrics, recording.run_id
 
@@ -109,20 +93,19 @@ def recorded(job: Job, source: str = "sweep") -> Iterator[Recording]:
         Exception: what the work raised, after `error.txt` (for `TrialPruned`: `pruned.txt`) was written and that was logged.
     """
     recording, began, tags = Recording(), time.time(), _tags(job.plan) | {"mlflow.source.name": source}
-    for path in (*(job.folder / name for name in _FILES), *job.folder.glob(".*.aside")):
-        path.unlink(missing_ok=True)  # of an earlier run of the same name
-    files.write(job.folder / "config.yaml", job.config)
-    files.write(job.folder / "overrides", "".join(f"{line}\n" for line in job.overrides))
+    trial_files.remove(job.folder)
+    files.write(job.folder / TrialFile.CONFIG, job.config)
+    files.write(job.folder / TrialFile.OVERRIDES, "".join(f"{line}\n" for line in job.overrides))
     record = TrialRecord(job.name, job.folder, job.swept, job.params, {}, {}, tags, None, began, began)
     try:
-        with _logged(job.folder / "log"):
+        with _logged(job.folder / TrialFile.LOG):
             yield recording
     except Exception as error:
         pruned = isinstance(error, TrialPruned)
         reason = str(error) if pruned else f"{type(error).__name__}: {' '.join(str(error).split())}"
         if isinstance(error, TrialPruned) and error.known:
-            files.write_json(job.folder / KNOWN, error.known)
-        files.write(job.folder / ("pruned.txt" if pruned else "error.txt"), reason + "\n")
+            files.write_json(job.folder / TrialFile.KNOWN, error.known)
+        files.write(job.folder / (TrialFile.PRUNED if pruned else TrialFile.ERROR), reason + "\n")
         _track(job, replace(record, error=reason, end=time.time(), pruned=pruned))
         raise
     if (found := recording.findings) is None:
@@ -165,7 +148,7 @@ def _track(job: Job, record: TrialRecord) -> str | None:
 def write_data(job: Job, images: Data) -> None:
     """Say in the job's folder what data it was done on."""
     files.write_json(
-        job.folder / "data.json", {"dataset": job.plan.dataset.name, **_hashes(images), "techniques": job.plan.techniques}
+        job.folder / TrialFile.DATA, {"dataset": job.plan.dataset.name, **_hashes(images), "techniques": job.plan.techniques}
     )
 
 

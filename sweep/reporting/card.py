@@ -12,11 +12,12 @@ from typing import Any
 
 from sweep.core.errors import ConfigError
 from sweep.core.metrics import METRICS, Kind, of_kind
+from sweep.core.trial_files import TrialFile
 from sweep.reporting.words import SPARSITY
 from sweep.results.sweeps import SEED, Sweep, Trial
 from sweep.tflite import audit
 
-_CARD, _HEADER, _MODEL = "MODEL_CARD.md", "model.h", "model.tflite"
+_CARD, _HEADER, _MODEL = "MODEL_CARD.md", "model.h", TrialFile.MODEL
 _MARK = "<!-- An export of `python -m sweep.best`, which may write over this folder. -->"
 _NOT_REPEATED = ("hydra.", "hydra/", "sweep.name", "tracking.parent_run_id")
 """Overrides that say where and how a sweep runs, not what a trial computes."""

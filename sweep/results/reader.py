@@ -14,12 +14,11 @@ from sweep.core import jsonfiles
 from sweep.core.errors import ConfigError, require_choice
 from sweep.core.jsonfiles import get, texts
 from sweep.core.metrics import METRICS
+from sweep.core.trial_files import TrialFile
 from sweep.results import pareto
 from sweep.results.constraints import Bound
 from sweep.results.sweeps import BASELINES, TECHNIQUES, Baseline, Limits, Sweep, Trial
 
-KNOWN = "known.json"
-"""The file of what was known before training of a trial that was refused then."""
 _STATES = ("COMPLETE", "FAIL", "PRUNED", "RUNNING", "WAITING")
 
 
@@ -128,17 +127,17 @@ def trial(folder: Path) -> Trial:
     metrics: dict[str, float] = {}
     baselines: list[Baseline] = []
     if state == "COMPLETE":
-        measured = jsonfiles.read(where := folder / "metrics.json")
+        measured = jsonfiles.read(where := folder / TrialFile.METRICS)
         metrics = {name: get(where, measured, name, float, math.nan) for name in METRICS}
-        if (where := folder / "baselines.json").is_file():
+        if (where := folder / TrialFile.BASELINES).is_file():
             found = jsonfiles.read(where)
             baselines = _baselines(where, {role: get(where, found, role, dict) for role in BASELINES if role in found})
     known: dict[str, float] = {}
-    if state == "PRUNED" and (where := folder / KNOWN).is_file():
+    if state == "PRUNED" and (where := folder / TrialFile.KNOWN).is_file():
         before = jsonfiles.read(where)
         known = {name: get(where, before, name, float) for name in METRICS if name in before}
     error = get(path, record, "error", str, None)
-    data = folder / "data.json"
+    data = folder / TrialFile.DATA
     facts = jsonfiles.read(data) if data.is_file() else {}
     techniques = _techniques(data, facts.pop("techniques", None))
     return Trial(

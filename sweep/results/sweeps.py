@@ -11,6 +11,7 @@ from typing import Any
 
 from sweep.core.errors import ConfigError
 from sweep.core.metrics import METRICS
+from sweep.core.trial_files import TrialFile
 
 SEED = "seed"
 TECHNIQUES = ("distill", "prune", "cluster", "quant")
@@ -120,7 +121,7 @@ class Trial:
         """
         import yaml
 
-        path, loader = self.folder / "config.yaml", getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        path, loader = self.folder / TrialFile.CONFIG, getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         try:
             if not path.is_file():
                 received = "no regular file" if os.path.lexists(path) else "nothing"

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from hydra.core.utils import JobReturn, JobStatus
 
 from sweep.core import jsonfiles
+from sweep.core.trial_files import TrialFile
 from sweep.results import reader
 from sweep.search.pool import Isolated
 
@@ -72,7 +73,7 @@ class Batches:
         try:
             ended = self._launcher.launch(list(batch.values()), initial_job_idx=min(batch))
         except Exception as error:
-            if not any((self._trial(number) / "config.yaml").exists() for number in batch):
+            if not any((self._trial(number) / TrialFile.CONFIG).exists() for number in batch):
                 raise
             return {number: self._found(number, error) for number in batch}
         return dict(zip(batch, ended, strict=True))
@@ -83,11 +84,11 @@ class Batches:
     def _found(self, number: int, error: Exception) -> JobReturn:
         """What the folder of a trial tells that the launcher does not."""
         folder, returned = self._trial(number), JobReturn(status=JobStatus.COMPLETED)
-        if (folder / "metrics.json").exists():
-            returned.return_value = {**jsonfiles.read(folder / "metrics.json"), "run_id": None}
-        elif (folder / "pruned.txt").exists():
-            known = jsonfiles.read(folder / reader.KNOWN) if (folder / reader.KNOWN).exists() else {}
-            returned.return_value = {"pruned": (folder / "pruned.txt").read_text().strip(), **known}
+        if (folder / TrialFile.METRICS).exists():
+            returned.return_value = {**jsonfiles.read(folder / TrialFile.METRICS), "run_id": None}
+        elif (folder / TrialFile.PRUNED).exists():
+            known = jsonfiles.read(folder / TrialFile.KNOWN) if (folder / TrialFile.KNOWN).exists() else {}
+            returned.return_value = {"pruned": (folder / TrialFile.PRUNED).read_text().strip(), **known}
         else:
             returned.status, returned.return_value = JobStatus.FAILED, error
         return returned

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 
 from hydra.core.utils import JobReturn
 
-from sweep.results.reader import KNOWN
+from sweep.core import trial_files
 from sweep.search import submission
 from sweep.search.batches import Pool
 from sweep.search.console import say
@@ -18,9 +18,6 @@ from sweep.search.proposals import Proposal
 from sweep.search.settings import Settings
 from sweep.search.study import Study
 from sweep.search.tally import Tally
-
-# The files that tell how a trial went.
-_OUTCOMES = ("config.yaml", "metrics.json", KNOWN, "pruned.txt", "error.txt")
 
 
 class Loop:
@@ -83,8 +80,7 @@ class Loop:
     def _submit(self, pool: Pool, proposal: Proposal) -> None:
         say(f"trial {proposal.number + 1} of {self._tally.total}: {' '.join(proposal.point) or 'the defaults'}")
         self._under_way[proposal.number] = proposal, time.time()
-        for name in _OUTCOMES:  # of an earlier start: what is there afterwards is of this one
-            (self._records.trial_folder(proposal) / name).unlink(missing_ok=True)
+        trial_files.remove(self._records.trial_folder(proposal))  # what is there afterwards is of this start
         self._records.trial(proposal, "RUNNING")
         pool.submit(proposal.number, submission.overrides(proposal, self._records, self._settings.n_jobs))
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from hydra.core.utils import JobReturn, JobStatus
 
 from sweep.config import explain
+from sweep.core.trial_files import TrialFile
 
 State = Literal["COMPLETE", "PRUNED", "FAIL"]
 
@@ -49,7 +50,7 @@ def outcome(returned: JobReturn, objectives: Iterable[str], folder: Path) -> Out
     if returned.status is JobStatus.COMPLETED and isinstance(value, Mapping):
         infinite = [name for name in objectives if not math.isfinite(float(value[name]))]
         return Outcome("FAIL", {}, f"not a finite number: {', '.join(infinite)}") if infinite else Outcome("COMPLETE", value)
-    written = folder / "error.txt"
+    written = folder / TrialFile.ERROR
     if written.exists():
         return Outcome("FAIL", {}, written.read_text().strip())
     cause = value if isinstance(value, BaseException) else RuntimeError(str(value))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sweep.config import build
 from sweep.core.errors import ConfigError
+from sweep.core.trial_files import TrialFile
 from sweep.core.types import TrialRecord
 from sweep.reporting import report
 from sweep.results import sweeps
@@ -106,7 +107,7 @@ class ParentRun:
         """Make MLflow models of the files on the front; returns their runs, best first."""
         for trial in front:
             try:
-                self.tracker.log_model(trial.run_id, trial.folder / "model.tflite")
+                self.tracker.log_model(trial.run_id, trial.folder / TrialFile.MODEL)
             except TrackingError as error:
                 say(f"warning: {trial.folder.name} is no model in MLflow: {error}")
         return [trial.run_id for trial in front if trial.run_id is not None]

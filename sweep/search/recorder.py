@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweep.core import files, jsonfiles
 from sweep.core.errors import ConfigError
+from sweep.core.trial_files import TrialFile
 from sweep.pipeline.origin import Origin
 from sweep.results import reader, sweeps
 from sweep.search.proposals import Proposal
@@ -118,7 +119,7 @@ class Records:
                 trial = reader.trial(folder)
                 lacking = [name for name in self.content["objectives"] if trial.complete and not isfinite(trial.metrics[name])]
                 if lacking:
-                    raise ConfigError(str(folder / "metrics.json"), f"a finite {lacking[0]}", trial.metrics[lacking[0]])
+                    raise ConfigError(str(folder / TrialFile.METRICS), f"a finite {lacking[0]}", trial.metrics[lacking[0]])
             except ConfigError as error:
                 print(f"{folder.name} runs again: {error}", file=sys.stderr)
                 continue
@@ -164,7 +165,7 @@ class Records:
 
     def leave_error(self, proposal: Proposal, error: str) -> bool:
         """Write the `error.txt` of a trial that could not; returns whether it was missing."""
-        path = self.trial_folder(proposal) / "error.txt"
+        path = self.trial_folder(proposal) / TrialFile.ERROR
         if path.exists():
             return False
         files.write(path, error + "\n")

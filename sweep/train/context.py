@@ -4,13 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from sweep.core.types import Array, Checkpoint, Data, Progress, Remember, Spec
+from sweep.core.types import Array, Arrays, Checkpoint, Data, Progress, Spec
 from sweep.train.goals import Goal
 from sweep.train.recipes import Recipe
+
+
+class SharedResults(Protocol):
+    """The cache, for results that several stages share."""
+
+    def arrays(self, key: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
+        """The arrays that are kept under a key, or those that `compute` returns, which are kept from now on.
+
+        Args:
+            key: plain values and dataclasses that determine the arrays. The code of both, and that of `compute`, is added.
+            compute: computes them.
+        """
+
+
+class Files(Protocol):
+    """Makes `.tflite` files."""
+
+    def file(self, network: Checkpoint, form: Any) -> bytes:
+        """A network as a file.
+
+        Args:
+            network: as the form takes it.
+            form: a choice of the `quant` group.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +50,8 @@ class Context:
         model: the network to build where the stage starts from nothing.
         teacher: the network to learn from, and its cache key; None where there is none.
         goal: the loss and the targets of the fine-tuning of a trained network.
-        remember: the cache, for results that several stages share.
-        weigh: a network to the bytes of its file, quantised as planned.
+        results: the cache, for results that several stages share.
+        files: makes a network's file, for a stage that has to know what it weighs.
         progress: the progress display.
     """
 
@@ -39,8 +63,8 @@ class Context:
     model: Spec
     teacher: tuple[str, Checkpoint] | None
     goal: Goal
-    remember: Remember
-    weigh: Callable[[Checkpoint], int]
+    results: SharedResults
+    files: Files
     progress: Progress
 
     def images(self, epoch: int) -> Array:

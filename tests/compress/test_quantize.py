@@ -508,30 +508,35 @@ def test_bad_values_are_refused(kind, fields, where):
 AUTO = {"bits": 8, "calibration_samples": 64, "per_layer_bits": "auto"}
 
 
+def found(stage, network, made):
+    """The network quantised with the bits that the search before it finds."""
+    return stage.apply(stage.bit_search.apply(network, made).network, made).network
+
+
 def test_bits_are_found_within_a_mean(pruned):
     network, made = pruned
     stage = ptq.PTQ(**AUTO, mean_bits=5)
-    bits = stage.apply(network, made).network.bits
+    bits = found(stage, network, made).bits
     sizes = {
         name: int(np.prod(kernel.shape)) for name, kernel in checkpoints.every_kernel(checkpoints.restore(network)).items()
     }
     mean = sum(bits[name] * size for name, size in sizes.items()) / sum(sizes.values())
     assert 4.5 < mean <= 5
-    assert set(ptq.PTQ(**AUTO, mean_bits=8).apply(network, made).network.bits.values()) <= {7, 8}
-    assert set(ptq.PTQ(**AUTO, mean_bits=2).apply(network, made).network.bits.values()) == {2}
-    fixed = [*ptq.PTQ(**AUTO, mean_bits=6.5, first_last_bits=8).apply(network, made).network.bits.values()]
+    assert set(found(ptq.PTQ(**AUTO, mean_bits=8), network, made).bits.values()) <= {7, 8}
+    assert set(found(ptq.PTQ(**AUTO, mean_bits=2), network, made).bits.values()) == {2}
+    fixed = [*found(ptq.PTQ(**AUTO, mean_bits=6.5, first_last_bits=8), network, made).bits.values()]
     assert (fixed[0], fixed[-1]) == (8, 8)
     assert min(fixed) < 8
     with pytest.raises(
         ConfigError, match=r"quant.mean_bits: expected at least [2-6.0-9]+, with such first_last_bits; received 2"
     ):
-        ptq.PTQ(**AUTO, mean_bits=2, first_last_bits=8).apply(network, made)
+        found(ptq.PTQ(**AUTO, mean_bits=2, first_last_bits=8), network, made)
     # What is found answers about as the network did, or more so, than the same number of bits for all.
     images = made.data.validation.images / np.float32(255)
     expected = checkpoints.restore(network)(images).numpy()
 
     def loss(stage):
-        return mixed_precision.divergence(expected, written(stage, stage.apply(network, made).network, made)[0](images).numpy())
+        return mixed_precision.divergence(expected, written(stage, found(stage, network, made), made)[0](images).numpy())
 
     assert loss(stage) < 1.05 * loss(ptq.PTQ(bits=5, calibration_samples=64))
 
@@ -539,22 +544,22 @@ def test_bits_are_found_within_a_mean(pruned):
 def test_a_budget_in_kib_is_kept_by_the_file_and_used(pruned):
     network, made = pruned
 
-    def weigh(network):
-        return len(written(stage, network, made)[1])
+    class Written:
+        def file(self, network, form):
+            return written(form, network, made)[1]
 
-    made = replace(made, weigh=weigh)
     sizes = {}
     for bits in (4, 8):
         stage = ptq.PTQ(bits=bits, calibration_samples=64)
-        sizes[bits] = weigh(stage.apply(network, made).network)
+        sizes[bits] = len(Written().file(found(stage, network, made), stage))
     budget = (sizes[4] + sizes[8]) / 2
     stage = ptq.PTQ(**AUTO, budget_kib=budget / 1024)
-    found = stage.apply(network, made).network
-    assert set(found.bits.values()) == {4, 8}
-    assert weigh(found) <= budget
+    within = found(stage, network, replace(made, files=Written()))
+    assert set(within.bits.values()) == {4, 8}
+    assert len(Written().file(within, stage)) <= budget
     stage = ptq.PTQ(**AUTO, budget_kib=1.0)
     with pytest.raises(ConfigError, match=r"quant.budget_kib: expected at least about [0-9.]+, .*; received 1.0") as refused:
-        stage.apply(network, made)
+        found(stage, network, replace(made, files=Written()))
     assert abs(float(refused.value.expected.split()[3].rstrip(",")) - sizes[4] / 1024) < 0.1
 
 
@@ -573,8 +578,8 @@ def test_sensitivity_is_measured_on_training_images_that_calibration_does_not_se
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bit_search.loop, "Answers", Watched)
-        found = stage.apply(network, made).network
-    calibrated = {image.tobytes() for image in stage.restore(found, made.data.train)[1].images}
+        bits = found(stage, network, made)
+    calibrated = {image.tobytes() for image in stage.restore(bits, made.data.train)[1].images}
     measured = {image.tobytes() for image in seen[0]}
     train = {image.tobytes() for image in made.data.train.images}
     assert len(seen[0]) == 512
@@ -587,7 +592,7 @@ def test_bits_are_found_for_qat_too(pruned):
     network, made = pruned
     stage = qat.QAT(**AUTO, mean_bits=4.5, finetune=1, learning_rate=0.001)
     checkpoints.fresh(0)
-    after = stage.apply(network, made).network
+    after = found(stage, network, made)
     assert 5 <= max(after.bits.values()) <= 8
     _, content = written(stage, after, made)
     expectations.expect(audit.read(content), storage=Storage.INTEGER, bits=after.bits, zeros=network.zeros)

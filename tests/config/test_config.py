@@ -180,7 +180,6 @@ def test_a_bad_value_is_refused_at_its_key(overrides, where):
         (["model=cnn", "model.filters=[]", "prune.layers=conv"], "prune.layers"),
         (["pipeline.order=[distill,quant]"], "pipeline.order"),
         (["distill=kd", "pipeline.order=[train,prune,quant]"], "pipeline.order"),
-        (["cluster=kmeans", "pipeline.order=[train,prune,quant]"], "pipeline.order"),
         (["cluster=kmeans", "cluster.layers=conv", "model=cnn", "model.filters=[]"], "cluster.layers"),
     ],
 )
@@ -210,6 +209,19 @@ def test_a_plan_is_checked_once(monkeypatch):
 )
 def test_sensible_orders_pass(order):
     assert Pipeline(order).order == order
+
+
+@pytest.mark.parametrize(
+    ("order", "stages"),
+    [
+        (["train", "quant"], ["train", "cluster", "bit_search", "quant"]),
+        (["train", "prune", "distill", "quant"], ["train", "prune", "distill", "cluster", "bit_search", "quant"]),
+        (["train", "prune", "cluster", "distill", "quant"], ["train", "prune", "cluster", "distill", "bit_search", "quant"]),
+    ],
+)
+def test_an_order_need_not_name_the_clustering_which_then_goes_before_quantisation(order, stages):
+    assert [*Pipeline(order).stages] == stages
+    build.plan(composed("prune=none", "cluster=kmeans", f"pipeline.order=[{','.join(order)}]")).check()
 
 
 def test_nothing_to_prune_is_fine_where_nothing_is_pruned():

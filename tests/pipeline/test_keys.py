@@ -61,7 +61,7 @@ def plan(tmp_path, monkeypatch):
         ),
         cluster=kmeans.NoClustering(),
         quant=ptq.PTQ(bits=8, calibration_samples=64),
-        pipeline=Pipeline(("distill", "prune", "cluster", "quant")),
+        pipeline=Pipeline(("distill", "prune", "quant")),
         seed=0,
         threads=2,
     )

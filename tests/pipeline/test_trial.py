@@ -15,7 +15,7 @@ from filelock import FileLock
 from sweep.compress.cluster import kmeans
 from sweep.compress.distill import teachers
 from sweep.compress.prune import filters, magnitude, no_pruning, schedules
-from sweep.compress.quantize import formats, ptq, qat
+from sweep.compress.quantize import clipping, formats, ptq, qat
 from sweep.core.errors import ConfigError
 from sweep.data import datasets
 from sweep.data.augment import Augment
@@ -43,7 +43,7 @@ PLAN = Plan(
     prune=PRUNE,
     cluster=kmeans.NoClustering(),
     quant=ptq.PTQ(bits=8, calibration_samples=64),
-    pipeline=Pipeline(("distill", "prune", "cluster", "quant")),
+    pipeline=Pipeline(("distill", "prune", "quant")),
     seed=0,
     threads=THREADS,
 )
@@ -586,6 +586,56 @@ def test_what_a_network_with_fewer_filters_takes_is_known_after_pruning(tmp_path
     with pytest.raises(ConfigError, match=r"quant\.budget_kib: expected at least about"):
         executor.run(replace(PLAN, prune=CHANNELS, quant=form), Cache(tmp_path), progress)
     assert progress.finished == [("distill", False), ("prune", False)]
+
+
+class Layers(Silent):
+    """Progress that counts the layers that were measured."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = 0
+
+    def advance(self, done, total, note):
+        self.layers += note.partition(" ")[0] in ("conv1", "dense1", "logits")
+
+
+def test_the_search_for_bits_is_a_stage_that_quantisers_share(store, tmp_path):
+    auto = {"bits": 8, "calibration_samples": 64, "per_layer_bits": "auto"}
+    few = ptq.PTQ(**auto, mean_bits=5)
+
+    def searched(form):
+        progress = Layers()
+        result = executor.run(replace(PLAN, quant=form), Cache(tmp_path), progress)
+        return result, dict(progress.finished), progress.layers
+
+    first, stages, layers = searched(few)
+    assert (stages, layers) == ({"distill": False, "prune": False, "bit_search": False, "quant": False}, 3)
+    assert list(first.curves) == ["distill", "prune", "bit_search", "quant"]
+    # What the search does not read does not repeat it.
+    for form in (replace(few, activations=16), replace(few, calibration_samples=32), replace(few, strip=True)):
+        again, stages, layers = searched(form)
+        assert (again.bits, stages["bit_search"], layers) == (first.bits, True, 0)
+    assert searched(replace(few, strip=True))[1]["quant"]
+    # QAT has other grids where a kernel is depthwise, and another budget other bits: what was measured serves them all.
+    trained, stages, layers = searched(qat.QAT(**auto, mean_bits=5, finetune=1, learning_rate=0.001))
+    assert (trained.bits, stages["bit_search"], layers) == (first.bits, False, 0)
+    more, stages, layers = searched(replace(few, mean_bits=7))
+    assert (stages["bit_search"], layers) == (False, 0)
+    assert sum(more.bits.values()) > sum(first.bits.values())
+    # Ranges of other weights, or other bits to choose from, are measured again.
+    assert searched(replace(few, weight_range=clipping.MSE()))[2] == 3
+    size = replace(few, mean_bits=None, budget_kib=6.0)
+    result, stages, layers = searched(size)
+    assert (stages["bit_search"], layers) == (False, 3)
+    assert result.metrics.size_bytes <= 6 * 1024
+    # A budget of the file is one of the file as it is packed.
+    assert searched(size)[1]["bit_search"]
+    assert not searched(replace(size, strip=True))[1]["bit_search"]
+
+
+def test_where_bits_are_given_nothing_is_searched(store):
+    _, finished = ran(replace(PLAN, quant=ptq.PTQ(bits=8, calibration_samples=64, per_layer_bits={"logits": 4})), store)
+    assert [name for name, _ in finished] == ["distill", "prune", "quant"]
 
 
 def test_the_three_splits_share_no_image(digits):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import replace
 
@@ -93,12 +94,20 @@ def test_a_start_on_something_else_is_refused(loader, master, launcher, own, tmp
     assert len(launcher.launched) == 1
 
 
-def test_a_value_that_is_another_in_the_file_is_refused(loader, master, launcher, own, tmp_path):  # noqa: F811
+@pytest.mark.parametrize(
+    ("key", "then", "now"),
+    [
+        ("model.filters", "[8]", "[4]"),
+        ("pipeline.order", '["distill", "prune", "cluster", "quant"]', '["distill", "prune", "quant"]'),
+    ],
+)
+def test_a_value_that_is_another_in_the_file_is_refused(loader, master, launcher, own, tmp_path, key, then, now):  # noqa: F811
     swept(launcher, loader, master, *own)
     record = begun(tmp_path)
-    record["origin"]["configuration"]["model.filters"] = "[8]"  # as if the YAML had said so then
+    record["origin"]["configuration"][key] = then  # as if the YAML had said so then
     (tmp_path / "sweeps" / "s1" / "sweep.json").write_text(json.dumps(record))
-    with pytest.raises(ConfigError, match=r"the configuration that .* \(model.filters: \[8\] then, \[4\] now\)"):
+    line = f"the configuration that this sweep began with; received s1 ({key}: {then} then, {now} now)"
+    with pytest.raises(ConfigError, match=re.escape(line)):
         swept(launcher, loader, master, *own)
 
 

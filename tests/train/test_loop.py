@@ -230,7 +230,7 @@ loop.start(1)
 digits = Digits(validation=0.2, limit=200, augment=Augment(shift=0, flip=False)).load()
 made = Context(
     data=digits, recipe=replace(RECIPE, epochs=3), augment=Augment(shift=0, flip=False), view=None, seed=0,
-    model=families.ResNet(blocks=1, width=0.3), teacher=None, goal=Labels(), remember=None, weigh=None, progress=Silent(),
+    model=families.ResNet(blocks=1, width=0.3), teacher=None, goal=Labels(), results=None, files=None, progress=Silent(),
 )
 checkpoints.fresh(0)
 print(stages.Train().apply(None, made).curves["loss"])

@@ -17,29 +17,16 @@ from sweep.core.types import Array, Checkpoint
 from sweep.models import checkpoints
 from sweep.train import constraints, loop
 from sweep.train.context import Context, required
+from sweep.train.unchanged import Unchanged
 
 _MOST_ITERATIONS = 300
 
 
 @dataclass(frozen=True)
-class NoClustering:
+class NoClustering(Unchanged):
     """The choice of no clustering."""
 
-    does_nothing = True
-    weights_decide_shapes = False
     levels = None
-
-    def apply(self, network: Checkpoint | None, context: Context) -> Outcome:
-        """Returns the network unchanged."""
-        return Outcome(required(network))
-
-    def evidence(self, network: Checkpoint) -> Evidence:
-        """Nothing."""
-        return Evidence()
-
-    def untrained(self) -> NoClustering:
-        """Itself."""
-        return self
 
 
 @dataclass(frozen=True)

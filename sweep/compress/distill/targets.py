@@ -31,7 +31,7 @@ class _CachedOutputs:
     def __call__(self, epoch: int) -> Array:
         """The outputs on the images of epoch `epoch`, (n, k)."""
         key = {**self._name, **self._context.view_key(epoch)}
-        return self._context.remember(key, lambda: self._compute(epoch))["answers"]
+        return self._context.results.arrays(key, lambda: self._compute(epoch))["answers"]
 
     def _compute(self, epoch: int) -> Arrays:
         if self._outputs is None:

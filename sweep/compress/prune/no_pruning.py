@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
-from sweep.core.stage import Evidence, Outcome
-from sweep.core.types import Checkpoint, Spec
-from sweep.train.context import Context, required
+from sweep.core.types import Spec
+from sweep.train.unchanged import Unchanged
 
 
 @dataclass(frozen=True)
-class NoPruning:
+class NoPruning(Unchanged):
     """Every weight stays."""
 
-    does_nothing = True
-    weights_decide_shapes = False
     sparsity = 0.0
     layers = "all"
     removes_filters = False
 
-    def apply(self, network: Checkpoint | None, context: Context) -> Outcome:
-        """Returns the network unchanged."""
-        return Outcome(required(network))
-
-    def untrained(self) -> NoPruning:
-        """Itself."""
-        return self
-
-    def evidence(self, network: Checkpoint) -> Evidence:
-        """Nothing."""
-        return Evidence()
-
-    def share(self, fraction: float) -> NoPruning:
+    def share(self, fraction: float) -> Self:
         """Itself."""
         return self
 

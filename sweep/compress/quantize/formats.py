@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
-from sweep.core.errors import (
-    ConfigError,
-)
-from sweep.core.stage import Evidence, Outcome
+from sweep.compress.quantize.bit_search import NoSearch
+from sweep.core.errors import ConfigError
+from sweep.core.stage import Evidence
 from sweep.core.types import Checkpoint, Spec, Split, Storage
 from sweep.models import checkpoints
-from sweep.train.context import Context, required
+from sweep.train.unchanged import Unchanged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,22 +36,12 @@ class File:
 
 
 @dataclass(frozen=True)
-class _Untouched(File):
+class _Untouched(Unchanged, File):
     """A form that does not change the network: the converter does all."""
 
-    does_nothing = True  # to the network
-    weights_decide_shapes = False
     storage: ClassVar[Storage]
     activations = 32
-    budget_kib = None
-
-    def apply(self, network: Checkpoint | None, context: Context) -> Outcome:
-        """Hand the network on."""
-        return Outcome(required(network))
-
-    def untrained(self) -> Self:
-        """Itself."""
-        return self
+    bit_search = NoSearch()
 
     def evidence(self, network: Checkpoint) -> Evidence:
         """The kind of file."""
@@ -69,9 +57,6 @@ class _Untouched(File):
 
     def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
         """Any network will do."""
-
-    def require_budget(self, untrained: Callable[[], Checkpoint], train: Split, weigh: Callable[[Checkpoint], int]) -> None:
-        """There is none."""
 
 
 @dataclass(frozen=True)

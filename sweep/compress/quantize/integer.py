@@ -7,13 +7,14 @@ scale per channel under PTQ, and one per tensor under QAT.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from types import NoneType
 from typing import Any, Self
 
-from sweep.compress.quantize.bit_search import BitSearch, FileBytes
+from sweep.compress.quantize.bit_budgets import FileSize, MeanBits
+from sweep.compress.quantize.bit_search import BitSearch, NoSearch, images_held_out
 from sweep.compress.quantize.clipping import ClippingMethod, MinMax
 from sweep.compress.quantize.formats import File
 from sweep.core.errors import (
@@ -27,9 +28,6 @@ from sweep.core.types import Array, Checkpoint, Spec, Split, Storage
 from sweep.data import splits
 from sweep.models import checkpoints
 from sweep.tflite.weight_storage import FEWEST_BITS, MOST_BITS, container
-from sweep.train.context import Context
-
-_SENSITIVITY_IMAGES = 512  # training images that sensitivities are measured on
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,7 @@ class Integer(File):
     budget_kib: float | None = field(default=None, kw_only=True)
 
     does_nothing = False
+    weights_decide_shapes = False
     activations = 8
     storage = Storage.INTEGER
     _one_depthwise_grid = False
@@ -83,11 +82,6 @@ class Integer(File):
         if self.first_last_bits is not None:
             require_integer("first_last_bits", self.first_last_bits, FEWEST_BITS, MOST_BITS)
         require_part("weight_range", self.weight_range, ClippingMethod)
-
-    @property
-    def weights_decide_shapes(self) -> bool:
-        """Whether the bits are searched."""
-        return self._auto
 
     @property
     def _auto(self) -> bool:
@@ -123,8 +117,8 @@ class Integer(File):
         return replace(self, bits=_kind(self.bits), per_layer_bits=asked, first_last_bits=ends)
 
     def evidence(self, network: Checkpoint) -> Evidence:
-        """Integer tensors of the layers' bits, within the budget."""
-        return Evidence(storage=self.storage, bits=network.bits, activations=self.activations, max_kib=self.budget_kib)
+        """Integer tensors of the layers' bits."""
+        return Evidence(storage=self.storage, bits=network.bits, activations=self.activations)
 
     def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
         """Refuses a pattern in `per_layer_bits` that matches no layer, and a network with a kernel that is not quantised here.
@@ -139,9 +133,21 @@ class Integer(File):
             if not any(fnmatchcase(name, pattern) for name in names):
                 raise ConfigError("per_layer_bits", f"names or patterns of {', '.join(names)}", pattern)
 
-    def stage(self) -> Self:
-        """As `File`, except with `budget_kib`, which the packed file has to keep."""
-        return self if self.budget_kib is not None else super().stage()
+    @property
+    def bit_search(self) -> BitSearch | NoSearch:
+        """The stage before this one, which finds the bits that `auto` asks for."""
+        return self._search() if self._auto else NoSearch()
+
+    def _search(self) -> BitSearch:
+        if self.mean_bits is not None:
+            budget: MeanBits | FileSize = MeanBits(self.mean_bits)
+        else:
+            budget = FileSize(self.budget_kib or 0, self.untrained())
+        return BitSearch(self.weight_range, self._one_depthwise_grid, self.first_last_bits, budget)
+
+    def untrained(self) -> Self:
+        """Itself."""
+        return self
 
     def ready(self, network: Checkpoint, train: Split) -> Checkpoint:
         """A network with bits as `restore` takes it, without training."""
@@ -150,43 +156,20 @@ class Integer(File):
     def _images(self, train: Split) -> Array:
         """The calibration set: training images, stratified by class."""
         order = splits.fair_order(train.labels)
-        return train.images[order[: min(self.calibration_samples, len(order) - self._sensitivity_count(train))]]
+        held_out = images_held_out(train) if self._auto else 0
+        return train.images[order[: min(self.calibration_samples, len(order) - held_out)]]
 
-    def _sensitivity_count(self, train: Split) -> int:
-        """How many training images, the last in the stratified order, are kept out of the calibration set."""
-        return min(_SENSITIVITY_IMAGES, len(train) // 2) if self._auto else 0
-
-    @property
-    def _search(self) -> BitSearch:
-        return BitSearch(self.weight_range, self._one_depthwise_grid, self.first_last_bits, self.mean_bits, self.budget_kib)
-
-    def _with_bits(self, network: Checkpoint, context: Context) -> Checkpoint:
-        """The network with the bits of each layer, as asked for or as found by the search."""
-        if not self._auto:
-            return replace(network, bits=self.layer_bits(checkpoints.kernel_names(network)))
-        train = context.data.train
-        images = train.images[splits.fair_order(train.labels)[len(train) - self._sensitivity_count(train) :]]
-        file_bytes = self._file_bytes(network, train, context.weigh)
-        return replace(network, bits=self._search.search(network, images, context.progress, file_bytes))
-
-    def require_budget(self, untrained: Callable[[], Checkpoint], train: Split, weigh: Callable[[Checkpoint], int]) -> None:
-        """Refuses a budget that the fewest bits of each layer exceed.
-
-        Args:
-            untrained: makes a float network of the shape that will be quantised.
-            train: the training split, for calibration.
-            weigh: a network as `restore` takes it to the bytes of its file.
+    def _with_bits(self, network: Checkpoint) -> Checkpoint:
+        """The network with the bits of each layer, as asked for or as the search found them.
 
         Raises:
-            ConfigError: naming the key and the least that would do.
+            ValueError: for a network that the search should have seen, and has not.
         """
-        if self._auto:
-            network = untrained()
-            self._search.require_budget(network, self._file_bytes(network, train, weigh))
-
-    def _file_bytes(self, network: Checkpoint, train: Split, weigh: Callable[[Checkpoint], int]) -> FileBytes:
-        """Layer name to bits, to the bytes of the network's file with these bits."""
-        return lambda bits: weigh(self.ready(replace(network, bits=bits), train))
+        if not self._auto:
+            return replace(network, bits=self.layer_bits(checkpoints.kernel_names(network)))
+        if not network.bits:
+            raise ValueError("this stage takes a network with the bits that were found")
+        return network
 
 
 def _kind(bits: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 from sweep.compress.quantize.integer import Integer
 from sweep.compress.quantize.rounding import is_depthwise, quantize_kernel
@@ -35,11 +35,7 @@ class PTQ(Integer):
 
     def apply(self, network: Checkpoint | None, context: Context) -> Outcome:
         """Sets the bits of each layer. The weights stay float: they are rounded when the file is written."""
-        return Outcome(self._with_bits(required(network), context))
-
-    def untrained(self) -> Self:
-        """Itself."""
-        return self
+        return Outcome(self._with_bits(required(network)))
 
     def restore(self, network: Checkpoint, train: Split) -> tuple[Any, requantize.Calibration]:
         """The float Keras model with dequantised kernels, and what quantises the network's float32 file to the same."""
@@ -61,7 +57,7 @@ class PTQ(Integer):
             kernels = checkpoints.every_kernel(model.build(input_shape, classes))
             bits = self.layer_bits(list(kernels))
             if self._auto:
-                bits = {name: min(widths) for name, widths in self._search.widths(kernels).items()}
+                bits = {name: min(widths) for name, widths in self._search().widths(kernels).items()}
             for name, kernel in kernels.items():
                 if is_depthwise(kernel) and container(bits[name]) == "INT4":
                     received = f"16, {name} with {bits[name]} bits"

@@ -43,7 +43,7 @@ class QAT(Integer):
 
     def apply(self, network: Checkpoint | None, context: Context) -> Outcome:
         """Fake-quantises, calibrates and trains. Masks and clusters are kept."""
-        network = self._with_bits(required(network), context)
+        network = self._with_bits(required(network))
         model = self._calibrated(network, context.data.train)
         held = constraints.FixedConstraints(checkpoints.kernels(model), network)
         curves = loop.fit(model, context, epochs=self.finetune, learning_rate=self.learning_rate, goal=context.goal, held=held)
