@@ -7,7 +7,8 @@ from pathlib import Path
 
 from sweep.cli import sweep_arguments
 from sweep.core.errors import ConfigError
-from sweep.core.metrics import METRICS, Kind, Prominence, of_kind, seen_in
+from sweep.core.metric import Kind, Prominence
+from sweep.core.metrics import METRICS, of_kind, seen_in
 from sweep.reporting.card import export
 from sweep.results import reader
 from sweep.results.budget import Budget, NoneFits, choose, described

@@ -46,7 +46,7 @@ def run(config: DictConfig) -> dict[str, Any]:
             terminal.say(metrics.summary(job.plan.sparse))
             if not invocation.swept:
                 terminal.say(f"{job.folder}/model.tflite")
-        return {**metrics.as_dict(), "run_id": run_id}
+        return {**metrics, "run_id": run_id}
 
 
 if __name__ == "__main__":

@@ -8,11 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sweep.core.types import Arrays, Checkpoint, Data, Spec, Split
 from sweep.data import augment, datasets
 from sweep.models import families
+from sweep.tflite import benchmark
 from sweep.train import goals, loop, recipes
 from sweep.train.context import Context
 
@@ -40,6 +42,11 @@ class Silent:
 
     def finish(self, name: str, seconds: float, reused: bool) -> None:
         self.finished.append((name, reused))
+
+
+def accuracy(content: bytes, split: Split) -> float:
+    """Top-1 of a file on a split, in [0, 1]."""
+    return float(np.mean(benchmark.predict(content, split.images) == split.labels))
 
 
 def real_file(name: str) -> Path:

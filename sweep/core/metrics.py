@@ -1,119 +1,46 @@
-"""The table of metrics: what is measured of a trial's file, and how each number is ordered, searched on and written.
+"""The table of metrics: what is measured of a trial's file.
 
 `METRICS` is the table, `Metrics` the values of one trial. Everything that lists metrics (`metrics.json`, MLflow, the CSV files,
-objectives and constraints, `sweep.best`, the report, `docs/metrics.md`) reads the table. A new metric is an entry and its field
-here, and the code that computes it.
+objectives and constraints, `sweep.best`, the report, `docs/metrics.md`) reads the table. A new metric is an entry here, which
+computes it from a `Measurement`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, asdict, dataclass, fields
-from enum import Enum, IntEnum
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from types import MappingProxyType
-from typing import Literal
 
-Direction = Literal["maximize", "minimize"]
-
-
-class Kind(Enum):
-    """What a metric is about."""
-
-    ACCURACY = "a fraction of right answers, in [0, 1]"
-    FILE_SIZE = "bytes that the file takes where it is stored"
-    PROPERTY = "something else about the file"
-    COST = "what the trial took, which says nothing about the file"
+from sweep.core.measurement import Measurement
+from sweep.core.metric import Direction, Kind, Metric, Prominence, kib, percent
 
 
-class Prominence(IntEnum):
-    """Where people see a metric; each level includes those below it."""
+def _part(part: str, name: str) -> Callable[[Measurement], float | int | None]:
+    """Reads a value off a part of the measurement; None where that was not measured."""
 
-    RECORD = 0
-    """In the records and the model card."""
-    HOVER = 1
-    """Where one points at a trial in the plot."""
-    TABLE = 2
-    """In the table of the front."""
-    HEADLINE = 3
-    """In the line about a chosen model."""
+    def read(measurement: Measurement) -> float | int | None:
+        measured = getattr(measurement, part)
+        value: float | int | None = None if measured is None else getattr(measured, name)
+        return value
+
+    return read
 
 
-def _plain(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+def _conversion_gap(measurement: Measurement) -> float | None:
+    if measurement.float_accuracy is None or measurement.validation is None:
+        return None
+    return measurement.float_accuracy - measurement.validation.accuracy
 
 
-def _percent(value: float) -> str:
-    return f"{value:.2%}"
+def _efficiency(measurement: Measurement) -> float | None:
+    return None if measurement.test is None else 100 * measurement.test.accuracy / (len(measurement.content) / 1024)
 
 
-def _kib(value: float) -> str:
-    return f"{value / 1024:.2f} KiB"
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """A number as people read it: `factor` times its value, in `unit`.
-
-    Attributes:
-        title: what an axis of a plot is named.
-        unit: after the number.
-        factor: from the recorded value to the unit.
-        decimals: how many people see; None for as many as show three digits.
-        logarithmic: whether its ratios count rather than its differences: on the axes of plots, for the knee and for the
-            hypervolume.
-    """
-
-    title: str
-    _: KW_ONLY
-    unit: str = ""
-    factor: float = 1.0
-    decimals: int | None = None
-    logarithmic: bool = False
-
-    @property
-    def label(self) -> str:
-        """What an axis says: the title and the unit."""
-        return f"{self.title} ({self.unit})" if self.unit else self.title
-
-    def text(self, value: float, deviation: float = math.nan) -> str:
-        """A value, and its standard deviation where one is known, in the unit; a dash for a value that is not finite."""
-        shown = value * self.factor
-        if not math.isfinite(shown):
-            return "–"
-        places = self.decimals
-        if places is None:
-            places = min(max(2 - math.floor(math.log10(abs(shown))), 0), 9) if shown else 0
-        spread = f" ± {deviation * self.factor:,.{places}f}" if deviation > 0 else ""
-        return f"{shown:,.{places}f}{spread} {self.unit}".rstrip()
-
-
-@dataclass(frozen=True)
-class Metric(Quantity):
-    """An entry of the table.
-
-    Attributes:
-        meaning: what is measured, in Markdown.
-        direction: which way is better; None where neither is.
-        searchable: whether objectives and constraints may name it: not what was measured on the test split.
-        kind: what it is about.
-        prominence: where people see it.
-        in_line: how a value is written within a line of text.
-    """
-
-    meaning: str
-    _: KW_ONLY
-    direction: Direction | None
-    searchable: bool = True
-    kind: Kind = Kind.PROPERTY
-    prominence: Prominence = Prominence.RECORD
-    in_line: Callable[[float], str] = _plain
-
-
-_accuracy = partial(Metric, unit="%", factor=100, decimals=2, direction="maximize", kind=Kind.ACCURACY, in_line=_percent)
+_accuracy = partial(Metric, unit="%", factor=100, decimals=2, direction="maximize", kind=Kind.ACCURACY, in_line=percent)
 _file_size = partial(
-    Metric, unit="KiB", factor=1 / 1024, logarithmic=True, direction="minimize", kind=Kind.FILE_SIZE, in_line=_kib
+    Metric, unit="KiB", factor=1 / 1024, logarithmic=True, direction="minimize", kind=Kind.FILE_SIZE, in_line=kib
 )
 _thousands = partial(Metric, unit="thousands", factor=1e-3, logarithmic=True, direction="minimize")
 _milliseconds = partial(Metric, unit="ms", logarithmic=True, direction="minimize")
@@ -124,16 +51,19 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             "Validation accuracy",
             "top-1 of the file, run by LiteRT on the validation split, in [0, 1]",
             prominence=Prominence.HEADLINE,
+            compute=_part("validation", "accuracy"),
         ),
         "test_accuracy": _accuracy(
             "Test accuracy",
             "the same on the test split",
             searchable=False,
             prominence=Prominence.HEADLINE,
+            compute=_part("test", "accuracy"),
         ),
         "float_accuracy": _accuracy(
             "Accuracy before conversion",
             "validation accuracy of the Keras model just before conversion",
+            compute=attrgetter("float_accuracy"),
         ),
         "conversion_gap": Metric(
             "Conversion gap",
@@ -142,16 +72,19 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             factor=100,
             decimals=2,
             direction="minimize",
+            compute=_conversion_gap,
         ),
         "size_bytes": _file_size(
             "Size of the file",
             "bytes of the file",
             prominence=Prominence.HEADLINE,
+            compute=lambda of: len(of.content),
         ),
         "gzip_bytes": _file_size(
             "Size of the file, deflated",
             "bytes of the file deflated at level 9",
             prominence=Prominence.HOVER,
+            compute=attrgetter("gzip_bytes"),
         ),
         "efficiency": Metric(
             "Efficiency",
@@ -160,6 +93,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             direction="maximize",
             searchable=False,
             prominence=Prominence.TABLE,
+            compute=_efficiency,
         ),
         "compression": Metric(
             "Compression",
@@ -169,14 +103,17 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             logarithmic=True,
             direction="maximize",
             prominence=Prominence.TABLE,
+            compute=lambda of: None if of.start_bytes is None else of.start_bytes / len(of.content),
         ),
         "parameters": _thousands(
             "Parameters",
             "weights and biases, counted on the file's tensors",
+            compute=_part("facts", "parameters"),
         ),
         "nonzero_parameters": _thousands(
             "Parameters that are not zero",
             "those of them that are not zero",
+            compute=_part("facts", "nonzero_parameters"),
         ),
         "sparsity": Metric(
             "Sparsity of the pruned layers",
@@ -188,6 +125,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             decimals=1,
             direction="maximize",
             prominence=Prominence.TABLE,
+            compute=_part("facts", "sparsity"),
         ),
         "macs": Metric(
             "Multiply-accumulates",
@@ -197,6 +135,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             logarithmic=True,
             direction="minimize",
             prominence=Prominence.HOVER,
+            compute=_part("facts", "macs"),
         ),
         "weight_bits": Metric(
             "Bits per weight",
@@ -204,31 +143,36 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             decimals=2,
             direction="minimize",
             prominence=Prominence.TABLE,
+            compute=_part("facts", "weight_bits"),
         ),
         "distinct_weight_levels": Metric(
             "Different values in a weight tensor",
             "the largest number of different values in one weight tensor",
             direction="minimize",
+            compute=_part("facts", "distinct_weight_levels"),
         ),
         "latency_ms": _milliseconds(
             "Latency",
             "median time for one image, run by LiteRT on one thread of this machine, in milliseconds",
             prominence=Prominence.TABLE,
+            compute=_part("latency", "median_ms"),
         ),
-        "latency_p10_ms": _milliseconds("Latency, 10th percentile", "its 10th percentile"),
-        "latency_p90_ms": _milliseconds("Latency, 90th percentile", "its 90th percentile"),
+        "latency_p10_ms": _milliseconds("Latency, 10th percentile", "its 10th percentile", compute=_part("latency", "p10_ms")),
+        "latency_p90_ms": _milliseconds("Latency, 90th percentile", "its 90th percentile", compute=_part("latency", "p90_ms")),
         "train_seconds": Metric(
             "Training time",
             "time that the trial's stages took in this run, in seconds",
             unit="s",
             direction="minimize",
             kind=Kind.COST,
+            compute=_part("cost", "train_seconds"),
         ),
         "stages_reused": Metric(
             "Stages reused",
             "how many stages came from the cache",
             direction=None,
             kind=Kind.COST,
+            compute=_part("cost", "stages_reused"),
         ),
         "seconds_saved": Metric(
             "Time saved",
@@ -236,6 +180,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             unit="s",
             direction=None,
             kind=Kind.COST,
+            compute=_part("cost", "seconds_saved"),
         ),
     }
 )
@@ -243,33 +188,36 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class Metrics:
-    """The values of one trial: a field for each entry of `METRICS`, in its order."""
+class Metrics(Mapping[str, float | int]):
+    """The values of one trial, by name and as attributes, in the order of `METRICS`. What was not measured is not there.
 
-    val_accuracy: float
-    test_accuracy: float
-    float_accuracy: float
-    conversion_gap: float
-    size_bytes: int
-    gzip_bytes: int
-    efficiency: float
-    compression: float
-    parameters: int
-    nonzero_parameters: int
-    sparsity: float
-    macs: int
-    weight_bits: float
-    distinct_weight_levels: int
-    latency_ms: float
-    latency_p10_ms: float
-    latency_p90_ms: float
-    train_seconds: float
-    stages_reused: int
-    seconds_saved: float
+    Args:
+        values_by_name: metric name to value.
+    """
 
-    def as_dict(self) -> dict[str, float | int]:
-        """Metric name to value, in the order above."""
-        return asdict(self)
+    values_by_name: Mapping[str, float | int]
+
+    @staticmethod
+    def of(measurement: Measurement) -> Metrics:
+        """The metrics that a measurement tells."""
+        found = ((name, metric.compute(measurement)) for name, metric in METRICS.items())
+        return Metrics({name: value for name, value in found if value is not None})
+
+    def __getitem__(self, name: str) -> float | int:
+        return self.values_by_name[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.values_by_name)
+
+    def __len__(self) -> int:
+        return len(self.values_by_name)
+
+    def __getattr__(self, name: str) -> float | int:
+        try:
+            found: float | int = self.__dict__["values_by_name"][name]
+        except KeyError:
+            raise AttributeError(name) from None
+        return found
 
     def summary(self, sparse: str) -> str:
         """One line for people.
@@ -283,11 +231,9 @@ class Metrics:
         )
 
 
-if tuple(METRICS) != tuple(entry.name for entry in fields(Metrics)):
-    raise TypeError(f"Metrics: expected the fields {', '.join(METRICS)}; found {', '.join(Metrics.__dataclass_fields__)}")
-
-SEARCHABLE = tuple(name for name, metric in METRICS.items() if metric.searchable)
-"""The metrics that objectives and constraints may name."""
+def searchable() -> tuple[str, ...]:
+    """The metrics that objectives and constraints may name."""
+    return tuple(name for name, metric in METRICS.items() if metric.searchable)
 
 
 def of_kind(kind: Kind) -> tuple[str, ...]:

@@ -6,9 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from sweep.compress.quantize.formats import Float32
+from sweep.core.measurement import Answers
 from sweep.core.types import Arrays, Data, Progress
 from sweep.pipeline import sources
 from sweep.pipeline.conversion import Converter
@@ -21,13 +20,13 @@ from sweep.tflite import audit, benchmark
 
 @dataclass(frozen=True, eq=False)
 class Artifacts:
-    """Files and their accuracies.
+    """Files and their answers.
 
     Args:
         runner: has the networks.
         converter: makes their files.
         memo: the stage cache.
-        data: answers the accuracies.
+        data: the images that they answer.
         threads: of the interpreter.
         progress: where to say how far it is.
     """
@@ -64,21 +63,23 @@ class Artifacts:
     def baseline(self, node: Node) -> dict[str, Any]:
         """What the stage's network is as a float32 file: stage name, bytes, accuracies."""
         content = self.float_file(node)
-        validation, test = self.accuracies(content)
-        return {"name": node.name, "size_bytes": len(content), "val_accuracy": validation, "test_accuracy": test}
+        validation, test = self.answers(content)
+        accuracies = {"val_accuracy": validation.accuracy, "test_accuracy": test.accuracy}
+        return {"name": node.name, "size_bytes": len(content), **accuracies}
 
-    def accuracies(self, content: bytes) -> tuple[float, float]:
-        """Top-1 of a file on the validation and the test split, in [0, 1]."""
+    def answers(self, content: bytes) -> tuple[Answers, Answers]:
+        """A file's answers on the validation and the test split."""
+        splits = {"validation": self.data.validation, "test": self.data.test}
 
         def measure() -> Arrays:
             self.progress.stage("measure")
-            splits = (self.data.validation, self.data.test)
-            return {"accuracies": np.array([benchmark.accuracy(content, split, threads=self.threads) for split in splits])}
+            return {name: benchmark.predict(content, split.images, self.threads) for name, split in splits.items()}
 
         key = {
-            "accuracy of": hashlib.sha256(content).hexdigest(),
+            "answers of": hashlib.sha256(content).hexdigest(),
             "data": self.data.split_hash,
             "code": sources.behind(benchmark).digest,
         }
-        validation, test = self.memo.arrays(key, measure)["accuracies"]
-        return float(validation), float(test)
+        predicted = self.memo.arrays(key, measure)
+        validation, test = (Answers(predicted[name], split.labels, self.data.classes) for name, split in splits.items())
+        return validation, test

@@ -17,7 +17,7 @@ from sweep.core.types import Checkpoint, Curves, Data, Progress
 from sweep.pipeline.artifacts import Artifacts
 from sweep.pipeline.cache import Cache
 from sweep.pipeline.conversion import Converter
-from sweep.pipeline.measurement import FileMetrics, measured
+from sweep.pipeline.measurement import measured, of_file
 from sweep.pipeline.memo import Memo
 from sweep.pipeline.plan import Plan
 from sweep.pipeline.preflight import Preflight
@@ -132,7 +132,7 @@ class _Trial:
         filters = artifacts.filters(runner.student) if network.filters else None
         stages = [node.stage for node in runner.nodes if node.is_student]
         facts, content = verified(self.plan, stages, network, artifact, filters), artifact["tflite"].tobytes()
-        file = FileMetrics.of(
+        file = of_file(
             content,
             facts,
             network,
@@ -141,4 +141,5 @@ class _Trial:
             filters=filters,
         )
         curves = {node.name: runner.curves(node) for node in runner.nodes}
-        return Result(content, measured(file, artifact, artifacts, runner), curves, baselines, network.bits, self.data)
+        metrics = Metrics.of(measured(file, artifact, artifacts, runner))
+        return Result(content, metrics, curves, baselines, network.bits, self.data)

@@ -15,7 +15,8 @@ import numpy as np
 
 from sweep.core import files, jsonfiles
 from sweep.core.errors import require_choice
-from sweep.core.metrics import METRICS, Kind
+from sweep.core.metric import Kind
+from sweep.core.metrics import METRICS
 from sweep.results import pareto
 
 

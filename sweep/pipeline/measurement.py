@@ -1,9 +1,10 @@
-"""The metrics of a trial's file: what its bytes show, what an interpreter measures, and what the trial cost."""
+"""The measurement of a trial's file: what its bytes show, what an interpreter answers, and what the trial cost."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import replace
 
+from sweep.core.measurement import Cost, FileFacts, Measurement
 from sweep.core.metrics import Metrics
 from sweep.core.types import Arrays, Checkpoint
 from sweep.pipeline.artifacts import Artifacts
@@ -11,72 +12,54 @@ from sweep.pipeline.runner import StageRunner
 from sweep.tflite import audit, benchmark
 
 
-class FileMetrics(NamedTuple):
-    """The metrics of a file that training alone does not change, or hardly: known before anything was learnt."""
-
-    size_bytes: int
-    gzip_bytes: int
-    compression: float
-    parameters: int
-    nonzero_parameters: int
-    sparsity: float
-    macs: int
-    weight_bits: float
-    distinct_weight_levels: int
-
-    @staticmethod
-    def of(
-        content: bytes, facts: audit.Audit, network: Checkpoint, *, layers: str, start_bytes: int, filters: int | None
-    ) -> FileMetrics:
-        """The metrics of a file.
-
-        Args:
-            content: the file.
-            facts: what was read from it.
-            network: what it was made of.
-            layers: the targeted kernels: `conv`, `dense` or `all`.
-            start_bytes: bytes of the float32 file of the network that one started from.
-            filters: how many filters the student had before pruning; needed only where filters were removed.
-        """
-        sparsity = facts.sparsity(layers)
-        if network.filters and filters is not None:
-            sparsity = (filters - facts.filters) / sum(before for before, _ in network.filters.values())
-        return FileMetrics(
-            size_bytes=len(content),
-            gzip_bytes=benchmark.gzip_bytes(content),
-            compression=start_bytes / len(content),
-            parameters=facts.parameters,
-            nonzero_parameters=facts.nonzero_parameters,
-            sparsity=sparsity,
-            macs=facts.macs,
-            weight_bits=facts.weight_bits,
-            distinct_weight_levels=facts.distinct_weight_levels,
-        )
-
-
-def measured(file: FileMetrics, artifact: Arrays, artifacts: Artifacts, runner: StageRunner) -> Metrics:
-    """All metrics of a trial.
+def of_file(
+    content: bytes, facts: audit.Audit, network: Checkpoint, *, layers: str, start_bytes: int, filters: int | None
+) -> Measurement:
+    """What training alone does not change, or hardly: known before anything was learnt.
 
     Args:
-        file: what its file's bytes show.
+        content: the file.
+        facts: what was read from it.
+        network: what it was made of.
+        layers: the targeted kernels: `conv`, `dense` or `all`.
+        start_bytes: bytes of the float32 file of the network that one started from.
+        filters: how many filters the student had before pruning; needed only where filters were removed.
+    """
+    sparsity = facts.sparsity(layers)
+    if network.filters and filters is not None:
+        sparsity = (filters - facts.filters) / sum(before for before, _ in network.filters.values())
+    counted = FileFacts(
+        parameters=facts.parameters,
+        nonzero_parameters=facts.nonzero_parameters,
+        sparsity=sparsity,
+        macs=facts.macs,
+        weight_bits=facts.weight_bits,
+        distinct_weight_levels=facts.distinct_weight_levels,
+    )
+    return Measurement(content=content, facts=counted, start_bytes=start_bytes)
+
+
+def known_of_a_file() -> frozenset[str]:
+    """The metrics that `of_file` tells."""
+    nothing = FileFacts(0, 0, 0.0, 0, 0.0, 0)
+    return frozenset(Metrics.of(Measurement(content=b"\0", facts=nothing, start_bytes=1)))
+
+
+def measured(file: Measurement, artifact: Arrays, artifacts: Artifacts, runner: StageRunner) -> Measurement:
+    """All that is measured of a trial.
+
+    Args:
+        file: as `of_file`.
         artifact: see `Artifacts.file`.
-        artifacts: answers the accuracies.
+        artifacts: has the file's answers.
         runner: knows what the stages cost.
     """
-    content = artifact["tflite"].tobytes()
-    val_accuracy, test_accuracy = artifacts.accuracies(content)
-    float_accuracy, latency = float(artifact["float_accuracy"]), benchmark.latency(content)
-    return Metrics(
-        **file._asdict(),
-        val_accuracy=val_accuracy,
-        test_accuracy=test_accuracy,
-        float_accuracy=float_accuracy,
-        conversion_gap=float_accuracy - val_accuracy,
-        efficiency=100 * test_accuracy / (len(content) / 1024),
-        latency_ms=latency.median_ms,
-        latency_p10_ms=latency.p10_ms,
-        latency_p90_ms=latency.p90_ms,
-        train_seconds=runner.seconds_spent,
-        stages_reused=runner.reused,
-        seconds_saved=runner.seconds_saved,
+    validation, test = artifacts.answers(file.content)
+    return replace(
+        file,
+        validation=validation,
+        test=test,
+        float_accuracy=float(artifact["float_accuracy"]),
+        latency=benchmark.latency(file.content),
+        cost=Cost(runner.seconds_spent, runner.reused, runner.seconds_saved),
     )

@@ -16,13 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from sweep.core.errors import ConfigError
+from sweep.core.metrics import Metrics
 from sweep.core.stage import Stage
 from sweep.core.types import Progress
 from sweep.pipeline.artifacts import Artifacts
 from sweep.pipeline.conversion import Converter
 from sweep.pipeline.front import FrontRecord
 from sweep.pipeline.graph import Node
-from sweep.pipeline.measurement import FileMetrics
+from sweep.pipeline.measurement import known_of_a_file, of_file
 from sweep.pipeline.plan import Plan
 from sweep.pipeline.pruned import TrialPruned
 from sweep.pipeline.rehearsal import rehearsed
@@ -71,12 +72,12 @@ class Pruner:
             return
         if self.runner.holds(node) or (front := self._read(self.front)) is None:
             return
-        if not front.objectives.keys() <= {*_ACCURACIES, *FileMetrics._fields}:
+        if not front.objectives.keys() <= known_of_a_file() | set(_ACCURACIES):
             return  # nothing could be ahead of what is not known
         expected = dict.fromkeys(_ACCURACIES, max(behind, default=1.0))
         if front.ahead(expected, unknown=np.inf) is None:
             return
-        if (reason := front.ahead(expected | self._file_metrics(untrained)._asdict())) is not None:
+        if (reason := front.ahead(expected | dict(self._file_metrics(untrained)))) is not None:
             raise TrialPruned(f"stopped before {node.name}: {reason}")
 
     def _read(self, path: Path) -> FrontRecord | None:
@@ -93,13 +94,13 @@ class Pruner:
             return ()
         return (*self._val_accuracies(node.upstream), *self.runner.curves(node).get("val_accuracy", ()))
 
-    def _file_metrics(self, stages: Mapping[Node, Stage[Context]]) -> FileMetrics:
+    def _file_metrics(self, stages: Mapping[Node, Stage[Context]]) -> Metrics:
         """The metrics of the file that these stages give, in place of those of their nodes."""
         self.progress.stage("rehearse")
         upstream = next(iter(stages)).upstream
         network = rehearsed(stages, self.runner.network(upstream) if upstream else None, self.runner, self.plan)
         content = self.converter.file(network, self.plan.quant)
-        return FileMetrics.of(
+        file = of_file(
             content,
             audit.read(content),
             network,
@@ -107,3 +108,4 @@ class Pruner:
             start_bytes=len(self.artifacts.float_file(self.runner.start)),
             filters=self.artifacts.filters(self.runner.student) if network.filters else None,
         )
+        return Metrics.of(file)

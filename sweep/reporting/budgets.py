@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from sweep.core.metrics import METRICS, Kind, directions, of_kind
+from sweep.core.metric import Kind
+from sweep.core.metrics import METRICS, directions, of_kind
 from sweep.core.text import table
 from sweep.reporting.words import brief
 from sweep.results import pareto

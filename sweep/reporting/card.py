@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from sweep.core.errors import ConfigError
-from sweep.core.metrics import METRICS, Kind, of_kind
+from sweep.core.metric import Kind
+from sweep.core.metrics import METRICS, of_kind
 from sweep.core.trial_files import TrialFile
 from sweep.reporting.words import SPARSITY
 from sweep.results.sweeps import SEED, Sweep, Trial

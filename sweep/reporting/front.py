@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sweep.core.metrics import METRICS, Prominence, seen_in
+from sweep.core.metric import Prominence
+from sweep.core.metrics import METRICS, seen_in
 from sweep.core.text import count, table
 from sweep.reporting import picture
 from sweep.reporting.baselines import BASELINE_NAMES, average, baselines

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sweep.core.metrics import Quantity
+from sweep.core.metric import Quantity
 from sweep.reporting.marks import Mark
 from sweep.reporting.picture import Picture
 from sweep.reporting.style import COLOURS, GREY, GRID, INK, KNEE, round_ticks, wrapped

@@ -11,7 +11,8 @@ from functools import cached_property
 
 import numpy as np
 
-from sweep.core.metrics import METRICS, Prominence, Quantity, seen_in
+from sweep.core.metric import Prominence, Quantity
+from sweep.core.metrics import METRICS, seen_in
 from sweep.core.text import count, finite_or_zero
 from sweep.reporting.baselines import BASELINE_NAMES, average, baselines
 from sweep.reporting.marks import Mark, Span, front_line, reach, running

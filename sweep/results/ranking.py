@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from sweep.core.metrics import METRICS, Kind
+from sweep.core.metric import Kind
+from sweep.core.metrics import METRICS
 from sweep.results import pareto
 from sweep.results.sweeps import SEED, Trial
 

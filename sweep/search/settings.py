@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweep.core.errors import ConfigError, require_choice, require_integer, require_number
-from sweep.core.metrics import SEARCHABLE
+from sweep.core.metrics import searchable
 from sweep.search.constraints import Constraint
 
 
@@ -36,10 +36,10 @@ class Settings:
         if not 1 <= len(self.objectives) <= 4:
             raise ConfigError("hydra.sweeper.objectives", "one to four metrics", str(dict(self.objectives)))
         for metric, direction in self.objectives.items():
-            require_choice("hydra.sweeper.objectives", metric, SEARCHABLE)
+            require_choice("hydra.sweeper.objectives", metric, searchable())
             require_choice(f"hydra.sweeper.objectives.{metric}", direction, ("maximize", "minimize"))
         for metric in self.constraints:
-            require_choice("hydra.sweeper.constraints", metric, SEARCHABLE)
+            require_choice("hydra.sweeper.constraints", metric, searchable())
         require_integer("hydra.sweeper.seed", self.seed, 0, 2**31 - 1)
         require_integer("hydra.sweeper.n_jobs", self.n_jobs, 1, 1024)
         require_integer("hydra.sweeper.max_points", self.max_points, 1, 10_000_000)

@@ -7,17 +7,16 @@ free cores take half the time. What the tensors of a file hold, `audit` counts.
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from time import perf_counter_ns
 
 import numpy as np
 
 from sweep.core import native
-from sweep.core.types import Array, Split
+from sweep.core.measurement import Latency
+from sweep.core.types import Array
 from sweep.tflite import litert
 
 _WARM_UP_NS = 20_000_000
@@ -26,15 +25,6 @@ _TOTAL_NS = 500_000_000
 
 class MeasureError(RuntimeError):
     """The interpreter cannot run the file on these images, or the file answers with NaN."""
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Time of one image on one thread in milliseconds: the median, the 10th and the 90th percentile."""
-
-    median_ms: float
-    p10_ms: float
-    p90_ms: float
 
 
 def predict(content: bytes, images: Array, threads: int = 1) -> Array:
@@ -57,17 +47,6 @@ def predict(content: bytes, images: Array, threads: int = 1) -> Array:
     with ThreadPoolExecutor(max(1, len(shares))) as pool:
         classes = pool.map(_Runner.predict, runners, shares)
         return np.concatenate([np.empty(0, np.int64), *classes])
-
-
-def accuracy(content: bytes, split: Split, threads: int = 1) -> float:
-    """Top-1 accuracy of the file on a split, in [0, 1]: images whose label `predict` gives, over all images.
-
-    Raises:
-        MeasureError: for a split without images, and as `predict` does.
-    """
-    if not len(split):
-        raise MeasureError("expected at least one image to measure accuracy on, received none")
-    return int(np.count_nonzero(predict(content, split.images, threads) == split.labels)) / len(split)
 
 
 def latency(content: bytes, repeats: int = 200) -> Latency:
@@ -94,11 +73,6 @@ def latency(content: bytes, repeats: int = 200) -> Latency:
         times.append(perf_counter_ns() - before)
     p10, median, p90 = np.percentile(times, (10, 50, 90)) / 1e6
     return Latency(float(median), float(p10), float(p90))
-
-
-def gzip_bytes(content: bytes) -> int:
-    """Bytes of the file deflated: gzip at level 9, with no time stamp or name in it."""
-    return len(gzip.compress(content, compresslevel=9, mtime=0))
 
 
 class _Runner:

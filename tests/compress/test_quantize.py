@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from conftest import RECIPE
+from conftest import RECIPE, accuracy
 from made_files import written
 
 from sweep.compress.cluster import kmeans
@@ -403,7 +403,7 @@ def test_qat_without_the_training_is_about_ptq(pruned):
     for stage in (ptq.PTQ(4, 64), qat.QAT(4, 64, finetune=0, learning_rate=0.001)):
         checkpoints.fresh(0)
         _, content = written(stage, stage.apply(network, made).network, made)
-        accuracies.append(benchmark.accuracy(content, made.data.validation))
+        accuracies.append(accuracy(content, made.data.validation))
     assert abs(accuracies[0] - accuracies[1]) < 0.03
 
 

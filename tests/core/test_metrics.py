@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,8 @@ from sweep.compress.cluster import kmeans
 from sweep.compress.distill import teachers
 from sweep.compress.prune import filters, magnitude, no_pruning, patterns, schedules
 from sweep.compress.quantize import formats
-from sweep.core.metrics import METRICS, SEARCHABLE, Kind, Metrics, Prominence, directions, of_kind, seen_in
+from sweep.core.metric import Kind, Prominence
+from sweep.core.metrics import METRICS, Metrics, directions, of_kind, searchable, seen_in
 from sweep.core.text import table
 from sweep.data import augment, datasets
 from sweep.models import families
@@ -47,7 +47,7 @@ def test_the_sparsity_says_of_what(pruning, told):
         seed=0,
         threads=1,
     )
-    metrics = Metrics(**{field.name: 0.5 for field in fields(Metrics) if field.name != "size_bytes"}, size_bytes=1000)
+    metrics = Metrics(dict.fromkeys(METRICS, 0.5) | {"size_bytes": 1000})
     assert f", {told}, " in metrics.summary(plan.sparse)
 
 
@@ -60,7 +60,7 @@ def test_the_readme_has_the_table():
 
 
 def test_a_search_sees_nothing_of_the_test_split():
-    assert set(METRICS) - set(SEARCHABLE) == {"test_accuracy", "efficiency"}
+    assert set(METRICS) - set(searchable()) == {"test_accuracy", "efficiency"}
 
 
 def test_the_more_prominent_come_first_and_each_level_holds_those_above():

@@ -69,7 +69,7 @@ def test_what_is_known_before_training_is_what_the_file_has(change, store):
     with pytest.raises(TrialPruned) as refused:
         executor.run(plan, store, progress, limits=TOO_SMALL)
     assert progress.finished == []
-    known, measured = refused.value.known, executor.run(plan, store, Silent()).metrics.as_dict()
+    known, measured = refused.value.known, executor.run(plan, store, Silent()).metrics
     assert set(known) == set(TOO_SMALL)
     assert known["size_bytes"] == pytest.approx(measured["size_bytes"], rel=0.02)
     for name in set(known) - {"size_bytes"}:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
-from conftest import RECIPE, THREADS, Silent
+from conftest import RECIPE, THREADS, Silent, accuracy
 from filelock import FileLock
 
 from sweep.compress.cluster import kmeans
@@ -25,7 +25,7 @@ from sweep.pipeline.cache import Cache
 from sweep.pipeline.front import FrontRecord
 from sweep.pipeline.plan import Job, Pipeline, Plan
 from sweep.pipeline.pruned import TrialPruned
-from sweep.tflite import audit, benchmark, minimize
+from sweep.tflite import audit, minimize
 from sweep.tracking.tracker import NoTracking, Tracker, TrackingError
 from sweep.train import loop, recipes
 
@@ -51,7 +51,7 @@ COSTS = {"latency_ms", "latency_p10_ms", "latency_p90_ms", "train_seconds", "sta
 
 
 def facts(result: executor.Result) -> dict:
-    return {name: value for name, value in result.metrics.as_dict().items() if name not in COSTS}
+    return {name: value for name, value in result.metrics.items() if name not in COSTS}
 
 
 def ran(plan: Plan, store: Path) -> tuple[executor.Result, list[tuple[str, bool]]]:
@@ -219,8 +219,8 @@ def test_zero_sparsity_is_no_pruning(store):
 def test_the_metrics_are_of_the_file(first):
     metrics, images = first.metrics, first.data
     assert metrics.size_bytes == len(first.content)
-    assert metrics.val_accuracy == benchmark.accuracy(first.content, images.validation)
-    assert metrics.test_accuracy == benchmark.accuracy(first.content, images.test)
+    assert metrics.val_accuracy == accuracy(first.content, images.validation)
+    assert metrics.test_accuracy == accuracy(first.content, images.test)
     assert metrics.conversion_gap == metrics.float_accuracy - metrics.val_accuracy
     assert metrics.efficiency == pytest.approx(100 * metrics.test_accuracy * 1024 / len(first.content))
     read = audit.read(first.content)
@@ -360,11 +360,11 @@ def test_a_trial_leaves_its_files_and_its_record(first, store, tmp_path, monkeyp
         "baselines.json", "bits.json", "config.yaml", "data.json", "log", "metrics.json", "model.tflite", "overrides",
     }  # fmt: skip
     assert (tmp_path / "trial-000" / "model.tflite").read_bytes() == first.content
-    assert json.loads((tmp_path / "trial-000" / "metrics.json").read_text()) == metrics.as_dict()
+    assert json.loads((tmp_path / "trial-000" / "metrics.json").read_text()) == dict(metrics)
     assert (tmp_path / "trial-000" / "overrides").read_text() == "a=1\n"
     assert run_id is None
     [record] = records
-    assert (record.error, record.metrics, record.swept) == (None, metrics.as_dict(), {"a": "1"})
+    assert (record.error, record.metrics, record.swept) == (None, metrics, {"a": "1"})
     assert record.tags["data_hash"] == first.data.content_hash
     assert record.start <= record.end
 

@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from sweep.core.errors import ConfigError
-from sweep.core.metrics import Metrics
+from sweep.core.metrics import METRICS
 from sweep.report import main
 from sweep.reporting import html, png, report, techniques
 from sweep.results import reader
@@ -40,29 +40,29 @@ KINDS = {
 
 def measured(accuracy: float, size: int, **others: float) -> dict[str, float]:
     """Every metric of a trial, those that do not matter made up."""
-    rest = Metrics(
-        val_accuracy=accuracy,
-        test_accuracy=accuracy - 0.01,
-        float_accuracy=accuracy + 0.002,
-        conversion_gap=0.002,
-        size_bytes=size,
-        gzip_bytes=int(size * 0.8),
-        efficiency=100 * (accuracy - 0.01) / (size / 1024),
-        compression=1_100_000 / size,
-        parameters=size,
-        nonzero_parameters=size // 2,
-        sparsity=0.5,
-        macs=2_500_000,
-        weight_bits=8.0,
-        distinct_weight_levels=200,
-        latency_ms=size / 1e6,
-        latency_p10_ms=size / 1.1e6,
-        latency_p90_ms=size / 0.9e6,
-        train_seconds=12.5,
-        stages_reused=2,
-        seconds_saved=30.25,
-    )
-    return {**rest.as_dict(), **others}
+    rest = {
+        "val_accuracy": accuracy,
+        "test_accuracy": accuracy - 0.01,
+        "float_accuracy": accuracy + 0.002,
+        "conversion_gap": 0.002,
+        "size_bytes": size,
+        "gzip_bytes": int(size * 0.8),
+        "efficiency": 100 * (accuracy - 0.01) / (size / 1024),
+        "compression": 1_100_000 / size,
+        "parameters": size,
+        "nonzero_parameters": size // 2,
+        "sparsity": 0.5,
+        "macs": 2_500_000,
+        "weight_bits": 8.0,
+        "distinct_weight_levels": 200,
+        "latency_ms": size / 1e6,
+        "latency_p10_ms": size / 1.1e6,
+        "latency_p90_ms": size / 0.9e6,
+        "train_seconds": 12.5,
+        "stages_reused": 2,
+        "seconds_saved": 30.25,
+    }
+    return {**rest, **others}
 
 
 def configured(overrides: Mapping[str, str], threads: int | None = None) -> dict[str, Any]:
@@ -219,13 +219,13 @@ def test_trials_csv_has_a_row_a_trial_and_its_floats_read_back(made):
     report.write(made.folder)
     rows = made.csv("trials.csv")
     assert list(rows[0]) == [
-        "number", "state", "quant", "prune.sparsity", *Metrics.__dataclass_fields__, "seconds", "error",
+        "number", "state", "quant", "prune.sparsity", *METRICS, "seconds", "error",
     ]  # fmt: skip
     assert [row["state"] for row in rows] == ["COMPLETE"] * 4 + ["FAIL", "COMPLETE", "RUNNING", "RUNNING"]
     assert [row["prune.sparsity"] for row in rows] == ["0", "0", "0", "0.5", "0.5", "0.8", "0.8", ""]
     for name, value in measured(0.9, 100_000).items():
         assert type(value)(rows[0][name]) == value
-    assert {rows[4][name] for name in Metrics.__dataclass_fields__} == {""}
+    assert {rows[4][name] for name in METRICS} == {""}
     assert rows[4]["error"] == "ConverterError: it broke | twice"
     assert rows[5]["val_accuracy"] == "nan"
     assert rows[0]["seconds"] == "20.5"

@@ -26,7 +26,7 @@ from sweep.config import explain
 from sweep.config.membership import Membership
 from sweep.core import files
 from sweep.core.errors import ConfigError
-from sweep.core.metrics import Metrics
+from sweep.core.metrics import METRICS
 from sweep.search import sweeper, tally
 from sweep.search.axes import Steps, _short, parse_axis
 from sweep.search.journal import Journal
@@ -78,7 +78,7 @@ class Launcher:
                     (self.output / "sweeps" / "s1" / f"trial-{number:03d}" / "known.json").write_text(json.dumps(known))
                 returned.return_value = {"pruned": reason, **known}
             else:
-                returned.return_value = dict.fromkeys(Metrics.__dataclass_fields__, 1) | self.metrics(number)
+                returned.return_value = dict.fromkeys(METRICS, 1) | self.metrics(number)
                 folder = self.output / "sweeps" / "s1" / f"trial-{number:03d}"
                 (folder / "metrics.json").write_text(json.dumps(returned.return_value))
                 (folder / "config.yaml").write_text("{}")

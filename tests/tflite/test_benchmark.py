@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import accuracy
 
+from sweep.core.measurement import Answers, Measurement
 from sweep.core.types import Array, Split, Storage
 from sweep.tflite import benchmark
 from sweep.tflite.benchmark import MeasureError
@@ -96,7 +98,7 @@ def constant(logits: Callable[[int], float]) -> Callable[[Any], None]:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_accuracy_is_what_an_independent_reader_finds(files: dict[str, bytes], digits: Split, name: str) -> None:
-    found = benchmark.accuracy(files[name], digits)
+    found = accuracy(files[name], digits)
     assert 0.8 < found < 1, "a network that always or never errs tests little"
     assert found == INDEPENDENT["accuracy"](files[name], digits.images, digits.labels)
 
@@ -139,10 +141,8 @@ def test_accuracy_is_an_exact_count(files: dict[str, bytes], digits: Split) -> N
     labels = benchmark.predict(files["float32"], images)
     for right in range(8):
         given = np.where(np.arange(7) < right, labels, labels + 1)
-        assert benchmark.accuracy(files["float32"], Split(images, given), threads=2) == right / 7
+        assert Answers(labels, given, 10).accuracy == right / 7
     assert benchmark.predict(files["float32"], images[:0], threads=2).shape == (0,)
-    with pytest.raises(MeasureError, match="at least one image"):
-        benchmark.accuracy(files["float32"], Split(images[:0], labels[:0]))
 
 
 def test_nan_is_an_error(files: dict[str, bytes], digits: Split) -> None:
@@ -216,7 +216,7 @@ def test_latency_is_ordered_positive_and_bounded(files: dict[str, bytes], name: 
 def test_gzip_bytes_are_deflate_at_level_9_plus_eighteen(files: dict[str, bytes]) -> None:
     for content in (b"", bytes(100_000), np.random.default_rng(0).bytes(1000), *files.values()):
         deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-        assert benchmark.gzip_bytes(content) == len(deflate.compress(content) + deflate.flush()) + 10 + 8
+        assert Measurement(content=content).gzip_bytes == len(deflate.compress(content) + deflate.flush()) + 10 + 8
 
 
 def test_the_script_confirms_a_file(
@@ -233,7 +233,7 @@ def test_the_script_confirms_a_file(
         monkeypatch.setattr(sys, "argv", [str(SCRIPT), str(model), *arguments])
         INDEPENDENT["main"]()
         report = json.loads(capsys.readouterr().out)
-        assert report["accuracy"] == benchmark.accuracy(files["int4"], digits)
+        assert report["accuracy"] == accuracy(files["int4"], digits)
         assert report["size_bytes"] == model.stat().st_size
         shapes = [("INT4", [8, 3, 3, 1]), ("INT4", [16, 3, 3, 8]), ("INT4", [10, 256])]
         assert [(weight["type"], weight["shape"]) for weight in report["weights"]] == shapes
@@ -246,4 +246,4 @@ def test_the_script_needs_nothing_of_the_project(files: dict[str, bytes], digits
     command = [sys.executable, "-c", block, str(SCRIPT), "model.tflite", "data.npz"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["accuracy"] == benchmark.accuracy(files["int8"], digits)
+    assert json.loads(done.stdout)["accuracy"] == accuracy(files["int8"], digits)
