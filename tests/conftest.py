@@ -58,6 +58,15 @@ def real_file(name: str) -> Path:
     return path
 
 
+@pytest.fixture
+def kept_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where downloads are kept: a folder of the test's own. A server on this machine is asked without a proxy."""
+    monkeypatch.setenv("SWEEP_DATA_DIR", str(tmp_path / "cache"))
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    return tmp_path / "cache"
+
+
 @pytest.fixture(scope="session")
 def digits() -> Data:
     """The real digits."""

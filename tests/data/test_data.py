@@ -634,14 +634,6 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("SWEEP_DATA_DIR", str(tmp_path / "cache"))
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, "127.0.0.1")
-    return tmp_path / "cache"
-
-
-@pytest.fixture
 def site(tmp_path: Path) -> Iterator[tuple[Path, str, http.server.HTTPServer]]:
     """A folder, and the address and the server that offer it."""
     folder = tmp_path / "site"
@@ -662,7 +654,7 @@ def offered(kind: type[Mnist | FashionMnist | Cifar10], base: str, files: Mappin
     return dataset
 
 
-def test_a_download_is_checked_kept_and_not_repeated(site: tuple[Path, str, http.server.HTTPServer], cache: Path) -> None:
+def test_a_download_is_checked_kept_and_not_repeated(site: tuple[Path, str, http.server.HTTPServer], kept_in: Path) -> None:
     folder, base, server = site
     arrays, colour = make((28, 28)), make((32, 32, 3))
     save(folder / "mnist.npz", arrays)
@@ -676,7 +668,7 @@ def test_a_download_is_checked_kept_and_not_repeated(site: tuple[Path, str, http
     ]
     for dataset, expected in sets:
         assert_holds(dataset.load(), expected)
-    assert {path.name for path in cache.rglob("*") if path.is_file()} == set(md5)
+    assert {path.name for path in kept_in.rglob("*") if path.is_file()} == set(md5)
     server.shutdown()
     datasets._load.cache_clear()
     for dataset, expected in sets:
@@ -684,7 +676,7 @@ def test_a_download_is_checked_kept_and_not_repeated(site: tuple[Path, str, http
 
 
 def test_a_download_with_another_hash_is_refused_and_not_kept(
-    site: tuple[Path, str, http.server.HTTPServer], cache: Path
+    site: tuple[Path, str, http.server.HTTPServer], kept_in: Path
 ) -> None:
     folder, base, _ = site
     save(folder / "mnist.npz", make((28, 28)))
@@ -693,17 +685,17 @@ def test_a_download_with_another_hash_is_refused_and_not_kept(
     assert f"{base}mnist.npz" in error.expected
     assert "dataset.path=" in error.expected
     assert "hash" in str(error.received)
-    assert not [path for path in cache.rglob("*") if path.is_file()]
+    assert not [path for path in kept_in.rglob("*") if path.is_file()]
 
 
-def test_a_file_that_is_not_there_is_one_error(site: tuple[Path, str, http.server.HTTPServer], cache: Path) -> None:
+def test_a_file_that_is_not_there_is_one_error(site: tuple[Path, str, http.server.HTTPServer], kept_in: Path) -> None:
     error = refusal(offered(Mnist, site[1], Mnist.files).load)
     assert error.where == "path"
     assert "404" in str(error.received)
     error.__cause__.response.close()  # type: ignore[union-attr]  # pooch leaves the answer open, which warnings would report
 
 
-def test_a_server_that_is_down_is_one_error(cache: Path) -> None:
+def test_a_server_that_is_down_is_one_error(kept_in: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
         base = f"http://127.0.0.1:{free.getsockname()[1]}/"
@@ -712,7 +704,7 @@ def test_a_server_that_is_down_is_one_error(cache: Path) -> None:
     assert "refused" in str(error.received)
 
 
-def test_a_server_that_never_answers_is_not_waited_for(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_never_answers_is_not_waited_for(kept_in: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(download._TIMEOUT) <= 60
     monkeypatch.setattr(download, "_TIMEOUT", (0.2, 0.2))
     with socket.socket() as silent:

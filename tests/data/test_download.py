@@ -17,17 +17,11 @@ import pytest
 from sweep.core.errors import ConfigError
 from sweep.data import download
 
+pytestmark = pytest.mark.usefixtures("kept_in")
+
 CONTENT = bytes(range(256)) * 400
 HASH = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
 Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("SWEEP_DATA_DIR", str(tmp_path / "cache"))
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, "127.0.0.1")
-    return tmp_path / "cache"
 
 
 @pytest.fixture
@@ -111,8 +105,8 @@ def refusal(base: str, name: str = "set") -> ConfigError:
     return caught.value
 
 
-def kept(cache: Path) -> list[Path]:
-    return [path for path in cache.rglob("*") if not path.is_dir()]
+def kept(kept_in: Path) -> list[Path]:
+    return [path for path in kept_in.rglob("*") if not path.is_dir()]
 
 
 @pytest.mark.parametrize(
@@ -127,7 +121,7 @@ def kept(cache: Path) -> list[Path]:
     ],
 )
 def test_a_bad_answer_is_one_line_and_leaves_nothing(
-    serve: Callable[[Answer], str], cache: Path, monkeypatch: pytest.MonkeyPatch, answer: Answer, said: str
+    serve: Callable[[Answer], str], kept_in: Path, monkeypatch: pytest.MonkeyPatch, answer: Answer, said: str
 ) -> None:
     monkeypatch.setattr(download, "_TIMEOUT", (0.3, 0.3))
     monkeypatch.setattr(download, "_PATIENCE", 0.3)
@@ -136,30 +130,30 @@ def test_a_bad_answer_is_one_line_and_leaves_nothing(
     error = refusal(base)
     assert f"{base}file.npz" in error.expected
     assert said in str(error.received)
-    assert kept(cache) == []
+    assert kept(kept_in) == []
 
 
-def test_no_network_is_one_line(cache: Path) -> None:
+def test_no_network_is_one_line(kept_in: Path) -> None:
     error = refusal("http://127.0.0.1:1/")
     assert error.received == "Connection refused"
     error = refusal("http://no-such-host.invalid/")
     assert "no-such-host.invalid" in error.expected
     assert len(str(error.received)) < 100
-    assert kept(cache) == []
+    assert kept(kept_in) == []
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(
-    serve: Callable[[Answer], str], cache: Path, monkeypatch: pytest.MonkeyPatch
+    serve: Callable[[Answer], str], kept_in: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(download, "_receive", full)
     error = refusal(serve(whole))
-    assert str(cache) in error.expected
+    assert str(kept_in) in error.expected
     assert "SWEEP_DATA_DIR" in error.expected
     assert error.received == "No space left on device"
-    assert kept(cache) == []
+    assert kept(kept_in) == []
 
 
 def test_a_folder_that_cannot_be_written_to_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,37 +166,37 @@ def test_a_folder_that_cannot_be_written_to_is_one_line(tmp_path: Path, monkeypa
 
 
 def test_a_file_that_is_there_needs_neither_network_nor_a_folder_to_write_to(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
+    kept_in: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (cache / "set").mkdir(parents=True)
-    (cache / "set" / "file.npz").write_bytes(CONTENT)
+    (kept_in / "set").mkdir(parents=True)
+    (kept_in / "set" / "file.npz").write_bytes(CONTENT)
     monkeypatch.setattr(download, "_download", None)
     assert download.fetched("set", "http://127.0.0.1:1/", {"file.npz": HASH}).read_bytes() == CONTENT
 
 
-def test_a_broken_file_is_downloaded_again_and_stays_where_that_fails(serve: Callable[[Answer], str], cache: Path) -> None:
-    (cache / "set").mkdir(parents=True)
-    (cache / "set" / "file.npz").write_bytes(CONTENT[:-1])
+def test_a_broken_file_is_downloaded_again_and_stays_where_that_fails(serve: Callable[[Answer], str], kept_in: Path) -> None:
+    (kept_in / "set").mkdir(parents=True)
+    (kept_in / "set" / "file.npz").write_bytes(CONTENT[:-1])
     refusal("http://127.0.0.1:1/")
-    assert (cache / "set" / "file.npz").read_bytes() == CONTENT[:-1]
+    assert (kept_in / "set" / "file.npz").read_bytes() == CONTENT[:-1]
     assert download.fetched("set", serve(whole), {"file.npz": HASH}).read_bytes() == CONTENT
 
 
-def test_what_is_no_file_at_its_place_is_one_line(cache: Path) -> None:
-    (cache / "set").mkdir(parents=True)
-    os.mkfifo(cache / "set" / "file.npz")
+def test_what_is_no_file_at_its_place_is_one_line(kept_in: Path) -> None:
+    (kept_in / "set").mkdir(parents=True)
+    os.mkfifo(kept_in / "set" / "file.npz")
     with pytest.raises(ConfigError, match="a FIFO"):
         download.fetched("set", "http://127.0.0.1:1/", {"file.npz": HASH})
 
 
-def test_what_a_killed_process_left_goes(serve: Callable[[Answer], str], cache: Path) -> None:
-    (cache / "set").mkdir(parents=True)
-    (cache / "set" / ".file.npz.123456.part").write_bytes(CONTENT[:100])
+def test_what_a_killed_process_left_goes(serve: Callable[[Answer], str], kept_in: Path) -> None:
+    (kept_in / "set").mkdir(parents=True)
+    (kept_in / "set" / ".file.npz.123456.part").write_bytes(CONTENT[:100])
     download.fetched("set", serve(whole), {"file.npz": HASH})
-    assert [path.name for path in kept(cache)] == ["file.npz"]
+    assert [path.name for path in kept(kept_in)] == ["file.npz"]
 
 
-def test_two_at_once_download_once(serve: Callable[[Answer], str], cache: Path) -> None:
+def test_two_at_once_download_once(serve: Callable[[Answer], str], kept_in: Path) -> None:
     answered: list[float] = []
 
     def slow(request: http.server.BaseHTTPRequestHandler) -> None:
@@ -218,7 +212,7 @@ def test_two_at_once_download_once(serve: Callable[[Answer], str], cache: Path) 
         thread.join()
     assert [path.read_bytes() == CONTENT for path in found] == [True, True]
     assert len(answered) == 1
-    assert [path.name for path in kept(cache)] == ["file.npz"]
+    assert [path.name for path in kept(kept_in)] == ["file.npz"]
 
 
 def test_nothing_but_the_error_is_printed(serve: Callable[[Answer], str], capfd: pytest.CaptureFixture[str]) -> None:

@@ -167,11 +167,8 @@ def _input_order_kept() -> Iterator[None]:
     def in_order(self: Any, names: list[str]) -> list[Any]:
         return sorted(original(self, names), key=lambda layer: names.index(layer["config"]["name"]))
 
-    transformer._get_layers = in_order
-    try:
+    with _replaced(transformer, "_get_layers", in_order):
         yield
-    finally:
-        transformer._get_layers = original
 
 
 @contextmanager
@@ -179,12 +176,8 @@ def _quantisers_disabled() -> Iterator[None]:
     """Makes every fake quantiser return its input."""
     from tensorflow_model_optimization.python.core.quantization.keras import quant_ops
 
-    original = quant_ops._FakeQuantWithMinMaxVars
-    quant_ops._FakeQuantWithMinMaxVars = lambda inputs, *args, **kwargs: inputs
-    try:
+    with _replaced(quant_ops, "_FakeQuantWithMinMaxVars", lambda inputs, *args, **kwargs: inputs):
         yield
-    finally:
-        quant_ops._FakeQuantWithMinMaxVars = original
 
 
 @contextmanager
@@ -197,11 +190,19 @@ def _ranges_follow_the_batch() -> Iterator[None]:
     def without_decay(*args: Any, **kwargs: Any) -> Any:
         return original(*args, **{**kwargs, "ema_decay": 0.0})
 
-    quant_ops.MovingAvgQuantize = without_decay
+    with _replaced(quant_ops, "MovingAvgQuantize", without_decay):
+        yield
+
+
+@contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Gives a module or a class another value of an attribute for a while."""
+    original = getattr(owner, name)
+    setattr(owner, name, value)
     try:
         yield
     finally:
-        quant_ops.MovingAvgQuantize = original
+        setattr(owner, name, original)
 
 
 def pin_input_range(model: Any) -> None:
