@@ -17,6 +17,7 @@ from filelock import FileLock
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from sweep.config import build
@@ -26,7 +27,8 @@ from sweep.pipeline import trial
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tensorflow")]
 
 # The images of each data set that reads a file: as small as they may be, and enough for each class to be in each split.
-SHAPES = {"mnist": (28, 28), "fashion_mnist": (28, 28), "cifar10": (32, 32, 3), "arrays": (12, 10, 3)}
+DATASETS = {path.stem: OmegaConf.load(path) for path in (CONF / "dataset").glob("*.yaml")}
+SHAPES = {name: getattr(get_class(node._target_), "shape", (12, 10, 3)) for name, node in DATASETS.items() if "path" in node}
 BASE = ("dataset=cifar10", "prune=none", "quant=none", "tracking=none", f"threads={THREADS}")
 NO_CHOICES = ("experiment",)  # of the group before the first slash: compositions of the others, with a test of their own
 FORMS = ("none", "ptq", "qat")
