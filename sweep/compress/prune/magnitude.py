@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sweep.compress.prune.weight_pruning import MagnitudePruning, largest_scores, magnitudes
+from sweep.compress.prune.weight_pruning import SparsityPruning, largest_scores, magnitudes
 from sweep.core.types import Array
 
 
 @dataclass(frozen=True, kw_only=True)
-class GlobalMagnitude(MagnitudePruning):
+class GlobalMagnitude(SparsityPruning):
     """Prunes the weights of smallest magnitude over all targeted layers: one threshold for all."""
 
     def masks(self, weights: Mapping[str, Array], kept: Mapping[str, Array], fraction: float) -> dict[str, Array]:
@@ -24,7 +24,7 @@ class GlobalMagnitude(MagnitudePruning):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LocalMagnitude(MagnitudePruning):
+class LocalMagnitude(SparsityPruning):
     """Prunes the weights of smallest magnitude of each targeted layer: the same fraction in each."""
 
     def masks(self, weights: Mapping[str, Array], kept: Mapping[str, Array], fraction: float) -> dict[str, Array]:

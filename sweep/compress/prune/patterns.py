@@ -9,7 +9,7 @@ from typing import Self
 
 import numpy as np
 
-from sweep.compress.prune.weight_pruning import MagnitudePruning, WeightPruning, first_indices, largest_scores, magnitudes
+from sweep.compress.prune.weight_pruning import SparsityPruning, WeightPruning, first_indices, largest_scores, magnitudes
 from sweep.core.errors import (
     MOST_CHANNELS,
     require_choice,
@@ -60,7 +60,7 @@ class NM(WeightPruning):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Block(MagnitudePruning):
+class Block(SparsityPruning):
     """Block sparsity of dense layers (Narang et al. 2017, arXiv 1711.02782): the same fraction of blocks in each layer.
 
     Blocks are ranked by mean magnitude; the paper takes the largest. The mean treats a block at the kernel's edge, which is

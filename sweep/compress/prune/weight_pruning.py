@@ -86,8 +86,8 @@ class WeightPruning:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MagnitudePruning(WeightPruning):
-    """Weight pruning to a sparsity, by magnitude.
+class SparsityPruning(WeightPruning):
+    """Weight pruning to a sparsity.
 
     Args:
         sparsity: the fraction of the targeted layers' weights to set to zero, in [0, 1); 0 does nothing at all.
