@@ -372,7 +372,20 @@ def test_ranges_that_cut_off_err_less_in_the_square(bits):
         assert (errors["OCTAV"] < 1.1 * best).all()
 
 
-@pytest.mark.parametrize("kind", [clipping.MinMax(), clipping.MSE(), clipping.OCTAV()])
+def test_a_percentile_clips_that_part_of_each_channel():
+    weights = np.random.default_rng(0).permuted(np.stack([np.linspace(-1, 1, 201), np.linspace(-4, 4, 201)], axis=1), axis=0)
+    threshold = clipping.Percentile(90).thresholds(weights, 4)
+    np.testing.assert_allclose(threshold, [0.9, 3.6])
+    np.testing.assert_array_equal((np.abs(weights) > threshold + 1e-9).sum(axis=0), [20, 20])
+    np.testing.assert_array_equal(clipping.Percentile(100).thresholds(weights, 4), clipping.MinMax().thresholds(weights, 4))
+    pruned = np.where(np.arange(201)[:, None] < 2, weights, 0.0)  # 99 % zeros
+    np.testing.assert_array_equal(clipping.Percentile(90).thresholds(pruned, 4), np.abs(pruned).max(axis=0))
+    for wrong in (0, 100.5, "most"):
+        with pytest.raises(ConfigError, match="percent: expected"):
+            clipping.Percentile(wrong)
+
+
+@pytest.mark.parametrize("kind", [clipping.MinMax(), clipping.Percentile(99), clipping.MSE(), clipping.OCTAV()])
 def test_channels_of_nothing_but_zeros_stay_so(kind):
     weights = np.zeros((9, 2))
     weights[:, 1] = np.linspace(-1, 1, 9)

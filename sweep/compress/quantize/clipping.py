@@ -1,4 +1,4 @@
-"""Clipping thresholds of the weights of a kernel: the largest magnitude, MSE-optimal by search, and OCTAV."""
+"""Clipping thresholds of the weights of a kernel: the largest magnitude, a percentile, MSE-optimal by search, and OCTAV."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from sweep.core.errors import require_number
 from sweep.core.types import Array
 from sweep.tflite.weight_storage import largest
 
@@ -34,6 +35,29 @@ class MinMax:
         """Returns the largest magnitude of each channel, float (channels,)."""
         largest_magnitudes: Array = np.abs(weights).max(axis=0)
         return largest_magnitudes
+
+
+@dataclass(frozen=True)
+class Percentile:
+    """Sets the threshold to a percentile of the channel's magnitudes, interpolated linearly between them.
+
+    Args:
+        percent: which one, in (0, 100]; 100 is the largest magnitude.
+    """
+
+    percent: float
+
+    def __post_init__(self) -> None:
+        require_number("percent", self.percent, 0, 100, open_low=True)
+
+    def thresholds(self, weights: Array, bits: int) -> Array:
+        """Returns the percentile of each channel, float (channels,).
+
+        Where it is 0, since most of the channel was pruned, the largest magnitude takes its place.
+        """
+        magnitudes = np.abs(weights)
+        chosen = np.percentile(magnitudes, self.percent, axis=0)
+        return np.where(chosen > 0, chosen, magnitudes.max(axis=0))
 
 
 @dataclass(frozen=True)
