@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sweep.compress.prune import magnitude, patterns, schedules
+from sweep.compress.prune import magnitude, patterns, random, schedules
 from sweep.core.errors import ConfigError
 from sweep.models import checkpoints, families
 
@@ -64,6 +64,32 @@ def test_what_an_earlier_mask_dropped_goes_first(kind):
     earlier["a"][1, 3] = False  # the largest weight
     mask = made(kind).masks(weights, earlier, 0.5)["a"]
     assert mask.tolist() == [[False, True, True, True], [True, True, True, False]]
+
+
+@settings(deadline=None)
+@given(layers=st.lists(layer, min_size=1, max_size=4), sparsity=st.floats(0, 0.999), part=st.floats(0, 1))
+def test_random_pruning_drops_the_same_fraction_of_each_layer_and_keeps_what_is_dropped(layers, sparsity, part):
+    weights = {str(number): values for number, values in enumerate(layers)}
+    control = made(random.Random, sparsity=sparsity, seed=3)
+    less = control.masks(weights, {}, part)
+    for kept in ({}, less):
+        for name, mask in control.masks(weights, kept, 1.0).items():
+            assert np.count_nonzero(~mask) == min(round(sparsity * mask.size), mask.size - 1)
+            assert not (mask & ~less[name]).any()
+
+
+def test_random_pruning_goes_by_the_seed_and_the_layer_alone():
+    weights = {name: np.ones((40, 50), np.float32) for name in "ab"}
+    masks = {seed: made(random.Random, seed=seed).masks(weights, {}, 1.0) for seed in (0, 1)}
+    other = made(random.Random, seed=0).masks({"a": np.arange(2000.0).reshape(40, 50)}, {}, 1.0)
+    np.testing.assert_array_equal(other["a"], masks[0]["a"])
+    for one, two in ((masks[0]["a"], masks[0]["b"]), (masks[0]["a"], masks[1]["a"])):
+        assert 0.4 < np.mean(one == two) < 0.6
+    columns, rows = (masks[0]["a"].mean(axis=axis) for axis in (0, 1))  # of 40 and of 50 weights: half, within 3.8 deviations
+    assert 0.2 < columns.min() < columns.max() < 0.8
+    assert 0.23 < rows.min() < rows.max() < 0.77
+    with pytest.raises(ConfigError, match="seed: expected"):
+        made(random.Random, seed=-1)
 
 
 FINETUNING = {"schedule": schedules.ConstantSparsity(), "finetune": 0, "learning_rate": 0.001}
