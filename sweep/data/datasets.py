@@ -216,6 +216,20 @@ class FashionMnist(_Idx):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Kmnist(_Idx):
+    """Kuzushiji-MNIST: 60,000 and 10,000 handwritten Japanese characters (Clanuwat et al. 2018, arXiv 1812.01718)."""
+
+    name: ClassVar[str] = "kmnist"
+    base: ClassVar[str] = "http://codh.rois.ac.jp/kmnist/dataset/kmnist/"
+    files: ClassVar[Mapping[str, str]] = {
+        "train-images-idx3-ubyte.gz": "md5:bdb82020997e1d708af4cf47b453dcf7",
+        "train-labels-idx1-ubyte.gz": "md5:e144d726b3acfaa3e44228e80efcd344",
+        "t10k-images-idx3-ubyte.gz": "md5:5c965bf0a639b31b8f53240b1b52f4d7",
+        "t10k-labels-idx1-ubyte.gz": "md5:7320c461ea6c1c855c0b718fb2a4b134",
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cifar10(_Published):
     """CIFAR-10: 50,000 and 10,000 colour photographs, 32×32."""
 

@@ -31,7 +31,7 @@ from sweep.core.errors import ConfigError
 from sweep.core.types import Array, Data
 from sweep.data import datasets, download
 from sweep.data.augment import Augment
-from sweep.data.datasets import Cifar10, Dataset, Digits, FashionMnist, Mnist, OwnArrays
+from sweep.data.datasets import Cifar10, Dataset, Digits, FashionMnist, Kmnist, Mnist, OwnArrays
 from sweep.data.splits import fair_order
 
 STILL = Augment(shift=0, flip=False)
@@ -385,7 +385,7 @@ def test_npz_of_any_integer_labels_and_either_grey_shape(tmp_path: Path, shape: 
 
 
 @pytest.mark.parametrize("zipped", [False, True])
-@pytest.mark.parametrize("kind", [Mnist, FashionMnist])
+@pytest.mark.parametrize("kind", [Mnist, FashionMnist, Kmnist])
 def test_idx_files_equal_the_npz(tmp_path: Path, zipped: bool, kind: type[Mnist]) -> None:
     arrays = make((28, 28))
     folder = write_idx(tmp_path / "idx", arrays, zipped=zipped)
@@ -647,7 +647,7 @@ def site(tmp_path: Path) -> Iterator[tuple[Path, str, http.server.HTTPServer]]:
     thread.join()
 
 
-def offered(kind: type[Mnist | FashionMnist | Cifar10], base: str, files: Mapping[str, str]) -> Dataset:
+def offered(kind: type[Mnist | FashionMnist | Kmnist | Cifar10], base: str, files: Mapping[str, str]) -> Dataset:
     """The data set as if `base` published it."""
     published = type(kind.__name__, (kind,), {"base": base, "files": files})
     dataset: Dataset = published(path=None, validation=0.25, limit=None, augment=STILL)
@@ -664,6 +664,7 @@ def test_a_download_is_checked_kept_and_not_repeated(site: tuple[Path, str, http
     sets = [
         (offered(Mnist, base, {"mnist.npz": md5["mnist.npz"]}), arrays),
         (offered(FashionMnist, base, {f"{name}.gz": md5[f"{name}.gz"] for name in IDX.values()}), arrays),
+        (offered(Kmnist, base, {f"{name}.gz": md5[f"{name}.gz"] for name in IDX.values()}), arrays),
         (offered(SmallCifar10, base, {"cifar-10-binary.tar.gz": md5["cifar-10-binary.tar.gz"]}), colour),
     ]
     for dataset, expected in sets:
@@ -813,7 +814,7 @@ def test_every_file_of_the_group_names_a_class_and_all_of_its_keys() -> None:
         assert getattr(dataset, "path", None) is None
         assert not (dataset.augment.flip and name in ("digits", "mnist", "arrays")), "a mirrored number is another sign"
         kinds.add(type(dataset))
-    assert {Cifar10, Digits, FashionMnist, Mnist, OwnArrays} <= kinds
+    assert {Cifar10, Digits, FashionMnist, Kmnist, Mnist, OwnArrays} <= kinds
 
 
 def real(name: str) -> Path:
