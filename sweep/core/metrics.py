@@ -13,6 +13,8 @@ from functools import partial
 from operator import attrgetter
 from types import MappingProxyType
 
+import numpy as np
+
 from sweep.core.measurement import Measurement
 from sweep.core.metric import Direction, Kind, Metric, Prominence, kib, percent
 
@@ -26,6 +28,14 @@ def _part(part: str, name: str) -> Callable[[Measurement], float | int | None]:
         return value
 
     return read
+
+
+def _macro_accuracy(measurement: Measurement) -> float | None:
+    if (answers := measurement.validation) is None:
+        return None
+    right = np.bincount(answers.labels, answers.predicted == answers.labels, answers.classes)
+    images = np.bincount(answers.labels, minlength=answers.classes)
+    return float(np.mean(right[images > 0] / images[images > 0]))
 
 
 def _conversion_gap(measurement: Measurement) -> float | None:
@@ -59,6 +69,11 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             searchable=False,
             prominence=Prominence.HEADLINE,
             compute=_part("test", "accuracy"),
+        ),
+        "macro_accuracy": _accuracy(
+            "Macro-averaged accuracy",
+            "the mean over the classes of the validation split of the fraction of each that is recognised (recall), in [0, 1]",
+            compute=_macro_accuracy,
         ),
         "float_accuracy": _accuracy(
             "Accuracy before conversion",
