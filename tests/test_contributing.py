@@ -7,7 +7,7 @@ import re
 import runpy
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +107,12 @@ def its_parameters_are_those_of_two_branches(file: Path) -> None:
     assert metrics["parameters"] == (9 + 1) * 8 + (25 + 1) * 8 + (16 + 1) * 10
 
 
+def it_is_measured(file: Path) -> None:
+    metrics = json.loads((file.parent / "metrics.json").read_text())
+    assert list(metrics)[-1] == "worst_recall"
+    assert 0 <= metrics["worst_recall"] < metrics["macro_accuracy"]
+
+
 def its_answers_are_two(file: Path) -> None:
     (answer,) = Interpreter(model_path=str(file)).get_output_details()
     assert answer["shape"].tolist() == [1, 2]
@@ -116,6 +122,7 @@ ACTED: dict[str, Callable[[Path], None]] = {
     "mine/conf/prune/per_unit.yaml": each_unit_has_as_many_zeros,
     "mine/conf/quant/weight_range/deviations.yaml": what_lies_far_out_is_clipped,
     "mine/conf/model/two_branches.yaml": its_parameters_are_those_of_two_branches,
+    "mine/conf/metrics/worst_recall.yaml": it_is_measured,
     "mine/conf/dataset/parity.yaml": its_answers_are_two,
 }
 
@@ -124,12 +131,12 @@ def test_every_example_is_tried_and_short():
     assert set(CHOICES) == set(ACTED)
     assert len(FILES) == PAGE.count("```python\n") + PAGE.count("```yaml\n") == 2 * len(ACTED)
     assert max(len(text.splitlines()) for text in FILES.values()) < 30
-    assert len(PAGE.splitlines()) <= 150
+    assert len(PAGE.splitlines()) <= 180
 
 
 @pytest.mark.parametrize("path", ACTED)
 def test_an_example_is_built_from_its_yaml(folder, importable, path):
-    (target,) = re.findall(r"^_target_: (\S+)", CHOICES[path], re.MULTILINE)
+    (target,) = re.findall(r"^ *_target_: (\S+)", CHOICES[path], re.MULTILINE)
     group, *within = Path(path).parent.parts[2:]
     overrides = [word for word in command(path) if "=" in word]
     GlobalHydra.instance().clear()
@@ -138,6 +145,7 @@ def test_an_example_is_built_from_its_yaml(folder, importable, path):
     part = getattr(build.plan(config), group)
     for name in within:
         part = getattr(part, name)
+    part = part[Path(path).stem] if isinstance(part, Mapping) else part
     assert f"{type(part).__module__}.{type(part).__qualname__}" == target
 
 
@@ -152,5 +160,47 @@ def test_an_example_acts_on_the_file(folder, path, tmp_path):
 @pytest.mark.slow
 def test_a_sweep_finds_them_in_a_package(folder, tmp_path):
     choices = [f"{Path(path).parent.relative_to('mine/conf')}={Path(path).stem}" for path in ACTED]
-    succeed(["-m", "hydra.searchpath=[pkg://mine.conf]", *choices, "prune.sparsity=0.5,0.8", f"output={tmp_path}"], folder)
-    assert len(list(tmp_path.glob("sweeps/*/trial-*/model.tflite"))) == 2
+    choices = [f"+{choice}" if choice.startswith("metrics=") else choice for choice in choices]
+    wanted = ["+hydra.sweeper.objectives.worst_recall=maximize", "+hydra.sweeper.constraints.worst_recall='>=0'"]
+    words = ["hydra.searchpath=[pkg://mine.conf]", *choices, *wanted, "prune.sparsity=0.5,0.8"]
+    succeed(["-m", *words, "sweep.name=theirs", f"output={tmp_path}"], folder)
+    (sweep,) = tmp_path.glob("sweeps/theirs")
+    assert len(list(sweep.glob("trial-*/model.tflite"))) == 2
+    pages = [path.read_text() for path in (sweep / "trials.csv", sweep / "report.md", sweep / "pareto.html")]
+    # Its records tell another process of the metric, which imports nothing of theirs.
+    report = [sys.executable, "-m", "sweep.report", "theirs", "--output", str(tmp_path)]
+    done = subprocess.run(report, capture_output=True, text=True, timeout=100, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [path.read_text() for path in (sweep / "trials.csv", sweep / "report.md", sweep / "pareto.html")] == pages
+    assert "worst_recall" in pages[0].splitlines()[0].split(",")
+    assert "Worst recall" in pages[2]
+
+
+ODD = """from dataclasses import dataclass
+from sweep.core.metric import Metric
+
+
+@dataclass(frozen=True)
+class Odd:
+    entry = Metric("Odd", "nothing", direction=None)
+
+    def measure(self, content, answers):
+        return "many"
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("size_bytes", "error: metrics: expected a name that no other metric has; received size_bytes\n"),
+        ("mine", "error: metrics.mine: expected a finite number; received 'many'\n"),
+    ],
+)
+def test_a_metric_that_is_none_is_refused(tmp_path, name, expected):
+    (tmp_path / "odd.py").write_text(ODD)
+    words = [f"+metrics.{name}._target_=odd.Odd", *IN_SMALL, "prune=none", f"output={tmp_path}"]
+    command = [sys.executable, "-m", "sweep.main", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400, cwd=tmp_path, check=False)
+    assert done.returncode in (1, 2)
+    assert done.stderr.endswith(expected), done.stderr

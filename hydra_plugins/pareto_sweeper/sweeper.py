@@ -67,7 +67,9 @@ class ParetoSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Sweep over the axes in `arguments` and in `hydra.sweeper.params`."""
+        from sweep.config import build
         from sweep.search.settings import Settings
         from sweep.search.sweeper import sweep
 
+        build.metrics(self._config)  # the objectives may name them
         return sweep(self._launcher, self._context.config_loader, self._config, Settings(**self._settings), arguments)

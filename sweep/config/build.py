@@ -15,10 +15,11 @@ from sweep.config.invocation import Invocation
 from sweep.config.membership import Membership
 from sweep.core import writable
 from sweep.core.errors import ConfigError, require_text
+from sweep.pipeline import own_metrics
 from sweep.pipeline.plan import Job, Plan
 from sweep.tracking.tracker import Tracker
 
-_PLAN_GROUPS = ("dataset", "model", "train", "distill", "prune", "cluster", "quant", "pipeline")
+_PLAN_GROUPS = ("dataset", "model", "train", "distill", "prune", "cluster", "quant", "pipeline", "metrics")
 
 
 def plan(config: DictConfig) -> Plan:
@@ -32,7 +33,18 @@ def plan(config: DictConfig) -> Plan:
         raise ConfigError("config", f"no keys but {', '.join(known[:-1])}", unknown[0])
     parts = {name: instantiate(config[name], name) for name in _PLAN_GROUPS}
     threads = cores() if config.threads is None else config.threads
-    return Plan(**parts, seed=config.seed, threads=threads)
+    built = Plan(**parts, seed=config.seed, threads=threads)
+    own_metrics.add(built.metrics)
+    return built
+
+
+def metrics(config: DictConfig) -> None:
+    """Add the configuration's own metrics to the table, for a sweep whose objectives may name them.
+
+    Raises:
+        ConfigError: as `plan`.
+    """
+    own_metrics.add(instantiate(config.metrics, "metrics"))
 
 
 def cores() -> int:

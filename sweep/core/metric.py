@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, field, fields
 from enum import Enum, IntEnum
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
+from sweep.core import jsonfiles
+from sweep.core.errors import require_choice
 from sweep.core.measurement import Measurement
 
 Direction = Literal["maximize", "minimize"]
@@ -112,3 +115,43 @@ class Metric(Quantity):
     prominence: Prominence = Prominence.RECORD
     in_line: Callable[[float], str] = _plain
     compute: Callable[[Measurement], float | int | None] = field(default=_unknown, compare=False)
+
+    def as_record(self) -> dict[str, Any]:
+        """What of it can be written down: all but its functions."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name not in ("in_line", "compute")}
+        return values | {"kind": self.kind.name, "prominence": self.prominence.name}
+
+    @staticmethod
+    def of_record(path: Path, record: Mapping[str, Any]) -> Metric:
+        """The metric that was written down.
+
+        Args:
+            path: of the record.
+            record: as `as_record`.
+
+        Raises:
+            ConfigError: for a record that is damaged.
+        """
+
+        def get(name: str, kind: type, default: Any = None) -> Any:
+            return jsonfiles.get(path, record, name, kind, default)
+
+        direction, kind, prominence = get("direction", str), get("kind", str, ""), get("prominence", str, "")
+        for name, value, known in (
+            ("direction", direction, ("maximize", "minimize", None)),
+            ("kind", kind, tuple(Kind.__members__)),
+            ("prominence", prominence, tuple(Prominence.__members__)),
+        ):
+            require_choice(f"{path}: {name}", value, known)
+        return Metric(
+            title=get("title", str, ""),
+            meaning=get("meaning", str, ""),
+            unit=get("unit", str, ""),
+            factor=get("factor", float, 1.0),
+            decimals=get("decimals", int),
+            logarithmic=record.get("logarithmic") is True,
+            direction=direction,
+            searchable=record.get("searchable") is True,
+            kind=Kind[kind],
+            prominence=Prominence[prominence],
+        )

@@ -7,6 +7,7 @@ computes it from a `Measurement`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from sweep.core.errors import ConfigError
 from sweep.core.measurement import Measurement
 from sweep.core.metric import Direction, Kind, Metric, Prominence, kib, percent
 
@@ -55,151 +57,152 @@ _file_size = partial(
 _thousands = partial(Metric, unit="thousands", factor=1e-3, logarithmic=True, direction="minimize")
 _milliseconds = partial(Metric, unit="ms", logarithmic=True, direction="minimize")
 
-METRICS: Mapping[str, Metric] = MappingProxyType(
-    {
-        "val_accuracy": _accuracy(
-            "Validation accuracy",
-            "top-1 of the file, run by LiteRT on the validation split, in [0, 1]",
-            prominence=Prominence.HEADLINE,
-            compute=_part("validation", "accuracy"),
-        ),
-        "test_accuracy": _accuracy(
-            "Test accuracy",
-            "the same on the test split",
-            searchable=False,
-            prominence=Prominence.HEADLINE,
-            compute=_part("test", "accuracy"),
-        ),
-        "macro_accuracy": _accuracy(
-            "Macro-averaged accuracy",
-            "the mean over the classes of the validation split of the fraction of each that is recognised (recall), in [0, 1]",
-            compute=_macro_accuracy,
-        ),
-        "float_accuracy": _accuracy(
-            "Accuracy before conversion",
-            "validation accuracy of the Keras model just before conversion",
-            compute=attrgetter("float_accuracy"),
-        ),
-        "conversion_gap": Metric(
-            "Conversion gap",
-            "`float_accuracy` less `val_accuracy`",
-            unit="%",
-            factor=100,
-            decimals=2,
-            direction="minimize",
-            compute=_conversion_gap,
-        ),
-        "size_bytes": _file_size(
-            "Size of the file",
-            "bytes of the file",
-            prominence=Prominence.HEADLINE,
-            compute=lambda of: len(of.content),
-        ),
-        "gzip_bytes": _file_size(
-            "Size of the file, deflated",
-            "bytes of the file deflated at level 9",
-            prominence=Prominence.HOVER,
-            compute=attrgetter("gzip_bytes"),
-        ),
-        "efficiency": Metric(
-            "Efficiency",
-            "test accuracy in per cent per KiB of `size_bytes`",
-            unit="%/KiB",
-            direction="maximize",
-            searchable=False,
-            prominence=Prominence.TABLE,
-            compute=_efficiency,
-        ),
-        "compression": Metric(
-            "Compression",
-            "bytes of the float32 file of the network one started from (the teacher where there is one) over `size_bytes`",
-            unit="×",
-            decimals=1,
-            logarithmic=True,
-            direction="maximize",
-            prominence=Prominence.TABLE,
-            compute=lambda of: None if of.start_bytes is None else of.start_bytes / len(of.content),
-        ),
-        "parameters": _thousands(
-            "Parameters",
-            "weights and biases, counted on the file's tensors",
-            compute=_part("facts", "parameters"),
-        ),
-        "nonzero_parameters": _thousands(
-            "Parameters that are not zero",
-            "those of them that are not zero",
-            compute=_part("facts", "nonzero_parameters"),
-        ),
-        "sparsity": Metric(
-            "Sparsity of the pruned layers",
-            "the fraction of the weights of convolutions, dense layers or both (as `prune.layers` says; depthwise kernels and"
-            " biases are no part of it) that are exactly zero in the file, in [0, 1]; where filters were removed, the fraction"
-            " of those that could be",
-            unit="%",
-            factor=100,
-            decimals=1,
-            direction="maximize",
-            prominence=Prominence.TABLE,
-            compute=_part("facts", "sparsity"),
-        ),
-        "macs": Metric(
-            "Multiply-accumulates",
-            "multiply-accumulates for one image, counted on the file's operators",
-            unit="millions",
-            factor=1e-6,
-            logarithmic=True,
-            direction="minimize",
-            prominence=Prominence.HOVER,
-            compute=_part("facts", "macs"),
-        ),
-        "weight_bits": Metric(
-            "Bits per weight",
-            "mean stored bits per weight",
-            decimals=2,
-            direction="minimize",
-            prominence=Prominence.TABLE,
-            compute=_part("facts", "weight_bits"),
-        ),
-        "distinct_weight_levels": Metric(
-            "Different values in a weight tensor",
-            "the largest number of different values in one weight tensor",
-            direction="minimize",
-            compute=_part("facts", "distinct_weight_levels"),
-        ),
-        "latency_ms": _milliseconds(
-            "Latency",
-            "median time for one image, run by LiteRT on one thread of this machine, in milliseconds",
-            prominence=Prominence.TABLE,
-            compute=_part("latency", "median_ms"),
-        ),
-        "latency_p10_ms": _milliseconds("Latency, 10th percentile", "its 10th percentile", compute=_part("latency", "p10_ms")),
-        "latency_p90_ms": _milliseconds("Latency, 90th percentile", "its 90th percentile", compute=_part("latency", "p90_ms")),
-        "train_seconds": Metric(
-            "Training time",
-            "time that the trial's stages took in this run, in seconds",
-            unit="s",
-            direction="minimize",
-            kind=Kind.COST,
-            compute=_part("cost", "train_seconds"),
-        ),
-        "stages_reused": Metric(
-            "Stages reused",
-            "how many stages came from the cache",
-            direction=None,
-            kind=Kind.COST,
-            compute=_part("cost", "stages_reused"),
-        ),
-        "seconds_saved": Metric(
-            "Time saved",
-            "time that those took when they were computed, in seconds",
-            unit="s",
-            direction=None,
-            kind=Kind.COST,
-            compute=_part("cost", "seconds_saved"),
-        ),
-    }
-)
-"""The table: metric name to its entry, in the order of the records."""
+_BUILT_IN: Mapping[str, Metric] = {
+    "val_accuracy": _accuracy(
+        "Validation accuracy",
+        "top-1 of the file, run by LiteRT on the validation split, in [0, 1]",
+        prominence=Prominence.HEADLINE,
+        compute=_part("validation", "accuracy"),
+    ),
+    "test_accuracy": _accuracy(
+        "Test accuracy",
+        "the same on the test split",
+        searchable=False,
+        prominence=Prominence.HEADLINE,
+        compute=_part("test", "accuracy"),
+    ),
+    "macro_accuracy": _accuracy(
+        "Macro-averaged accuracy",
+        "the mean over the classes of the validation split of the fraction of each that is recognised (recall), in [0, 1]",
+        compute=_macro_accuracy,
+    ),
+    "float_accuracy": _accuracy(
+        "Accuracy before conversion",
+        "validation accuracy of the Keras model just before conversion",
+        compute=attrgetter("float_accuracy"),
+    ),
+    "conversion_gap": Metric(
+        "Conversion gap",
+        "`float_accuracy` less `val_accuracy`",
+        unit="%",
+        factor=100,
+        decimals=2,
+        direction="minimize",
+        compute=_conversion_gap,
+    ),
+    "size_bytes": _file_size(
+        "Size of the file",
+        "bytes of the file",
+        prominence=Prominence.HEADLINE,
+        compute=lambda of: len(of.content),
+    ),
+    "gzip_bytes": _file_size(
+        "Size of the file, deflated",
+        "bytes of the file deflated at level 9",
+        prominence=Prominence.HOVER,
+        compute=attrgetter("gzip_bytes"),
+    ),
+    "efficiency": Metric(
+        "Efficiency",
+        "test accuracy in per cent per KiB of `size_bytes`",
+        unit="%/KiB",
+        direction="maximize",
+        searchable=False,
+        prominence=Prominence.TABLE,
+        compute=_efficiency,
+    ),
+    "compression": Metric(
+        "Compression",
+        "bytes of the float32 file of the network one started from (the teacher where there is one) over `size_bytes`",
+        unit="×",
+        decimals=1,
+        logarithmic=True,
+        direction="maximize",
+        prominence=Prominence.TABLE,
+        compute=lambda of: None if of.start_bytes is None else of.start_bytes / len(of.content),
+    ),
+    "parameters": _thousands(
+        "Parameters",
+        "weights and biases, counted on the file's tensors",
+        compute=_part("facts", "parameters"),
+    ),
+    "nonzero_parameters": _thousands(
+        "Parameters that are not zero",
+        "those of them that are not zero",
+        compute=_part("facts", "nonzero_parameters"),
+    ),
+    "sparsity": Metric(
+        "Sparsity of the pruned layers",
+        "the fraction of the weights of convolutions, dense layers or both (as `prune.layers` says; depthwise kernels and"
+        " biases are no part of it) that are exactly zero in the file, in [0, 1]; where filters were removed, the fraction"
+        " of those that could be",
+        unit="%",
+        factor=100,
+        decimals=1,
+        direction="maximize",
+        prominence=Prominence.TABLE,
+        compute=_part("facts", "sparsity"),
+    ),
+    "macs": Metric(
+        "Multiply-accumulates",
+        "multiply-accumulates for one image, counted on the file's operators",
+        unit="millions",
+        factor=1e-6,
+        logarithmic=True,
+        direction="minimize",
+        prominence=Prominence.HOVER,
+        compute=_part("facts", "macs"),
+    ),
+    "weight_bits": Metric(
+        "Bits per weight",
+        "mean stored bits per weight",
+        decimals=2,
+        direction="minimize",
+        prominence=Prominence.TABLE,
+        compute=_part("facts", "weight_bits"),
+    ),
+    "distinct_weight_levels": Metric(
+        "Different values in a weight tensor",
+        "the largest number of different values in one weight tensor",
+        direction="minimize",
+        compute=_part("facts", "distinct_weight_levels"),
+    ),
+    "latency_ms": _milliseconds(
+        "Latency",
+        "median time for one image, run by LiteRT on one thread of this machine, in milliseconds",
+        prominence=Prominence.TABLE,
+        compute=_part("latency", "median_ms"),
+    ),
+    "latency_p10_ms": _milliseconds("Latency, 10th percentile", "its 10th percentile", compute=_part("latency", "p10_ms")),
+    "latency_p90_ms": _milliseconds("Latency, 90th percentile", "its 90th percentile", compute=_part("latency", "p90_ms")),
+    "train_seconds": Metric(
+        "Training time",
+        "time that the trial's stages took in this run, in seconds",
+        unit="s",
+        direction="minimize",
+        kind=Kind.COST,
+        compute=_part("cost", "train_seconds"),
+    ),
+    "stages_reused": Metric(
+        "Stages reused",
+        "how many stages came from the cache",
+        direction=None,
+        kind=Kind.COST,
+        compute=_part("cost", "stages_reused"),
+    ),
+    "seconds_saved": Metric(
+        "Time saved",
+        "time that those took when they were computed, in seconds",
+        unit="s",
+        direction=None,
+        kind=Kind.COST,
+        compute=_part("cost", "seconds_saved"),
+    ),
+}
+_table = dict(_BUILT_IN)
+
+METRICS: Mapping[str, Metric] = MappingProxyType(_table)
+"""The table: metric name to its entry, in the order of the records. Those of the user's own come last (see `extend`)."""
 
 
 @dataclass(frozen=True)
@@ -244,6 +247,25 @@ class Metrics(Mapping[str, float | int]):
             f"test {self.test_accuracy:.2%}, validation {self.val_accuracy:.2%}, {self.size_bytes:,} bytes"
             f" ({self.compression:.1f}x smaller), {self.sparsity:.0%} of {sparse}, {self.latency_ms:.2f} ms"
         )
+
+
+def extend(own: Mapping[str, Metric]) -> None:
+    """Adds metrics of the user's own to the table, in place of those that were added under the same names.
+
+    Raises:
+        ConfigError: for a name that is none, or is a built-in metric's.
+    """
+    for name, metric in own.items():
+        if not re.fullmatch(r"[a-z][a-z0-9_]{,99}", name):
+            raise ConfigError("metrics", "names of small letters, digits and underscores", repr(name))
+        if name in _BUILT_IN:
+            raise ConfigError("metrics", "a name that no other metric has", name)
+        _table[name] = metric
+
+
+def own() -> dict[str, Metric]:
+    """The metrics that were added to the table."""
+    return {name: metric for name, metric in METRICS.items() if name not in _BUILT_IN}
 
 
 def searchable() -> tuple[str, ...]:

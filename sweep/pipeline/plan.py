@@ -15,7 +15,7 @@ from sweep.core.protocols import is_protocol, require_part
 from sweep.core.types import Data, Spec, Storage
 from sweep.pipeline import sources
 from sweep.pipeline.cache import canonical
-from sweep.pipeline.protocols import Clustering, Dataset, Pruning, Quantisation
+from sweep.pipeline.protocols import Clustering, Dataset, OwnMetric, Pruning, Quantisation
 from sweep.results.sweeps import Limits
 from sweep.tracking.tracker import Tracker
 from sweep.train import recipes
@@ -74,6 +74,7 @@ class Plan:
         pipeline: in which order.
         seed: of everything random, at least 0.
         threads: of every TensorFlow operation, at least 1.
+        metrics: the user's own, by name.
     """
 
     dataset: Dataset
@@ -86,8 +87,11 @@ class Plan:
     pipeline: Pipeline
     seed: int
     threads: int
+    metrics: Mapping[str, OwnMetric] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name, metric in self.metrics.items():
+            require_part(f"metrics.{name}", metric, OwnMetric)
         for name, kind in get_type_hints(Plan).items():
             value = getattr(self, name)
             if is_protocol(kind):
@@ -164,7 +168,7 @@ def _require_canonical(where: str, model: Spec) -> None:
 
 
 # The fields that are an object of a group's.
-_CHOICES = tuple(field.name for field in fields(Plan) if field.name not in ("seed", "threads"))
+_CHOICES = tuple(field.name for field in fields(Plan) if field.name not in ("seed", "threads", "metrics"))
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from sweep.core.measurement import Answers
+from sweep.core.metric import Metric
 from sweep.core.stage import Stage
 from sweep.core.types import Array, Checkpoint, Data, Spec, Split, Storage
 from sweep.tflite import requantize
@@ -24,6 +26,22 @@ class Dataset(Protocol):
 
     def load(self) -> Data:
         """The three splits; a ConfigError for data that cannot be read or used."""
+
+
+class OwnMetric(Protocol):
+    """A metric of the user's own, under its name in the `metrics` of the configuration."""
+
+    @property
+    def entry(self) -> Metric:
+        """Its entry in the table of metrics, which needs no `compute`."""
+
+    def measure(self, content: bytes, answers: Answers) -> float:
+        """Its value: a finite number.
+
+        Args:
+            content: the file's bytes.
+            answers: those of the file on the validation split.
+        """
 
 
 class Pruning(Stage[Context], Protocol):

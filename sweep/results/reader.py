@@ -13,7 +13,8 @@ from typing import Any
 from sweep.core import jsonfiles
 from sweep.core.errors import ConfigError, require_choice
 from sweep.core.jsonfiles import get, texts
-from sweep.core.metrics import METRICS
+from sweep.core.metric import Metric
+from sweep.core.metrics import METRICS, extend
 from sweep.core.trial_files import TrialFile
 from sweep.results import pareto
 from sweep.results.constraints import Bound
@@ -50,6 +51,7 @@ def read(folder: Path) -> Sweep:
     """
     path = folder / "sweep.json"
     record = jsonfiles.read(path)
+    allowed = limits(path, record)
     objectives = texts(path, record, "objectives")
     if not 1 <= len(objectives) <= pareto.MAX_OBJECTIVES:
         raise ConfigError(f"{path}: objectives", f"1 to {pareto.MAX_OBJECTIVES} metrics", len(objectives))
@@ -66,7 +68,7 @@ def read(folder: Path) -> Sweep:
         axes=texts(path, record, "axes"),
         objectives=objectives,
         constraints=constraints,
-        limits=limits(path, record),
+        limits=allowed,
         sampler=get(path, record, "sampler", str, None),
         n_trials=get(path, record, "n_trials", int, None),
         seed=get(path, record, "seed", int, None),
@@ -85,6 +87,8 @@ def read(folder: Path) -> Sweep:
 def limits(path: Path, record: Mapping[str, Any]) -> Limits:
     """The constraints of a sweep: metric to the lowest and the highest value that they allow.
 
+    The metrics of the user's own that its trials are measured by are added to the table.
+
     Args:
         path: of the sweep's record.
         record: its content.
@@ -92,6 +96,8 @@ def limits(path: Path, record: Mapping[str, Any]) -> Limits:
     Raises:
         ConfigError: for a metric or a bound that cannot be read.
     """
+    own = get(path, record, "metrics", dict, {})
+    extend({name: Metric.of_record(path, get(path, own, name, dict)) for name in own})
     constraints = texts(path, record, "constraints")
     return {metric: _limit(f"{path}: constraints.{metric}", metric, text) for metric, text in constraints.items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -35,5 +36,7 @@ class Constraint:
         return Constraint(metric, bound.relation, bound.value)
 
     def violation(self, metrics: Mapping[str, float]) -> float:
-        """By how much the metrics break it; at most 0 when they keep it."""
+        """By how much the metrics break it; at most 0 when they keep it. What was not measured keeps no bound."""
+        if self.metric not in metrics:
+            return math.inf
         return _RELATIONS[self.relation](float(metrics[self.metric]), self.bound)

@@ -48,7 +48,7 @@ def outcome(returned: JobReturn, objectives: Iterable[str], folder: Path) -> Out
     if isinstance(value, Mapping) and "pruned" in value:
         return Outcome("PRUNED", {name: known for name, known in value.items() if name != "pruned"}, value["pruned"])
     if returned.status is JobStatus.COMPLETED and isinstance(value, Mapping):
-        infinite = [name for name in objectives if not math.isfinite(float(value[name]))]
+        infinite = [name for name in objectives if not math.isfinite(float(value.get(name, math.nan)))]
         return Outcome("FAIL", {}, f"not a finite number: {', '.join(infinite)}") if infinite else Outcome("COMPLETE", value)
     written = folder / TrialFile.ERROR
     if written.exists():

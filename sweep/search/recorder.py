@@ -16,7 +16,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep.core import files, jsonfiles
+from sweep.core import files, jsonfiles, metrics
 from sweep.core.errors import ConfigError
 from sweep.core.trial_files import TrialFile
 from sweep.pipeline.origin import Origin
@@ -61,6 +61,7 @@ class Records:
             "fixed": _without_places(fixed),
             "objectives": dict(settings.objectives),
             "constraints": {metric: str(text) for metric, text in settings.constraints.items()},
+            "metrics": {name: metric.as_record() for name, metric in metrics.own().items()},
             "sampler": settings.sampler if settings.n_trials is not None or not space.finite else None,
             "n_trials": settings.n_trials,
             "seed": settings.seed,
