@@ -25,7 +25,8 @@ from sweep.pipeline.cache import Cache
 from sweep.pipeline.front import FrontRecord
 from sweep.pipeline.plan import Job, Pipeline, Plan
 from sweep.pipeline.pruner import TrialPruned
-from sweep.tflite import audit, benchmark, minimize
+from sweep.tflite import audit, benchmark
+from sweep.tflite.minimize import lossless, sparse
 from sweep.tracking.tracker import NoTracking, Tracker, TrackingError
 from sweep.train import loop, recipes
 
@@ -185,10 +186,12 @@ def test_packing_changes_no_stage(store, form):
 def test_a_packed_file_that_does_not_run_is_not_taken(store, tmp_path, monkeypatch):
     form = formats.Float32(sparse=True, strip=True)
     plain, _ = ran(replace(PLAN, quant=formats.Float32()), store)
-    monkeypatch.setattr(minimize, "sparse", lambda content: content[: len(content) // 2])
-    monkeypatch.setattr(minimize, "stripped", lambda content: content[:16] + bytes(100))
+    monkeypatch.setattr(sparse, "stored_sparsely", lambda content: content[: len(content) // 2])
+    monkeypatch.setattr(lossless, "packed", lambda content, strip: content[:16] + bytes(100))
     broken, _ = ran(replace(PLAN, quant=form), tmp_path)
-    assert broken.content == plain.content
+    assert len(broken.content) > len(plain.content)
+    assert b"logits" in broken.content
+    assert broken.metrics.test_accuracy == plain.metrics.test_accuracy
 
 
 def test_the_teacher_has_its_word_in_the_fine_tuning_when_asked(store):
