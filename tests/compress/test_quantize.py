@@ -556,6 +556,9 @@ def test_a_budget_in_kib_is_kept_by_the_file_and_used(pruned):
     with pytest.raises(ConfigError, match=r"quant.budget_kib: expected at least about [0-9.]+, .*; received 1.0") as refused:
         stage.apply(network, made)
     assert abs(float(refused.value.expected.split()[3].rstrip(",")) - sizes[4] / 1024) < 0.1
+    # The bytes besides the kernels change with the bits: where that alone decides, the file with the fewest is weighed.
+    made = replace(made, weigh=lambda network: weigh(network) + (500 if 8 in network.bits.values() else 0))
+    assert set(ptq.PTQ(**AUTO, budget_kib=(sizes[4] + 8) / 1024).apply(network, made).network.bits.values()) == {4}
 
 
 def test_sensitivity_is_measured_on_training_images_that_calibration_does_not_see(context, digits):

@@ -569,8 +569,8 @@ def test_a_kernel_before_a_separate_relu_has_its_grid_where_that_is_stored_as_in
             {"mean_bits": 2.5, "first_last_bits": 8},
             r"quant\.mean_bits: expected at least 8\.0, with such first_last_bits",
         ),
-        (ptq.PTQ, {"budget_kib": 2.0}, r"quant\.budget_kib: expected at least about"),
-        (qat.QAT, {"budget_kib": 2.0}, r"quant\.budget_kib: expected at least about"),
+        (ptq.PTQ, {"budget_kib": 1.0}, r"quant\.budget_kib: expected at least about"),
+        (qat.QAT, {"budget_kib": 1.0}, r"quant\.budget_kib: expected at least about"),
     ],
 )
 def test_a_budget_that_no_file_can_keep_is_refused_before_anything_trains(kind, budget, expected, tmp_path):
