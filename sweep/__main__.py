@@ -7,7 +7,7 @@ from importlib import import_module
 
 from sweep.cli import supervisor
 
-COMMANDS = ("report", "best", "sensitivity", "cache")
+COMMANDS = ("report", "best", "sensitivity", "pack", "cache")
 SUPERVISED = ("main", "sensitivity")
 """Those that run native code which can take the process down."""
 

@@ -89,9 +89,17 @@ def death(code: int | None, doing: Doing) -> str:
         code: its exit code, minus the signal that ended it, or None where nobody knows.
         doing: what it noted last.
     """
-    cause = f"exit code {code}"
-    if code is not None and code < 0:
-        number = -code
-        name = signal.Signals(number).name if number in set(signal.Signals) else "unknown"
-        cause = f"signal {number}, {name}" + (": killed, likely for want of memory" if name == "SIGKILL" else "")
-    return f"the process that ran the trial is gone ({cause})" + (f" {doing.stage}" if doing.stage else "")
+    return f"the process that ran the trial is gone ({cause(code)})" + (f" {doing.stage}" if doing.stage else "")
+
+
+def cause(code: int | None) -> str:
+    """What a process died of.
+
+    Args:
+        code: its exit code, minus the signal that ended it, or None where nobody knows.
+    """
+    if code is None or code >= 0:
+        return f"exit code {code}"
+    number = -code
+    name = signal.Signals(number).name if number in set(signal.Signals) else "unknown"
+    return f"signal {number}, {name}" + (": killed, likely for want of memory" if name == "SIGKILL" else "")

@@ -14,7 +14,8 @@ from sweep.core.types import Array, Arrays, Checkpoint, Data, Split, Storage
 from sweep.models import checkpoints, equivalence, layer_names
 from sweep.pipeline import sources
 from sweep.pipeline.cache import Cache
-from sweep.tflite import audit, calibrate, convert, expectations, litert, minimize
+from sweep.tflite import audit, calibrate, convert, expectations, litert
+from sweep.tflite.minimize.smallest import smallest
 from sweep.train import loop
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class Converter:
     def _packed(self, content: bytes, form: Quantisation) -> bytes:
         """The file as small as the form asks for."""
         images = self.data.validation.images[:_COMPARED]
-        return minimize.smallest(content, images, sparsely=form.sparse, strip=form.strip)
+        return smallest(content, images, sparsely=form.sparse, strip=form.strip)
 
 
 def require_equivalent(content: bytes, model: Any, storage: Storage, images: Array | None = None) -> None:

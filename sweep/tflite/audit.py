@@ -31,7 +31,8 @@ import numpy as np
 
 from sweep.core.errors import require_choice
 from sweep.core.types import Array
-from sweep.tflite import flatbuffer, minimize, schema
+from sweep.tflite import flatbuffer, schema
+from sweep.tflite.minimize import sparse
 from sweep.tflite.weight_storage import OPERANDS, TYPES, packed_bytes, unpack
 
 TARGETS: Mapping[str, tuple[str, ...]] = {
@@ -41,7 +42,6 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
 }
 """What pruning targets, as operators."""
 _FLOATS = frozenset({"FLOAT64", "FLOAT32", "FLOAT16", "BFLOAT16"})
-_RESTORING = frozenset({"DEQUANTIZE", "QUANTIZE", "DENSIFY"})
 
 
 class AuditError(RuntimeError):
@@ -196,7 +196,7 @@ class File:
         self.types = [types[tensor.type] for tensor in self.tensors]
         self.inputs, self.outputs = graph.inputs, graph.outputs
         self.operators = [(codes[operator.opcodeIndex], operator.inputs, operator.outputs) for operator in graph.operators]
-        self.source = {outputs[0]: inputs[0] for operator, inputs, outputs in self.operators if operator in _RESTORING}
+        self.source = {outputs[0]: inputs[0] for operator, inputs, outputs in self.operators if operator in schema.RESTORING}
 
     def audit(self) -> Audit:
         """Everything, counted."""
@@ -263,7 +263,7 @@ class File:
         tensor = self.tensors[index]
         if tensor.sparsity is None:
             return TYPES[self.types[index]].bits
-        return 8 * (len(self.buffers[tensor.buffer].data) + minimize.index_bytes(tensor.sparsity)) / size
+        return 8 * (len(self.buffers[tensor.buffer].data) + sparse.index_bytes(tensor.sparsity)) / size
 
     def _macs(self, operator: str, inputs: list[int], outputs: list[int]) -> int:
         kernel, produced = self._shape(inputs[1]), math.prod(self._shape(outputs[0]))
@@ -297,7 +297,7 @@ class File:
         data = np.frombuffer(self.buffers[tensor.buffer].data, np.uint8)
         if tensor.sparsity is not None:
             try:
-                return minimize.dense(data.view(dtype), tensor.sparsity, shape)
+                return sparse.dense(data.view(dtype), tensor.sparsity, shape)
             except ValueError as error:
                 raise AuditError(f"{where}: {error}") from error
         if data.size != (expected := packed_bytes(size, bits)):

@@ -20,6 +20,7 @@ _SCHEMA: Mapping[str, Mapping[int, _FieldKind]] = {
     # table, a name in a tuple a vector of tables. What is left out are scalars.
     "Model": {
         1: ("OperatorCode",), 2: ("SubGraph",), 3: 1, 4: ("Buffer",), 5: 4, 6: ("Metadata",), 7: ("SignatureDef",),
+        8: ("ExternalBufferGroup",), 9: ("ExternalBuffer",),
     },
     "OperatorCode": {1: 1},
     "SubGraph": {0: ("Tensor",), 1: 4, 2: 4, 3: ("Operator",), 4: 1},
@@ -33,8 +34,17 @@ _SCHEMA: Mapping[str, Mapping[int, _FieldKind]] = {
     "Metadata": {0: 1},
     "SignatureDef": {0: ("TensorMap",), 1: ("TensorMap",), 2: 1},
     "TensorMap": {0: 1},
+    "ExternalBufferGroup": {0: 1},
+    "ExternalBuffer": {4: 1},
     "Union": {},
 }  # fmt: skip
+
+_FIELDS: Mapping[str, int] = {
+    "Model": 10, "OperatorCode": 4, "SubGraph": 6, "Tensor": 11, "QuantizationParameters": 7, "SparsityParameters": 3,
+    "DimensionMetadata": 6, "Operator": 14, "Buffer": 3, "Metadata": 2, "SignatureDef": 5, "TensorMap": 2,
+    "VariantSubType": 3, "ExternalBufferGroup": 1, "ExternalBuffer": 5,
+}  # fmt: skip
+"""How many fields the tables have in the schema of the pinned LiteRT; a later one may add some."""
 
 
 class DamagedError(ValueError):
@@ -68,6 +78,17 @@ def require_structure(content: bytes) -> None:
     if content[4:8] != b"TFL3":
         raise DamagedError(f"expected a .tflite file (TFL3 in bytes 4 to 7), found {content[4:8]!r} among {len(content)} bytes")
     _Walk(content).table(0, "Model")
+
+
+def unknown_field(content: bytes) -> str:
+    """A field of a table that the schema lacks; an empty string where there is none.
+
+    Raises:
+        DamagedError: as `require_structure`.
+    """
+    walk = _Walk(content)
+    walk.table(0, "Model")
+    return walk.unknown
 
 
 def require_indices(model: Any, operators: Mapping[int, str], types: Mapping[int, str]) -> None:
@@ -115,12 +136,17 @@ def _require(what: str, holds: bool, found: object) -> None:
 
 
 class _Walk:
-    """One walk through a file, of limited length."""
+    """One walk through a file, of limited length.
+
+    Attributes:
+        unknown: a table and a field of it that the schema lacks.
+    """
 
     def __init__(self, content: bytes) -> None:
         self._content = content
         self._tables = len(content) // 4  # each is pointed to by four bytes of its own
         self._bytes = _SHARED * len(content) + _ROOM
+        self.unknown = ""
 
     def table(self, at: int, kind: str) -> None:
         """Follow the table to which the four bytes at a position point."""
@@ -136,6 +162,8 @@ class _Walk:
             offset = self._number("<H", vtable + 4 + 2 * slot)
             if offset >= extent:
                 raise self._damaged(vtable + 4 + 2 * slot)
+            if offset and slot >= _FIELDS.get(kind, slot + 1):
+                self.unknown = f"{kind}, {slot}"
             if offset and (field := _SCHEMA[kind].get(slot)) is not None:
                 self._field(start + offset, field)
 

@@ -6,6 +6,7 @@ else of the project.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -121,6 +122,57 @@ def output_ranges(content: bytes, data: npt.NDArray[Any]) -> tuple[npt.NDArray[n
         np.minimum(lows, [value.min() for value in values], out=lows)
         np.maximum(highs, [value.max() for value in values], out=highs)
     return lows, highs
+
+
+def random_answers(content: bytes, count: int, seed: int = 0) -> list[bytes]:
+    """What any file answers to random inputs of its own types and shapes, where a dimension that is free has the length 1.
+
+    Args:
+        content: the bytes of a file with any inputs and outputs, and any number of signatures.
+        count: how many times its main graph is run, and each of several signatures.
+        seed: of the inputs.
+
+    Returns:
+        The SHA-256 of each output in order.
+
+    Raises:
+        RuntimeError, ValueError: for a file that LiteRT cannot run, or whose inputs or outputs are no numbers.
+    """
+    interpreter, draws = _interpreter(content), np.random.default_rng(seed)
+    answers = []
+    for _ in range(count):
+        for taken in interpreter.get_input_details():
+            interpreter.set_tensor(taken["index"], _drawn(draws, taken))
+        interpreter.invoke()
+        answers += [_digest(interpreter.get_tensor(given["index"])) for given in interpreter.get_output_details()]
+    signatures = interpreter.get_signature_list()
+    for key in sorted(signatures) if len(signatures) > 1 else ():
+        runner = interpreter.get_signature_runner(key)
+        for _ in range(count):
+            inputs = {name: _drawn(draws, taken) for name, taken in sorted(runner.get_input_details().items())}
+            answers += [_digest(output) for _, output in sorted(runner(**inputs).items())]
+    return answers
+
+
+def _drawn(draws: np.random.Generator, taken: dict[str, Any]) -> npt.NDArray[Any]:
+    """A random value of an input: normally distributed, of all 8 or 16 bits, or, for what may be an index, 0 or 1."""
+    shape, dtype = taken["shape"], np.dtype(taken["dtype"])
+    drawn: npt.NDArray[Any]
+    if dtype.kind == "f":
+        drawn = draws.standard_normal(shape)
+    elif dtype.kind == "b" or (dtype.kind in "iu" and dtype.itemsize > 2):
+        drawn = draws.integers(0, 2, shape)
+    elif dtype.kind in "iu":
+        drawn = draws.integers(np.iinfo(dtype).min, np.iinfo(dtype).max, shape, endpoint=True)
+    else:
+        raise ValueError(f"expected inputs that are numbers, found {taken['dtype']}")
+    return drawn.astype(dtype)
+
+
+def _digest(output: npt.NDArray[Any]) -> bytes:
+    if output.dtype.kind not in "fbiuc":
+        raise ValueError(f"expected outputs that are numbers, found {output.dtype}")
+    return hashlib.sha256(output.tobytes()).digest()
 
 
 def _interpreter(content: bytes) -> Any:

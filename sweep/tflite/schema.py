@@ -11,6 +11,9 @@ from sweep.tflite import flatbuffer
 _FAKE_QUANTISED = re.compile(r"(?:^|/)quant_([^/;]+)/")
 _PLAIN = re.compile(r"([^/;]+)/(?:Conv2D|depthwise|MatMul|Tensordot/MatMul)\d*(?:;|$)")
 
+RESTORING = frozenset({"DEQUANTIZE", "QUANTIZE", "DENSIFY"})
+"""The operators between a constant as it is stored and who reads it."""
+
 
 def layer_of(tensor: str) -> str | None:
     """The Keras layer that a kernel came from, by its tensor's name in the file; None where the name does not tell."""

@@ -575,6 +575,14 @@ def test_a_budget_in_kib_is_kept_by_the_file_and_used(pruned):
         found(stage, network, replace(made, files=Written()))
     assert abs(float(refused.value.expected.split()[3].rstrip(",")) - sizes[4] / 1024) < 0.1
 
+    # The bytes besides the kernels change with the bits: where that alone decides, the file with the fewest is weighed.
+    class Padded(Written):
+        def file(self, network, form):
+            return super().file(network, form) + bytes(500 if 8 in network.bits.values() else 0)
+
+    fewest = found(ptq.PTQ(**AUTO, budget_kib=(sizes[4] + 8) / 1024), network, replace(made, files=Padded()))
+    assert set(fewest.bits.values()) == {4}
+
 
 def test_sensitivity_is_measured_on_training_images_that_calibration_does_not_see(context, digits):
     made = context(model=CNN(filters=(4,), units=()), data=digits)

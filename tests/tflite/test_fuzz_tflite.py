@@ -11,7 +11,8 @@ import pytest
 from fuzzing import corpus, damaged, fuzz
 
 from sweep.core.types import Storage
-from sweep.tflite import audit, expectations, flatbuffer, minimize, schema
+from sweep.tflite import audit, contents, expectations, flatbuffer, schema
+from sweep.tflite.minimize import lossless, sparse
 
 CORPUS = corpus("tflite")
 LONGEST = 5.0  # seconds for a file of a few kB, on a busy machine
@@ -25,14 +26,18 @@ def read_weights(content: bytes) -> None:
     expectations.expect_weights(content, {"conv": np.ones((3, 3, 1, 2), bool)}, {"logits": np.zeros((32, 3), np.int32)})
 
 
+def stripped(content: bytes) -> None:
+    lossless.packed(content, strip=True)
+
+
 def check(content: bytes) -> None:
     """Every reader of a `.tflite` on the same bytes."""
     began = time.perf_counter()
-    for reader in (read, read_weights, schema.parsed, minimize.sparse, minimize.stripped):
+    for reader in (read, read_weights, schema.parsed, sparse.stored_sparsely, stripped, contents.bytes_by_kind):
         refusal = ""
         try:
             reader(content)
-        except (audit.AuditError, flatbuffer.DamagedError) as error:
+        except (audit.AuditError, flatbuffer.DamagedError, lossless.NotPackedError) as error:
             refusal = str(error)
         assert "\n" not in refusal
     assert time.perf_counter() - began < LONGEST

@@ -102,13 +102,15 @@ class FileSize:
         budget = math.floor(self.max_kib * 1024)
         bits = {name: max(options) for name, options in losses.items()}
         while (over := self._weight(network, bits, train, files) - budget) > 0:
-            # What the file weighs besides its kernels is known now; kernels are padded, so it may take a second step.
+            # What the file weighs besides its kernels is known now. It changes a little with the bits: there may be more steps.
             room = sum(kernel_bytes(sizes[name], width) for name, width in bits.items()) - over
             try:
                 bits = mixed_precision.assignment(losses, sizes, kernel_bytes, room)
             except mixed_precision.OverBudget as error:
-                least = (budget + error.least - room) / 1024
-                expected = f"at least about {least:.1f}, which the fewest bits take"
+                bits = {name: min(options) for name, options in losses.items()}
+                if (least := self._weight(network, bits, train, files)) <= budget:
+                    return bits
+                expected = f"at least about {least / 1024:.1f}, which the fewest bits take"
                 raise ConfigError("quant.budget_kib", expected, self.max_kib) from error
         return bits
 

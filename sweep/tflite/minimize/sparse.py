@@ -1,4 +1,4 @@
-"""Makes a `.tflite` file smaller without changing what it computes: kernels are stored sparsely and names are stripped.
+"""Stores the kernels of a `.tflite` file by their nonzero weights, which changes nothing that it computes.
 
 The converter can store sparse kernels too, but writes files that LiteRT's XNNPACK delegate refuses to run (a sparse
 fully-connected int8 layer) and aborts the process on INT4. Here a kernel that becomes smaller is stored in compressed sparse
@@ -9,20 +9,15 @@ dense.
 
 from __future__ import annotations
 
-import logging
 import math
 from typing import Any
 
 import numpy as np
 
-from sweep.core import native
 from sweep.core.types import Array
-from sweep.tflite import flatbuffer, litert
+from sweep.tflite import flatbuffer
 from sweep.tflite.schema import parsed, store, written
 from sweep.tflite.weight_storage import KERNEL, REWRITTEN, TYPES
-
-_log = logging.getLogger(__name__)
-
 
 _COMPRESSIBLE = ("FLOAT32", "FLOAT16", "INT8")  # that DENSIFY takes
 # What a sparse kernel costs besides: a second tensor, an operator, the description.
@@ -31,60 +26,7 @@ _MOST_WEIGHTS = 1 << 27  # weights of a kernel that is restored: a few damaged b
 _ROWS = 1  # of a dimension's format: compressed
 
 
-def smallest(content: bytes, images: Array, *, sparsely: bool, strip: bool) -> bytes:
-    """Applies the steps that are asked for, each only if the file becomes smaller, runs and gives the same logits.
-
-    Args:
-        content: the bytes of a `.tflite`.
-        images: uint8 (n, height, width, channels), to compare the logits on.
-        sparsely: whether kernels may be stored sparsely.
-        strip: whether names may be stripped.
-
-    Returns:
-        The file's bytes.
-    """
-    for wanted, pack in ((sparsely, sparse), (strip, stripped)):
-        if wanted and len(packed := pack(content)) < len(content):
-            if same_answers(content, packed, images):
-                content = packed
-            else:
-                _log.warning("a step of packing (%s) was not taken: the file would not answer as before", pack.__name__)
-    return content
-
-
-def same_answers(one: bytes, other: bytes, images: Array) -> bool:
-    """Whether two files run and give logits that are equal to the bit.
-
-    Args:
-        one: the bytes of a file that runs.
-        other: the bytes of another, which may not run.
-        images: uint8 (n, height, width, channels).
-    """
-    pixels = images / np.float32(255)
-    with native.caught():
-        expected = litert.Network(one).predict(pixels)
-        try:
-            return np.array_equal(expected, litert.Network(other).predict(pixels))
-        except (RuntimeError, ValueError) as error:
-            _log.warning("LiteRT does not run the file: %s", " ".join(str(error).split()))
-            return False
-
-
-def stripped(content: bytes) -> bytes:
-    """Strips the names of tensors, the signature and the description, which the interpreter does not need.
-
-    Raises:
-        DamagedError: for bytes that are no such file.
-    """
-    from ai_edge_litert.tools import flatbuffer_utils
-
-    model, _, _ = parsed(content)
-    with flatbuffer.damage_errors():
-        flatbuffer_utils.strip_strings(model)
-        return written(model)
-
-
-def sparse(content: bytes) -> bytes:
+def stored_sparsely(content: bytes) -> bytes:
     """Stores every kernel sparsely that is smaller so.
 
     Args:
@@ -97,10 +39,10 @@ def sparse(content: bytes) -> bytes:
         DamagedError: for bytes that are no such file.
     """
     with flatbuffer.damage_errors():
-        return _sparse(content)
+        return _stored_sparsely(content)
 
 
-def _sparse(content: bytes) -> bytes:
+def _stored_sparsely(content: bytes) -> bytes:
     from ai_edge_litert import schema_py_generated as schema
 
     model, codes, types = parsed(content)
@@ -235,7 +177,7 @@ def _dense_twin(schema: Any, tensor: Any) -> Any:
     """The dense tensor that DENSIFY writes."""
     twin = schema.TensorT()
     twin.shape, twin.type, twin.quantization = tensor.shape, tensor.type, tensor.quantization
-    twin.name, twin.buffer = tensor.name + b"/dense", 0
+    twin.name, twin.buffer = (tensor.name or b"") + b"/dense", 0
     return twin
 
 

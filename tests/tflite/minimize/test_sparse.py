@@ -1,9 +1,8 @@
-"""Smaller files that compute the same: sparse kernels and stripped names, in real files and in closed form."""
+"""Kernels that are stored by their nonzero weights, in real files and in closed form."""
 
 from __future__ import annotations
 
 import runpy
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,11 +19,12 @@ from sweep.compress.prune import magnitude, schedules
 from sweep.compress.quantize import formats, ptq
 from sweep.core.types import Storage
 from sweep.models import checkpoints, families
-from sweep.tflite import audit, convert, minimize
+from sweep.tflite import audit, convert
+from sweep.tflite.minimize import smallest, sparse
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
 
-INDEPENDENT = runpy.run_path(str(Path(__file__).parents[1] / "independent.py"))
+INDEPENDENT = runpy.run_path(str(Path(__file__).parents[2] / "independent.py"))
 
 
 @settings(deadline=None)
@@ -32,23 +32,23 @@ INDEPENDENT = runpy.run_path(str(Path(__file__).parents[1] / "independent.py"))
     hnp.arrays(np.int8, hnp.array_shapes(min_dims=2, max_dims=4, max_side=6), elements=st.sampled_from([0, 0, 0, 1, -5, 127]))
 )
 def test_what_is_compressed_comes_back(values):
-    sparsity, stored = minimize._compressed(schema, values)
+    sparsity, stored = sparse._compressed(schema, values)
     assert len(stored) == np.count_nonzero(values)
-    np.testing.assert_array_equal(minimize.dense(stored.view(np.int8), sparsity, values.shape), values)
+    np.testing.assert_array_equal(sparse.dense(stored.view(np.int8), sparsity, values.shape), values)
 
 
 def test_numbers_take_the_smallest_vector_that_holds_them():
     for largest, name in ((255, "Uint8Vector"), (256, "Uint16Vector"), (65535, "Uint16Vector"), (65536, "Int32Vector")):
-        kind, vector = minimize._vector(schema, np.array([0, largest]))
+        kind, vector = sparse._vector(schema, np.array([0, largest]))
         assert kind == getattr(schema.SparseIndexVector, name)
         assert vector.values.tolist() == [0, largest]
 
 
 def test_another_kind_of_sparse_storage_is_refused():
-    sparsity, stored = minimize._compressed(schema, np.eye(3, dtype=np.int8))
+    sparsity, stored = sparse._compressed(schema, np.eye(3, dtype=np.int8))
     for change in ({"blockMap": [0]}, {"traversalOrder": [1, 0]}, {"dimMetadata": sparsity.dimMetadata[::-1]}):
         with pytest.raises(ValueError, match="compressed along the last dimension"):
-            minimize.dense(stored.view(np.int8), SimpleNamespace(**{**vars(sparsity), **change}), (3, 3))
+            sparse.dense(stored.view(np.int8), SimpleNamespace(**{**vars(sparsity), **change}), (3, 3))
 
 
 FORMS = {
@@ -94,13 +94,13 @@ def test_a_sparse_file_is_smaller_and_answers_the_same(pruned, name):
     form = FORMS[name]
     network = form.apply(network, made).network
     _, content = written(form, network, made)
-    packed = minimize.sparse(content)
+    packed = sparse.stored_sparsely(content)
     if packed == content:
         assert (network_name(made), name) not in PAYS
         return
     assert name != "int4"
     assert len(packed) < (0.8 if form.storage in (Storage.FLOAT32, Storage.FLOAT16) else 1.0) * len(content)
-    assert minimize.same_answers(content, packed, made.data.validation.images[:50])
+    assert smallest.same_answers(content, packed, made.data.validation.images[:50])
     before, after = audit.read(content), audit.read(packed)
     assert audit.same(before, after)
     assert after.zeros("all") == before.zeros("all") == network.zeros
@@ -112,39 +112,4 @@ def test_a_sparse_file_is_smaller_and_answers_the_same(pruned, name):
 def test_a_dense_network_stays_as_it_is(context):
     checkpoints.fresh(0)
     content = convert.convert(families.LeNet5().build((8, 8, 1), 10), Storage.FLOAT32)
-    assert minimize.sparse(content) == content
-
-
-def test_a_stripped_file_is_smaller_and_answers_the_same(context):
-    checkpoints.fresh(0)
-    content = convert.convert(families.LeNet5().build((8, 8, 1), 10), Storage.FLOAT32)
-    stripped = minimize.stripped(content)
-    assert len(stripped) < len(content) - 500
-    assert b"lenet5" in content
-    assert b"lenet5" not in stripped
-    assert minimize.same_answers(content, stripped, context().data.validation.images[:20])
-    assert audit.same(audit.read(content), audit.read(stripped))
-
-
-@pytest.mark.parametrize("broken", [lambda content: content[: len(content) // 2], lambda content: content[:16] + bytes(99)])
-def test_a_step_that_breaks_the_file_is_not_taken(context, monkeypatch, broken):
-    checkpoints.fresh(0)
-    content = convert.convert(families.LeNet5().build((8, 8, 1), 10), Storage.FLOAT32)
-    images = context().data.validation.images[:5]
-    monkeypatch.setattr(minimize, "sparse", broken)
-    assert minimize.smallest(content, images, sparsely=True, strip=False) == content
-    assert minimize.smallest(content, images, sparsely=True, strip=True) == minimize.stripped(content)
-    assert minimize.smallest(content, images, sparsely=False, strip=False) == content
-
-
-def test_files_that_differ_are_not_the_same(context):
-    checkpoints.fresh(0)
-    model = families.LeNet5(width=0.5).build((8, 8, 1), 10)
-    content, images = convert.convert(model, Storage.FLOAT32), context().data.validation.images[:20]
-    first = audit.read(content)
-    assert not audit.same(first, replace(first, macs=1))
-    kernel = checkpoints.kernels(model)["dense1"]
-    kernel.assign(np.where(np.arange(kernel.shape[1]) > 2, kernel, 0))
-    other = convert.convert(model, Storage.FLOAT32)
-    assert not audit.same(first, audit.read(other))
-    assert not minimize.same_answers(content, other, images)
+    assert sparse.stored_sparsely(content) == content

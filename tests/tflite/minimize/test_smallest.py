@@ -1,0 +1,94 @@
+"""The smallest file of a network: what is taken of what was tried, and what counts as the same answers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sweep.core.types import Storage
+from sweep.models import checkpoints, families
+from sweep.tflite import audit, convert
+from sweep.tflite.minimize import lossless, smallest, sparse
+
+pytestmark = pytest.mark.usefixtures("tensorflow")
+
+
+@pytest.fixture(scope="module")
+def lenet5(tensorflow):
+    checkpoints.fresh(0)
+    return convert.convert(families.LeNet5().build((8, 8, 1), 10), Storage.FLOAT32)
+
+
+@pytest.fixture(scope="module")
+def images(context):
+    return context().data.validation.images[:20]
+
+
+def test_every_file_is_packed_and_names_stay_unless_they_may_go(lenet5, images):
+    packed = smallest.smallest(lenet5, images, sparsely=False, strip=False)
+    stripped = smallest.smallest(lenet5, images, sparsely=False, strip=True)
+    assert len(stripped) < len(packed) - 300
+    assert len(packed) < len(lenet5) - 500
+    assert b"lenet5" in packed
+    assert b"lenet5" not in stripped
+    for file in (packed, stripped):
+        assert smallest.same_answers(lenet5, file, images)
+        assert audit.same(audit.read(lenet5), audit.read(file))
+
+
+@pytest.mark.parametrize("broken", [lambda content: content[: len(content) // 2], lambda content: content[:16] + bytes(99)])
+def test_sparse_kernels_that_break_the_file_are_not_taken(lenet5, images, monkeypatch, broken, caplog):
+    monkeypatch.setattr(sparse, "stored_sparsely", broken)
+    for strip in (False, True):
+        assert smallest.smallest(lenet5, images, sparsely=True, strip=strip) == lossless.packed(lenet5, strip=strip)
+    assert "a packed file was not taken: the .tflite file is damaged" in caplog.text
+
+
+def test_a_file_that_would_answer_otherwise_stays_as_it_was(lenet5, images, monkeypatch, caplog):
+    monkeypatch.setattr(lossless, "packed", lambda content, strip: content[:-8])
+    assert smallest.smallest(lenet5, images, sparsely=False, strip=False) == lenet5
+    assert "a packed file was not taken: it would not answer as before" in caplog.text
+
+
+def test_no_file_grows(lenet5, images, monkeypatch):
+    monkeypatch.setattr(lossless, "packed", lambda content, strip: content + b"\0")
+    assert smallest.smallest(lenet5, images, sparsely=False, strip=False) == lenet5
+
+
+def test_every_runtime_that_runs_the_file_has_its_say(lenet5, images):
+    def no_runtime(content, pixels):
+        raise RuntimeError("it has no such kernel")
+
+    def by_length(content, pixels):
+        return np.float32(len(content))
+
+    def smaller(runtimes):
+        return smallest.smallest(lenet5, images, sparsely=False, strip=False, runtimes=runtimes) != lenet5
+
+    assert smaller([smallest.with_litert, no_runtime])
+    assert not smaller([smallest.with_litert, by_length])
+
+
+def test_not_a_number_is_an_answer_like_another(lenet5, images):
+    one, other = np.float32([np.nan, 1]), np.float32([np.nan, 2])
+
+    def answers(content, pixels):
+        return other if content == b"other" else one
+
+    assert smallest.same_answers(lenet5, b"one", images, [answers])
+    assert not smallest.same_answers(lenet5, b"other", images, [answers])
+
+
+def test_files_that_differ_are_not_the_same(images):
+    checkpoints.fresh(0)
+    model = families.LeNet5(width=0.5).build((8, 8, 1), 10)
+    content = convert.convert(model, Storage.FLOAT32)
+    first = audit.read(content)
+    assert not audit.same(first, replace(first, macs=1))
+    kernel = checkpoints.kernels(model)["dense1"]
+    kernel.assign(np.where(np.arange(kernel.shape[1]) > 2, kernel, 0))
+    other = convert.convert(model, Storage.FLOAT32)
+    assert not audit.same(first, audit.read(other))
+    assert not smallest.same_answers(content, other, images)
