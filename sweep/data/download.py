@@ -5,17 +5,16 @@ A download is written aside, under a name of its process, and takes its place on
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
+from sweep.core import locks
 from sweep.core.errors import ConfigError
 from sweep.data.archives import PIECE, open_regular
 
@@ -86,7 +85,7 @@ def _download(url: str, file: Path, known_hash: str) -> None:
     import urllib3
 
     file.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(file.parent) as alone:
+    with locks.locked(file.parent) as alone:
         if _holds(file, known_hash):
             return
         if alone:
@@ -130,21 +129,6 @@ def _receive(url: str, out: IO[bytes], known_hash: str) -> None:
             progress.update(task, completed=size)
     if sums.hexdigest() != digest:
         raise _BadAnswer(f"another file (of {size} bytes, its hash is not that of the published one)")
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[bool]:
-    """One process at a time, where the file system has locks. Yields whether it has."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            alone = True
-        except OSError:
-            alone = False
-        yield alone
-    finally:
-        os.close(descriptor)
 
 
 def _reason(error: Exception) -> str:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
 import sqlite3
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from sweep.core.errors import ConfigError
@@ -49,17 +45,3 @@ def require_mlflow(database: Path) -> None:
         raise ConfigError(
             "uri", "an MLflow database, or a file that does not exist yet", f"{database} (another SQLite database)"
         )
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a database's folder: MLflow crashes when two processes create the same database.
-
-    The folder itself is locked. A lock file, such as `filelock` needs, would stay beside the user's database.
-    """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sweep.core.errors import ConfigError
+from sweep.core.locks import locked
 from sweep.core.writable import require_writable
 from sweep.tracking.backend import Backend
-from sweep.tracking.database import locked, require_mlflow
+from sweep.tracking.database import require_mlflow
 from sweep.tracking.failures import error_text
 from sweep.tracking.payload import PARENT
 from sweep.tracking.tracker import TrackingError
@@ -39,7 +40,7 @@ class Experiment:
         database.parent.mkdir(parents=True, exist_ok=True)
         if (folder := self.backend.artifact_folder) is not None:
             require_writable("artifacts", folder)
-        with locked(database.parent):
+        with locked(database.parent):  # MLflow crashes when two processes create the same database
             require_mlflow(database)
             self._create("an MLflow database of this version of MLflow")
 
