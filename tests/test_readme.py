@@ -38,7 +38,7 @@ def test_there_are_commands_to_run():
     assert len(COMMANDS) >= 5
     assert len([command for command in COMMANDS if "sweep.name=first" in command]) == 1
     assert {command.split()[2] for command in COMMANDS} == {"sweep.main", "sweep.sensitivity"}
-    assert {command.split()[2] for command in OTHERS} == {"sweep.report", "sweep.best", "sweep.cache"}
+    assert {command.split()[2] for command in OTHERS} == {"sweep.report", "sweep.best", "sweep.cache", "sweep.pack"}
     assert {"demo", "test", "check", "ui"} <= TARGETS
 
 
@@ -72,8 +72,12 @@ def test_a_command_of_the_readme_runs(command, tmp_path, request):
     left = "sensitivity.csv" if "sweep.sensitivity" in words else "model.tflite"
     assert len([*tmp_path.rglob(left), *tmp_path.rglob("pruned.txt")]) == trials
     if "sweep.name=first" in words:
-        for other in OTHERS:
-            place = ["--store", str(tmp_path / "cache")] if "sweep.cache" in other else ["--output", str(tmp_path)]
+        for other in (line.replace("mlruns", str(tmp_path)) for line in OTHERS):
+            place = ["--output", str(tmp_path)]
+            if "sweep.cache" in other:
+                place = ["--store", str(tmp_path / "cache")]
+            elif "sweep.pack" in other:
+                place = []
             process = subprocess.run(
                 [sys.executable, *shlex.split(other)[1:], *place],
                 capture_output=True,

@@ -181,6 +181,8 @@ def test_packing_changes_no_stage(store, form):
     assert all(reused for _, reused in finished)
     assert packed.metrics.size_bytes < plain.metrics.size_bytes
     assert packed.metrics.test_accuracy == plain.metrics.test_accuracy
+    for written in (plain.content, packed.content):
+        assert lossless.packed(written, strip=False) == written, "every file is as small as it can be"
 
 
 def test_a_packed_file_that_does_not_run_is_not_taken(store, tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ class File:
 
     Args:
         sparse: whether kernels are stored sparsely where that is smaller and runs.
-        strip: whether names are left out.
+        strip: whether the names of tensors and the signature are left out; what is redundant is left out of every file.
     """
 
     sparse: bool = False

@@ -33,7 +33,7 @@ EVERY = (
 def layer(kind: str, x: Any, number: int) -> Any:
     """The layer, or the small block, on top of a (n, height, width, channels) tensor."""
     import tensorflow as tf
-    from tf_keras import layers
+    from tf_keras import initializers, layers
 
     width = int(x.shape[-1])
 
@@ -68,7 +68,9 @@ def layer(kind: str, x: Any, number: int) -> Any:
     if kind in simple:
         return simple[kind]()(x)
     if kind == "normalised":
-        normal = layers.BatchNormalization(gamma_initializer="random_normal", beta_initializer="random_normal")
+        # A gain of nearly zero makes a bias that the older quantiser, of 16 bits, changes a kernel for, which is refused.
+        gains = initializers.RandomUniform(0.5, 1.5)
+        normal = layers.BatchNormalization(gamma_initializer=gains, beta_initializer="random_normal")
         return layers.ReLU()(normal(conv(use_bias=False)(x)))
     if kind == "reshape":
         return layers.Reshape((x.shape[1] * x.shape[2], 1, width))(x)

@@ -20,7 +20,7 @@ from sweep.compress.quantize import formats, ptq
 from sweep.core.types import Storage
 from sweep.models import checkpoints, families
 from sweep.tflite import audit, convert
-from sweep.tflite.minimize import smallest, sparse
+from sweep.tflite.minimize import lossless, smallest, sparse
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
 
@@ -98,9 +98,14 @@ def test_a_sparse_file_is_smaller_and_answers_the_same(pruned, name):
     if packed == content:
         assert (network_name(made), name) not in PAYS
         return
+    images = made.data.validation.images[:50]
+    kept = smallest.smallest(content, images, sparsely=True, strip=False)
+    assert kept == lossless.packed(packed, strip=False)
+    assert len(kept) < len(smallest.smallest(content, images, sparsely=False, strip=False))
+    assert smallest.same_answers(content, kept, images)
     assert name != "int4"
     assert len(packed) < (0.8 if form.storage in (Storage.FLOAT32, Storage.FLOAT16) else 1.0) * len(content)
-    assert smallest.same_answers(content, packed, made.data.validation.images[:50])
+    assert smallest.same_answers(content, packed, images)
     before, after = audit.read(content), audit.read(packed)
     assert audit.same(before, after)
     assert after.zeros("all") == before.zeros("all") == network.zeros
