@@ -23,6 +23,7 @@ from sweep.pipeline.preflight import Preflight
 from sweep.pipeline.pruner import Pruner
 from sweep.pipeline.runner import StageRunner
 from sweep.pipeline.verification import verified
+from sweep.results.examples import Example
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,7 @@ class Result:
         baselines: the float32 files of the uncompressed networks: `start`, what one started from (the teacher where there is
             one), and `student`; each with its stage's `name`, `size_bytes`, `val_accuracy` and `test_accuracy`.
         bits: layer name to the bits of its kernel's grid; empty where the file is not of integers.
+        example: an image that the file classifies right; None where that is none of the first of the test split.
         data: the data it was trained and measured on.
     """
 
@@ -44,6 +46,7 @@ class Result:
     curves: Mapping[str, Curves]
     baselines: Mapping[str, Mapping[str, Any]]
     bits: Mapping[str, int]
+    example: Example | None
     data: Data
 
 
@@ -136,4 +139,5 @@ class _Trial:
             filters=filters,
         )
         curves = {node.name: runner.curves(node) for node in runner.nodes}
-        return Result(content, measured(file, artifact, artifacts, runner), curves, baselines, network.bits, self.data)
+        metrics, example = measured(file, artifact, artifacts, runner), artifacts.example(content)
+        return Result(content, metrics, curves, baselines, network.bits, example, self.data)

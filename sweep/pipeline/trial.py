@@ -21,6 +21,7 @@ from sweep.pipeline.conversion import kernels
 from sweep.pipeline.executor import run
 from sweep.pipeline.plan import Job, Plan
 from sweep.pipeline.pruner import TrialPruned
+from sweep.results import examples
 from sweep.tracking import tracker
 
 _log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ _FILES = (
     "config.yaml",
     "data.json",
     "error.txt",
+    examples.NAME,
     "log",
     "metrics.json",
     "model.tflite",
@@ -62,6 +64,8 @@ def execute(job: Job, progress: Progress) -> tuple[Metrics, str | None]:
         files.write_json(job.folder / "baselines.json", result.baselines)
         if result.bits:
             files.write_json(job.folder / "bits.json", result.bits)
+        if result.example is not None:
+            files.write_json(job.folder / examples.NAME, result.example.record(result.content))
         files.write_json(job.folder / "metrics.json", result.metrics.as_dict())
         recording.findings = Findings(result.metrics.as_dict(), result.curves, result.data)
     return result.metrics, recording.run_id
