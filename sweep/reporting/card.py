@@ -59,6 +59,7 @@ def card(sweep: Sweep, trial: Trial, content: bytes, sources: Sources, budget: B
         if known(trial, name) and metric.kind is not Kind.COST
     }
     texts |= {name: f"{metrics[name]:,} ({texts[name]})" for name in of_kind(Kind.FILE_SIZE) if name in texts}
+    validation, test = (METRICS[name].in_line(metrics[name]) for name in ("val_accuracy", "test_accuracy"))
     parts = ("dataset", "model", "train", "distill", "prune", "cluster", "quant", "pipeline")
     dataset = trial.facts.get("dataset", _kind(config.get("dataset")))
     digest = hashlib.sha256(content).hexdigest()
@@ -70,7 +71,7 @@ def card(sweep: Sweep, trial: Trial, content: bytes, sources: Sources, budget: B
 
 # {MODEL}: trial {trial.number} of the sweep {sweep.name}
 
-An image classifier for `{dataset}`: {texts["val_accuracy"]} right on the validation split, {texts["test_accuracy"]} on the test
+An image classifier for `{dataset}`: {validation} right on the validation split, {test} on the test
 split, in {metrics["size_bytes"]:,} bytes.
 
 | file | |

@@ -386,6 +386,15 @@ def test_the_card_says_how_it_was_made_what_it_measures_and_how_to_feed_it(made)
     assert "train_seconds" not in card
 
 
+def test_a_metric_that_is_not_known_does_not_stop_an_export(tmp_path):
+    made, content = Made(tmp_path), tflite()
+    made.trial({}, measured(0.6, len(content), test_accuracy=float("nan"), latency_ms=float("nan")), content=content)
+    assert run(made) == 0
+    card = (made.folder / "best" / "MODEL_CARD.md").read_text()
+    assert "60.00% right on the validation split, nan% on the test" in card
+    assert "| time: `latency_ms` | nothing | not measured |" in card
+
+
 def test_a_float_file_is_fed_floats(tmp_path):
     made, content = Made(tmp_path), tflite(kind="FLOAT32")
     for seed in range(2):
