@@ -21,6 +21,7 @@ class TrialFile(StrEnum):
     BASELINES = "baselines.json"
     BITS = "bits.json"
     DATA = "data.json"
+    EXAMPLE = "example.json"
     SENSITIVITY_TABLE = "sensitivity.csv"
     SENSITIVITY_PLOT = "sensitivity.png"
     PRUNED = "pruned.txt"

@@ -15,7 +15,8 @@ from sweep.pipeline.graph import Node
 from sweep.pipeline.memo import Memo
 from sweep.pipeline.protocols import Quantisation
 from sweep.pipeline.runner import StageRunner
-from sweep.tflite import audit, benchmark
+from sweep.results.examples import Example
+from sweep.tflite import audit, benchmark, example
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,3 +84,16 @@ class Artifacts:
         predicted = self.memo.arrays(key, measure)
         validation, test = (Answers(predicted[name], split.labels, self.data.classes) for name, split in splits.items())
         return validation, test
+
+    def example(self, content: bytes) -> Example | None:
+        """An image of the test split that a file classifies right; None where that is none of the first."""
+        key = {
+            "example of": hashlib.sha256(content).hexdigest(),
+            "data": self.data.split_hash,
+            "code": sources.behind(example).digest,
+        }
+        found = self.memo.arrays(key, lambda: example.widest(content, self.data.test))
+        if not len(found["place"]):
+            return None
+        number, label = found["place"].tolist()
+        return Example(number, label, found["input"].tobytes(), found["output"].tobytes())

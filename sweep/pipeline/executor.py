@@ -24,6 +24,7 @@ from sweep.pipeline.preflight import Preflight
 from sweep.pipeline.pruner import Pruner
 from sweep.pipeline.runner import StageRunner
 from sweep.pipeline.verification import verified
+from sweep.results.examples import Example
 from sweep.results.sweeps import Limits
 
 
@@ -38,6 +39,7 @@ class Result:
         baselines: the float32 files of the uncompressed networks: `start`, what one started from (the teacher where there is
             one), and `student`; each with its stage's `name`, `size_bytes`, `val_accuracy` and `test_accuracy`.
         bits: layer name to the bits of its kernel's grid; empty where the file is not of integers.
+        example: an image that the file classifies right; None where that is none of the first of the test split.
         data: the data it was trained and measured on.
     """
 
@@ -46,6 +48,7 @@ class Result:
     curves: Mapping[str, Curves]
     baselines: Mapping[str, Mapping[str, Any]]
     bits: Mapping[str, int]
+    example: Example | None
     data: Data
 
 
@@ -142,4 +145,4 @@ class _Trial:
         )
         curves = {node.name: runner.curves(node) for node in runner.nodes}
         metrics = Metrics.of(measured(file, artifact, artifacts, runner))
-        return Result(content, metrics, curves, baselines, network.bits, self.data)
+        return Result(content, metrics, curves, baselines, network.bits, artifacts.example(content), self.data)

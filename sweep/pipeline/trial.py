@@ -48,6 +48,8 @@ def execute(job: Job, progress: Progress) -> tuple[Metrics, str | None]:
         files.write_json(job.folder / TrialFile.BASELINES, result.baselines)
         if result.bits:
             files.write_json(job.folder / TrialFile.BITS, result.bits)
+        if result.example is not None:
+            files.write_json(job.folder / TrialFile.EXAMPLE, result.example.record(result.content))
         files.write_json(job.folder / TrialFile.METRICS, dict(result.metrics))
         recording.findings = Findings(result.metrics, result.curves, result.data)
     return result.metrics, recording.run_id

@@ -1,25 +1,25 @@
-"""The export of a model: the file, a C header and a model card."""
+"""The model card: what a file is, what it measures, how it was made, and what it is not for."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import shlex
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from sweep.core.errors import ConfigError
 from sweep.core.metric import Kind
 from sweep.core.metrics import METRICS, of_kind
-from sweep.core.trial_files import TrialFile
+from sweep.reporting import firmware
+from sweep.reporting.firmware import MODEL, Sources
 from sweep.reporting.words import SPARSITY
+from sweep.results.budget import Budget, known
 from sweep.results.sweeps import SEED, Sweep, Trial
 from sweep.tflite import audit
 
-_CARD, _HEADER, _MODEL = "MODEL_CARD.md", "model.h", TrialFile.MODEL
-_MARK = "<!-- An export of `python -m sweep.best`, which may write over this folder. -->"
+CARD = "MODEL_CARD.md"
+MARK = "<!-- An export of `python -m sweep.best`, which may write over this folder. -->"
 _NOT_REPEATED = ("hydra.", "hydra/", "sweep.name", "tracking.parent_run_id")
 """Overrides that say where and how a sweep runs, not what a trial computes."""
 
@@ -36,35 +36,15 @@ def command(trial: Trial, config: Mapping[str, Any]) -> str:
     return " ".join(["python -m sweep.main", *map(shlex.quote, words)])
 
 
-def header(content: bytes) -> str:
-    """A file as a C header that C11 and C++17 take: `model_tflite` (aligned as TensorFlow Lite Micro asks) and its length."""
-    rows = (content[start : start + 16] for start in range(0, len(content), 16))
-    body = "\n".join(f"    {', '.join(f'0x{byte:02x}' for byte in row)}," for row in rows)
-    return f"""\
-/* {_MODEL}: {len(content)} bytes, sha256 {hashlib.sha256(content).hexdigest()} */
-#ifndef SWEEP_MODEL_TFLITE_H
-#define SWEEP_MODEL_TFLITE_H
-
-#ifndef __cplusplus
-#include <stdalign.h>
-#endif
-
-enum {{ model_tflite_len = {len(content)} }};
-
-alignas(16) static const unsigned char model_tflite[model_tflite_len]
-#ifdef __GNUC__
-    __attribute__((unused))
-#endif
-    = {{
-{body}
-}};
-
-#endif /* SWEEP_MODEL_TFLITE_H */
-"""
-
-
-def card(sweep: Sweep, trial: Trial, content: bytes) -> str:
+def card(sweep: Sweep, trial: Trial, content: bytes, sources: Sources, budget: Budget) -> str:
     """The model card: what the file is, what it measures, how to feed it, how it was made, and what it is not for.
+
+    Args:
+        sweep: the trial's.
+        trial: whose file it is.
+        content: the file.
+        sources: the source files beside it.
+        budget: what was asked for.
 
     Raises:
         ConfigError: for a file that cannot be read, or a damaged `config.yaml`.
@@ -72,10 +52,15 @@ def card(sweep: Sweep, trial: Trial, content: bytes) -> str:
     try:
         facts = audit.read(content)
     except audit.AuditError as error:
-        raise ConfigError(str(trial.folder / _MODEL), "the .tflite file that the trial measured", str(error)) from error
+        raise ConfigError(str(trial.folder / MODEL), "the .tflite file that the trial measured", str(error)) from error
     config, metrics = trial.config(), trial.metrics
-    texts = {name: metric.in_line(metrics[name]) for name, metric in METRICS.items() if metric.kind is not Kind.COST}
-    texts |= {name: f"{metrics[name]:,} ({texts[name]})" for name in of_kind(Kind.FILE_SIZE)}
+    texts = {
+        name: metric.in_line(metrics[name])
+        for name, metric in METRICS.items()
+        if known(trial, name) and metric.kind is not Kind.COST
+    }
+    texts |= {name: f"{metrics[name]:,} ({texts[name]})" for name in of_kind(Kind.FILE_SIZE) if name in texts}
+    validation, test = (METRICS[name].in_line(metrics[name]) for name in ("val_accuracy", "test_accuracy"))
     parts = ("dataset", "model", "train", "distill", "prune", "cluster", "quant", "pipeline")
     dataset = trial.facts.get("dataset", _kind(config.get("dataset")))
     digest = hashlib.sha256(content).hexdigest()
@@ -83,18 +68,27 @@ def card(sweep: Sweep, trial: Trial, content: bytes) -> str:
     repeats = sum(other.without_seed == trial.without_seed for other in sweep.complete) if SEED in trial.overrides else 1
     spread = f"It is one of {repeats} repeats under different seeds; the sweep's report has their spread."
     return f"""\
-{_MARK}
+{MARK}
 
-# {_MODEL}: trial {trial.number} of the sweep {sweep.name}
+# {MODEL}: trial {trial.number} of the sweep {sweep.name}
 
-An image classifier for `{dataset}`: {texts["val_accuracy"]} right on the validation split, {texts["test_accuracy"]} on the test
+An image classifier for `{dataset}`: {validation} right on the validation split, {test} on the test
 split, in {metrics["size_bytes"]:,} bytes.
 
 | file | |
 |---|---|
-| `{_MODEL}` | sha256 `{digest}` |
-| `{_HEADER}` | the same bytes as a C array, `model_tflite`, with its length, `model_tflite_len`; for C11 and C++17 |
+| `{MODEL}` | sha256 `{digest}` |
+| `{firmware.HEADER}` | the same bytes as a C array, `model_tflite`, with its length, `model_tflite_len`; for C11 and C++17 |
+{_files(sources)}
 
+`docs/flash.md` in the repository of `sweep` says how to build them for a board.
+
+## What was asked and what was measured
+
+| budget | asked | measured |
+|---|---|---|
+{_budget(budget, trial)}
+{_memory(sources)}
 ## What it measures
 
 Of the file itself, run by LiteRT. The choice saw the validation split only. {SPARSITY}
@@ -141,6 +135,58 @@ Trained and calibrated on training images only, and chosen on the validation spl
 """
 
 
+def _files(sources: Sources) -> str:
+    """The files for a microcontroller as rows of a table: what each is, or why it is not there."""
+    meanings = {
+        firmware.RESOLVER: "its operators for TensorFlow Lite Micro, and the size of its tensor arena; for C++17",
+        firmware.EXAMPLE: "a test image as the file takes it, and the answer that LiteRT gives",
+        firmware.MAIN: "a program that classifies this image with TensorFlow Lite Micro and compares the answers",
+    }
+    rows = []
+    for name, meaning in meanings.items():
+        if name in sources.texts:
+            rows.append(f"| `{name}` | {meaning}; sha256 `{hashlib.sha256(sources.texts[name].encode()).hexdigest()}` |")
+        else:
+            rows.append(f"| no `{name}` | {sources.absent[name]} |")
+    return "\n".join(rows)
+
+
+def _budget(budget: Budget, trial: Trial) -> str:
+    """What was asked of each quantity that a device limits, and what was measured, as rows of a table."""
+    rows = []
+    for title, metric in (
+        ("flash", budget.metric),
+        ("RAM", budget.ram_metric),
+        ("time", budget.time_metric),
+        ("accuracy", "val_accuracy"),
+    ):
+        low, high = budget.limits.get(metric, (-math.inf, math.inf))
+        asked = "nothing"
+        if high < math.inf:
+            asked = f"at most {METRICS[metric].in_line(high)}"
+        elif low > -math.inf:
+            asked = f"at least {METRICS[metric].in_line(low)}"
+        measured = METRICS[metric].in_line(trial.metrics[metric]) if known(trial, metric) else "not measured"
+        rows.append(f"| {title}: `{metric}` | {asked} | {measured} |")
+    return "\n".join([*rows, f"| target | {budget.target or 'nothing'} | |"])
+
+
+def _memory(sources: Sources) -> str:
+    """What stands behind the size of the tensor arena and the comparison of the answers."""
+    if sources.arena is None:
+        return ""
+    arena = sources.arena
+    text = f"""
+`kTensorArenaSize` is {arena.size:,} bytes: the {arena.measured:,} that TensorFlow Lite Micro used on a 64-bit machine with its
+reference kernels, and a margin of {arena.margin:,} for its planning and for alignment. With pointers of 32 bits it needs less.
+"""
+    if sources.tolerance:
+        text += (
+            f"`{firmware.MAIN}` allows a score to differ from LiteRT's by {sources.tolerance}: the kernels round differently.\n"
+        )
+    return text
+
+
 def _kind(node: object) -> str:
     """The class that a configuration node describes."""
     return str(node.get("_target_", "")).rpartition(".")[2] if isinstance(node, Mapping) else str(node)
@@ -183,46 +229,3 @@ def _feeding(input_type: str) -> str:
 given as {kind} on the grid of the input tensor: q = round(p / 255 / scale) + zero_point, clipped to the type's range.
 `sweep` fixes that grid to 256 steps over [0, 1], so q = p - 128; what counts is the input tensor's own scale and zero point
 (`get_input_details()[0]["quantization"]` in Python, `interpreter.input(0)->params` on a microcontroller)."""
-
-
-def export(sweep: Sweep, trial: Trial, folder: Path) -> None:
-    """Write a trial's export: the whole folder aside, then in its place.
-
-    Raises:
-        ConfigError: for a folder that holds anything but an earlier export, or a trial whose records or file are damaged.
-        OSError: where the folder cannot be written.
-    """
-    path = trial.folder / _MODEL
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise ConfigError(str(path), "the file that the trial measured", "nothing") from None
-    if len(content) != (size := trial.metrics["size_bytes"]):
-        raise ConfigError(str(path), f"the {size} bytes that the trial measured", f"{len(content)} bytes")
-    if not _may_replace(folder):
-        raise ConfigError("--to", "a new or empty folder, or an earlier export", str(folder))
-    folder = folder.absolute()
-    texts = {_CARD: card(sweep, trial, content), _HEADER: header(content)}
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", suffix=".aside") as scratch:
-        fresh, old = Path(scratch, "fresh"), Path(scratch, "old")
-        fresh.mkdir()
-        shutil.copyfile(path, fresh / _MODEL)
-        for name, text in texts.items():
-            (fresh / name).write_text(text, encoding="utf-8")
-        if folder.exists():
-            folder.rename(old)
-        fresh.rename(folder)
-
-
-def _may_replace(folder: Path) -> bool:
-    """Whether a folder is new, empty, or an earlier export with nothing added to it."""
-    if not folder.exists() and not folder.is_symlink():
-        return True
-    if not folder.is_dir() or folder.is_symlink():
-        return False
-    names = {path.name for path in folder.iterdir()}
-    if not names:
-        return True
-    earlier = folder / _CARD
-    return names <= {_CARD, _HEADER, _MODEL} and earlier.is_file() and earlier.read_text(errors="replace").startswith(_MARK)

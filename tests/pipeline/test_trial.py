@@ -25,7 +25,8 @@ from sweep.pipeline.cache import Cache
 from sweep.pipeline.front import FrontRecord
 from sweep.pipeline.plan import Job, Pipeline, Plan
 from sweep.pipeline.pruned import TrialPruned
-from sweep.tflite import audit
+from sweep.results import examples
+from sweep.tflite import audit, benchmark
 from sweep.tflite.minimize import lossless, sparse
 from sweep.tracking.tracker import NoTracking, Tracker, TrackingError
 from sweep.train import loop, recipes
@@ -362,8 +363,16 @@ def test_a_trial_leaves_its_files_and_its_record(first, store, tmp_path, monkeyp
     monkeypatch.setattr(Recorder, "records", records := [])
     metrics, run_id = trial.execute(job(tmp_path / "trial-000", store, Recorder()), Silent())
     assert {path.name for path in (tmp_path / "trial-000").iterdir()} == {
-        "baselines.json", "bits.json", "config.yaml", "data.json", "log", "metrics.json", "model.tflite", "overrides",
+        "baselines.json", "bits.json", "config.yaml", "data.json", "example.json", "log", "metrics.json",
+        "model.tflite", "overrides",
     }  # fmt: skip
+    shown = examples.read(tmp_path / "trial-000", first.content)
+    assert shown is not None
+    assert shown.label == first.data.test.labels[shown.number]
+    image = first.data.test.images[shown.number]
+    assert np.array_equal(np.frombuffer(shown.input, np.int8), image.ravel().astype(int) - 128)
+    assert np.frombuffer(shown.output, np.int8).argmax() == shown.label
+    assert benchmark.predict(first.content, image[np.newaxis]) == [shown.label]
     assert (tmp_path / "trial-000" / "model.tflite").read_bytes() == first.content
     assert json.loads((tmp_path / "trial-000" / "metrics.json").read_text()) == dict(metrics)
     assert (tmp_path / "trial-000" / "overrides").read_text() == "a=1\n"

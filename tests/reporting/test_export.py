@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import json
 import shlex
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from conftest import CONF
@@ -18,15 +21,20 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from made_files import tflite
 from omegaconf import OmegaConf
-from test_report import ROOT, Made, measured
+from test_report import ROOT, Made, configured, measured
 
 from sweep import best
 from sweep.core.errors import ConfigError
-from sweep.reporting.card import header
-from sweep.results import reader, sweeps
+from sweep.core.metrics import METRICS
+from sweep.reporting import card as cards
+from sweep.reporting.firmware import header
+from sweep.results import budget as budgets
+from sweep.results import examples, reader, sweeps
 from sweep.results.budget import Budget, choose
 
 FILES = {"MODEL_CARD.md", "model.h", "model.tflite"}
+SOURCES = FILES | {"resolver.h", "example.h", "main.cc"}
+DEVICE = ("arena_bytes", "npu_sram_bytes", "npu_ms")
 
 
 @pytest.fixture
@@ -41,6 +49,51 @@ def made(tmp_path: Path) -> Made:
     made.trial({"quant": "qat"}, measured(float("nan"), 10))
     content = tflite()
     made.trial({"quant": "ptq", "prune.sparsity": "0.5"}, measured(0.6, len(content), latency_ms=0.5), content=content)
+    return made
+
+
+@pytest.fixture
+def device_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The metrics of devices, which not every trial has, are read back from its record."""
+
+    def read(folder: Path) -> sweeps.Sweep:
+        sweep = plain(folder)
+        trials = []
+        for trial in sweep.trials:
+            path = trial.folder / "metrics.json"
+            record = json.loads(path.read_text()) if path.exists() else {}
+            extra = {name: record[name] for name in DEVICE if name in record}
+            trials.append(dataclasses.replace(trial, metrics={**trial.metrics, **extra}))
+        return dataclasses.replace(sweep, trials=tuple(trials))
+
+    plain, kib, ms = reader.read, METRICS["gzip_bytes"], METRICS["latency_ms"]
+    monkeypatch.setattr(reader, "read", read)
+    table = {"arena_bytes": kib, "npu_sram_bytes": kib, "npu_ms": ms} | dict(METRICS)
+    for module in (best, budgets, cards):
+        monkeypatch.setattr(module, "METRICS", table)
+
+
+@pytest.fixture
+def devices(tmp_path: Path, device_metrics: None) -> Made:
+    """Four files: one that no device was asked about, two that TFLM runs, and one for an Ethos-U, whose SRAM is not known."""
+    made = Made(tmp_path / "runs", "devices")
+    content = tflite()
+    images = np.random.default_rng(0).integers(0, 256, (1, 4), np.uint8)
+    for accuracy, extra in (
+        (0.9, {}),
+        (0.8, {"arena_bytes": 30_000}),
+        (0.7, {"arena_bytes": 9_600}),
+        (0.6, {"arena_bytes": 9_000, "npu_ms": 0.5}),
+    ):
+        folder = made.trial({"quant": "ptq"}, measured(accuracy, len(content), latency_ms=2, **extra), content=content)
+        output = np.array([1, 3, 2], np.int8)
+        shown = examples.Example(4, 1, images.tobytes(), output.tobytes())
+        (folder / "example.json").write_text(json.dumps(shown.record(content)))
+    (folder / "config.yaml").write_text(
+        yaml.safe_dump(
+            configured({}) | {"target": {"_target_": "sweep.devices.ethos_u.EthosU", "accelerator": "ethos-u55-128"}}
+        )
+    )
     return made
 
 
@@ -68,8 +121,8 @@ def run(made: Made, *arguments: str) -> int:
         ({"min_accuracy": 0.81}, 0),
         ({"min_accuracy": 0.6}, 6),
         ({"min_accuracy": 0.6, "max_kib": 60}, 2),
-        ({"max_latency_ms": 1}, 3),
-        ({"max_latency_ms": 2, "min_accuracy": 0.65}, 3),
+        ({"max_ms": 1}, 3),
+        ({"max_ms": 2, "min_accuracy": 0.65}, 3),
     ],
 )
 def test_the_most_accurate_within_a_size_or_the_smallest_above_an_accuracy(made, budget, number):
@@ -94,6 +147,7 @@ def test_where_nothing_fits_the_nearest_are_named_with_what_they_miss(made, caps
         "  trial 3: val_accuracy 70.00%, needed 78.00%  (quant=ptq)",
         "  trial 6: val_accuracy 60.00%, needed 78.00%  (quant=ptq prune.sparsity=0.5)",
         "  trial 2: size_bytes 40.00 KiB, allowed 30.00 KiB  (quant=ptq)",
+        "  left out, since what was not measured cannot be said to keep a bound: 1 of 6 without val_accuracy",
     ]
     assert not (made.folder / "best").exists()
 
@@ -111,7 +165,10 @@ def test_a_sweep_without_a_complete_trial_has_no_best(tmp_path, capsys):
         (["--max-kib", "0"], "--max-kib: expected a number above 0; received 0.0"),
         (["--max-kib", "nan"], "--max-kib: expected a number above 0; received nan"),
         (["--min-accuracy", "97"], "--min-accuracy: expected a number in [0, 1]; received 97.0"),
-        (["--max-latency-ms", "-1"], "--max-latency-ms: expected a number above 0; received -1.0"),
+        (["--max-latency-ms", "-1"], "--max-ms: expected a number above 0; received -1.0"),
+        (["--max-ms", "0"], "--max-ms: expected a number above 0; received 0.0"),
+        (["--max-ram-kib", "inf"], "--max-ram-kib: expected a number above 0; received inf"),
+        (["--target", "tpu"], "--target: expected litert, tflm or an Ethos-U such as ethos_u55_128; received tpu"),
         (["--max-kib", "much"], "argument --max-kib: invalid float value: 'much'"),
         (["--metric", "macs"], "argument --metric: invalid choice: 'macs'"),
         (["--nonsense"], "unrecognized arguments: --nonsense"),
@@ -134,7 +191,144 @@ def test_an_unknown_name_is_refused_with_the_nearest(made, capsys):
     assert "such as made; received mad" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("budget", "number"),
+    [
+        ({}, 0),
+        ({"target": "litert"}, 0),
+        ({"target": "tflm"}, 1),
+        ({"max_ram_kib": 30}, 1),
+        ({"max_ram_kib": 20}, 2),
+        ({"max_ram_kib": 9600 / 1024, "target": "tflm"}, 2),
+        ({"max_ram_kib": 9, "target": "tflm", "max_ms": 2}, 3),
+        ({"target": "ethos_u55_128"}, 3),
+        ({"target": "ethos_u55_128", "max_ms": 0.5}, 3),
+    ],
+)
+def test_the_budgets_of_a_device(devices, budget, number):
+    assert choose(reader.read(devices.folder), Budget(**budget)).number == number
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (
+            ["--max-ram-kib", "8"],
+            [
+                "error: no trial of devices keeps the budget; the nearest of 4:",
+                "  trial 3: arena_bytes 8.79 KiB, allowed 8.00 KiB  (quant=ptq)",
+                "  trial 2: arena_bytes 9.38 KiB, allowed 8.00 KiB  (quant=ptq)",
+                "  trial 1: arena_bytes 29.30 KiB, allowed 8.00 KiB  (quant=ptq)",
+                "  left out, since what was not measured cannot be said to keep a bound: 1 of 4 without arena_bytes",
+            ],
+        ),
+        (
+            ["--target", "ethos_u55_128", "--max-ram-kib", "8"],
+            [
+                "error: no trial of devices keeps the budget",
+                "  left out, since what was not measured cannot be said to keep a bound: 1 of 1 without npu_sram_bytes",
+            ],
+        ),
+        (
+            ["--target", "ethos_u55_128", "--max-ms", "0.4"],
+            [
+                "error: no trial of devices keeps the budget; the nearest of 1:",
+                "  trial 3: npu_ms 0.5, allowed 0.4  (quant=ptq)",
+            ],
+        ),
+        (
+            ["--target", "ethos_u85_256"],
+            ["error: no trial of devices is known to run on ethos_u85_256: none of 4 has `npu_ms` measured with that target"],
+        ),
+    ],
+)
+def test_a_trial_without_the_metric_of_a_bound_is_left_out_and_that_is_told(devices, capsys, arguments, told):
+    assert run(devices, *arguments) == 1
+    assert capsys.readouterr().err.splitlines() == told
+
+
+def test_a_sweep_that_no_device_was_asked_about_has_nothing_for_it(made, capsys):
+    assert run(made, "--target", "tflm") == 1
+    assert capsys.readouterr().err == "error: no trial of made is known to run on tflm: none of 6 has `arena_bytes`\n"
+
+
 # The export.
+
+
+def test_an_export_for_a_device_has_its_source_and_a_card_with_every_budget(devices, capsys):
+    assert run(devices, "--target", "tflm", "--max-kib", "1", "--max-ram-kib", "20", "--max-latency-ms", "10") == 0
+    assert "arena_bytes 9.38 KiB, latency_ms 2" in capsys.readouterr().out
+    folder = devices.folder / "best"
+    assert {path.name for path in folder.iterdir()} == SOURCES
+    card = (folder / "MODEL_CARD.md").read_text()
+    size = int((folder / "resolver.h").read_text().partition("kTensorArenaSize = ")[2].partition(";")[0])
+    for text in (
+        "| flash: `size_bytes` | at most 1.00 KiB | 0.65 KiB |",
+        "| RAM: `arena_bytes` | at most 20.00 KiB | 9.38 KiB |",
+        "| time: `latency_ms` | at most 10 | 2 |",
+        "| accuracy: `val_accuracy` | nothing | 70.00% |",
+        "| target | tflm | |",
+        f"`kTensorArenaSize` is {size:,} bytes: the 9,600 that TensorFlow Lite Micro used",
+        "a margin of ",
+        "differ from LiteRT's by 4 quantisation steps",
+    ):
+        assert text in card
+    assert size % 16 == 0
+    assert size > 9_600
+    for name in ("resolver.h", "example.h", "main.cc"):
+        assert f"sha256 `{hashlib.sha256((folder / name).read_bytes()).hexdigest()}`" in card
+
+
+def test_what_is_not_written_the_card_says_why(devices):
+    (devices.folder / "trial-001" / "example.json").unlink()
+    assert run(devices, "--target", "tflm") == 0
+    folder = devices.folder / "best"
+    assert {path.name for path in folder.iterdir()} == FILES | {"resolver.h"}
+    assert "| no `main.cc` | the trial left no `example.json`" in (folder / "MODEL_CARD.md").read_text()
+    assert run(devices) == 0
+    assert {path.name for path in folder.iterdir()} == FILES
+    card = (folder / "MODEL_CARD.md").read_text()
+    assert "| no `resolver.h` | the trial's records have no `arena_bytes`" in card
+    assert "| RAM: `arena_bytes` | nothing | not measured |" in card
+    assert "kTensorArenaSize" not in card
+
+
+def test_source_that_one_has_worked_on_is_never_written_over(devices, capsys):
+    folder = devices.folder / "best"
+    assert run(devices, "--target", "tflm") == 0
+    assert run(devices) == 0  # another trial, without source: what is to be replaced is as it was written
+    (folder / "main.cc").write_text("int main() {}\n")  # in an export of the earlier format, or one without source
+    assert run(devices) == 2
+    assert (folder / "main.cc").read_text() == "int main() {}\n"
+    (folder / "main.cc").unlink()
+    assert run(devices, "--target", "tflm") == 0
+    for name in ("main.cc", "resolver.h", "example.h"):
+        kept = (folder / name).read_text()
+        (folder / name).write_text(kept + "// mine\n")
+        assert run(devices, "--target", "tflm") == 2
+        assert (folder / name).read_text().endswith("// mine\n")
+        (folder / name).write_text(kept)
+    assert run(devices, "--target", "tflm") == 0
+    assert "an earlier export; received" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "told"),
+    [
+        ("example.json", {"output": "AAAA"}, "example of the trial's file; received label: expected 0"),
+        ("example.json", {"input": "AAAA"}, "received input: expected the file's 4 bytes; received 3"),
+        ("example.json", {"sha256": "0"}, "example.json: sha256: expected"),
+        ("metrics.json", {"arena_bytes": 0}, "metrics.json: arena_bytes: expected an integer of at least 1"),
+        ("metrics.json", {"arena_bytes": 1.5}, "metrics.json: arena_bytes: expected an integer of at least 1"),
+        ("metrics.json", {"arena_bytes": 2**40}, "and at most 2147483647; received 1099511627776"),
+    ],
+)
+def test_a_damaged_record_of_a_device_is_named(devices, capsys, file, change, told):
+    path = devices.folder / "trial-001" / file
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    assert run(devices, "--target", "tflm") == 2
+    assert told in capsys.readouterr().err
+    assert not (devices.folder / "best").exists()
 
 
 def test_an_export_is_the_file_a_header_and_a_card(made, capsys):
@@ -190,6 +384,15 @@ def test_the_card_says_how_it_was_made_what_it_measures_and_how_to_feed_it(made)
     ):
         assert text in card
     assert "train_seconds" not in card
+
+
+def test_a_metric_that_is_not_known_does_not_stop_an_export(tmp_path):
+    made, content = Made(tmp_path), tflite()
+    made.trial({}, measured(0.6, len(content), test_accuracy=float("nan"), latency_ms=float("nan")), content=content)
+    assert run(made) == 0
+    card = (made.folder / "best" / "MODEL_CARD.md").read_text()
+    assert "60.00% right on the validation split, nan% on the test" in card
+    assert "| time: `latency_ms` | nothing | not measured |" in card
 
 
 def test_a_float_file_is_fed_floats(tmp_path):
