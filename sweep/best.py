@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sweep.cli import sweep_arguments
 from sweep.core.errors import ConfigError
-from sweep.core.metrics import METRICS, Kind, Prominence, of_kind, seen_in
+from sweep.core.metrics import METRICS, Kind, Prominence, absent, of_kind, seen_in
 from sweep.reporting.card import export
 from sweep.results import reader
 from sweep.results.budget import Budget, NoneFits, choose, described
@@ -44,7 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     headline = dict.fromkeys([*seen_in(Prominence.HEADLINE), budget.metric])
-    values = ", ".join(f"{name} {METRICS[name].in_line(trial.metrics[name])}" for name in headline)
+    known = [name for name in headline if not absent(name, trial.metrics[name])]
+    values = ", ".join(f"{name} {METRICS[name].in_line(trial.metrics[name])}" for name in known)
     print(f"trial {trial.number} ({described(trial)}): {values}\n{folder}")
     return 0
 

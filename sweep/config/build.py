@@ -18,7 +18,7 @@ from sweep.core.errors import ConfigError, require_text
 from sweep.pipeline.plan import Job, Plan
 from sweep.tracking.tracker import Tracker
 
-_PLAN_GROUPS = ("dataset", "model", "train", "distill", "prune", "cluster", "quant", "pipeline")
+_PLAN_GROUPS = ("dataset", "model", "train", "distill", "prune", "cluster", "quant", "pipeline", "target")
 
 
 def plan(config: DictConfig) -> Plan:

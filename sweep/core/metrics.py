@@ -100,6 +100,7 @@ class Metric(Quantity):
         kind: what it is about.
         prominence: where people see it.
         in_line: how a value is written within a line of text.
+        only: of which files there is one; empty where there is of every file.
     """
 
     meaning: str
@@ -109,12 +110,15 @@ class Metric(Quantity):
     kind: Kind = Kind.PROPERTY
     prominence: Prominence = Prominence.RECORD
     in_line: Callable[[float], str] = _plain
+    only: str = ""
 
 
 _accuracy = partial(Metric, unit="%", factor=100, decimals=2, direction="maximize", kind=Kind.ACCURACY, in_line=_percent)
 _file_size = partial(
     Metric, unit="KiB", factor=1 / 1024, logarithmic=True, direction="minimize", kind=Kind.FILE_SIZE, in_line=_kib
 )
+_NPU_ONLY = "where the target is an Ethos-U"
+_npu_bytes = partial(Metric, unit="KiB", factor=1 / 1024, logarithmic=True, direction="minimize", in_line=_kib, only=_NPU_ONLY)
 _thousands = partial(Metric, unit="thousands", factor=1e-3, logarithmic=True, direction="minimize")
 _milliseconds = partial(Metric, unit="ms", logarithmic=True, direction="minimize")
 
@@ -217,6 +221,50 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         ),
         "latency_p10_ms": _milliseconds("Latency, 10th percentile", "its 10th percentile"),
         "latency_p90_ms": _milliseconds("Latency, 90th percentile", "its 90th percentile"),
+        "arena_bytes": Metric(
+            "RAM of a microcontroller",
+            "bytes of the tensor arena that TFLM's interpreter allocates on this machine; of float32 and full-integer files,"
+            " where `tflite-micro` is installed",
+            unit="KiB",
+            factor=1 / 1024,
+            logarithmic=True,
+            direction="minimize",
+            prominence=Prominence.HEADLINE,
+            in_line=_kib,
+            only="of float32 and full-integer files that TFLM loads, where tflite-micro is installed",
+        ),
+        "target_agreement": _accuracy(
+            "Agreement with LiteRT",
+            "the fraction of `target.images` validation images that TFLM gives the class that LiteRT gives; with `target=tflm`",
+            only="where the target is tflm",
+        ),
+        "tflm_accuracy": _accuracy(
+            "Validation accuracy under TFLM",
+            "top-1 of the file, run by TFLM on the validation split; with `target=tflm target.accuracy=true`",
+            only="where the target is tflm, with target.accuracy=true",
+        ),
+        "npu_bytes": _npu_bytes(
+            "Size of the compiled file",
+            "bytes of the file that Vela compiles for the target, an Ethos-U",
+        ),
+        "npu_sram_bytes": _npu_bytes(
+            "SRAM of the Ethos-U",
+            "the most bytes of SRAM in use at once there, as Vela says",
+        ),
+        "npu_ms": _milliseconds(
+            "Time on the Ethos-U",
+            "time of one image there, as Vela estimates it, in milliseconds",
+            only=_NPU_ONLY,
+        ),
+        "npu_operators": Metric(
+            "Operators on the NPU",
+            "the fraction of the operators that the NPU computes, in [0, 1]; Vela leaves the others to the processor",
+            unit="%",
+            factor=100,
+            decimals=1,
+            direction="maximize",
+            only=_NPU_ONLY,
+        ),
         "train_seconds": Metric(
             "Training time",
             "time that the trial's stages took in this run, in seconds",
@@ -242,9 +290,9 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
 """The table: metric name to its entry, in the order of the records."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Metrics:
-    """The values of one trial: a field for each entry of `METRICS`, in its order."""
+    """The values of one trial: a field for each entry of `METRICS`, in its order. None where the file has none."""
 
     val_accuracy: float
     test_accuracy: float
@@ -263,13 +311,20 @@ class Metrics:
     latency_ms: float
     latency_p10_ms: float
     latency_p90_ms: float
+    arena_bytes: int | None = None
+    target_agreement: float | None = None
+    tflm_accuracy: float | None = None
+    npu_bytes: int | None = None
+    npu_sram_bytes: int | None = None
+    npu_ms: float | None = None
+    npu_operators: float | None = None
     train_seconds: float
     stages_reused: int
     seconds_saved: float
 
     def as_dict(self) -> dict[str, float | int]:
-        """Metric name to value, in the order above."""
-        return asdict(self)
+        """Metric name to value, in the order above; without those that the file has none of."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     def summary(self, sparse: str) -> str:
         """One line for people.
@@ -277,9 +332,10 @@ class Metrics:
         Args:
             sparse: what the sparsity is a fraction of (`conv and dense weights zero`).
         """
+        memory = "" if self.arena_bytes is None else f", {self.arena_bytes:,} bytes of RAM"
         return (
             f"test {self.test_accuracy:.2%}, validation {self.val_accuracy:.2%}, {self.size_bytes:,} bytes"
-            f" ({self.compression:.1f}x smaller), {self.sparsity:.0%} of {sparse}, {self.latency_ms:.2f} ms"
+            f" ({self.compression:.1f}x smaller){memory}, {self.sparsity:.0%} of {sparse}, {self.latency_ms:.2f} ms"
         )
 
 
@@ -288,6 +344,11 @@ if tuple(METRICS) != tuple(entry.name for entry in fields(Metrics)):
 
 SEARCHABLE = tuple(name for name, metric in METRICS.items() if metric.searchable)
 """The metrics that objectives and constraints may name."""
+
+
+def absent(name: str, value: float | None) -> bool:
+    """Whether a recorded value says that the file has none of this metric, which not every file has."""
+    return METRICS[name].only != "" and (value is None or math.isnan(value))
 
 
 def of_kind(kind: Kind) -> tuple[str, ...]:

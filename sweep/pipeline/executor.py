@@ -22,7 +22,7 @@ from sweep.pipeline.plan import Plan
 from sweep.pipeline.preflight import Preflight
 from sweep.pipeline.pruner import Pruner
 from sweep.pipeline.runner import StageRunner
-from sweep.pipeline.verification import verified
+from sweep.pipeline.verification import require_budgets, verified
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +59,11 @@ def run(plan: Plan, store: Cache, progress: Progress, front: Path | None = None)
     Raises:
         TrialPruned: when what is to be expected of the plan is dominated already.
         ConfigError: before anything trains, for what cannot work.
-        AuditError: when the file does not show what the plan asked for.
+        AuditError: when the file does not show what the plan asked for, or exceeds a budget of the target.
+        Unfit: when the file does not run on the target.
         Exception: whatever a stage, the converter or the interpreter could not do.
     """
+    plan.target.require_form(plan.quant)
     trial = _Trial.of(plan, store, progress, front)
     trial.take_stages()
     return trial.result()
@@ -136,4 +138,6 @@ class _Trial:
             filters=filters,
         )
         curves = {node.name: runner.curves(node) for node in runner.nodes}
-        return Result(content, measured(file, artifact, artifacts, runner), curves, baselines, network.bits, self.data)
+        metrics = measured(file, artifact, artifacts, runner, self.plan.target)
+        require_budgets(self.plan.target, metrics)
+        return Result(content, metrics, curves, baselines, network.bits, self.data)

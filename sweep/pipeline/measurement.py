@@ -7,6 +7,7 @@ from typing import NamedTuple
 from sweep.core.metrics import Metrics
 from sweep.core.types import Arrays, Checkpoint
 from sweep.pipeline.artifacts import Artifacts
+from sweep.pipeline.protocols import Target
 from sweep.pipeline.runner import StageRunner
 from sweep.tflite import audit, benchmark
 
@@ -54,7 +55,7 @@ class FileMetrics(NamedTuple):
         )
 
 
-def measured(file: FileMetrics, artifact: Arrays, artifacts: Artifacts, runner: StageRunner) -> Metrics:
+def measured(file: FileMetrics, artifact: Arrays, artifacts: Artifacts, runner: StageRunner, target: Target) -> Metrics:
     """All metrics of a trial.
 
     Args:
@@ -62,12 +63,17 @@ def measured(file: FileMetrics, artifact: Arrays, artifacts: Artifacts, runner: 
         artifact: see `Artifacts.file`.
         artifacts: answers the accuracies.
         runner: knows what the stages cost.
+        target: what the file is for.
+
+    Raises:
+        Unfit: for a file that does not run on the target.
     """
     content = artifact["tflite"].tobytes()
     val_accuracy, test_accuracy = artifacts.accuracies(content)
     float_accuracy, latency = float(artifact["float_accuracy"]), benchmark.latency(content)
     return Metrics(
         **file._asdict(),
+        **artifacts.on_target(content, target),
         val_accuracy=val_accuracy,
         test_accuracy=test_accuracy,
         float_accuracy=float_accuracy,

@@ -16,16 +16,14 @@ import numpy as np
 
 from sweep.compress.quantize.integer import Integer
 from sweep.core.errors import ConfigError
-from sweep.core.types import Arrays, Checkpoint, Data, Progress, Spec, Split, Storage
+from sweep.core.types import Arrays, Checkpoint, Data, Progress, Spec, Storage
 from sweep.models import checkpoints, contract, random_weights
-from sweep.pipeline import accounting, sources
+from sweep.pipeline import accounting, rehearsal, sources
 from sweep.pipeline.conversion import Converter, FileSize, kernels
 from sweep.pipeline.memo import Memo
 from sweep.pipeline.plan import Plan
 from sweep.tflite import audit, convert
 from sweep.train import loop
-
-_CALIBRATION_IMAGES = 4  # of an untrained network
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +73,9 @@ class Preflight:
             raise ConfigError("quant", "a network whose kernels become integers", refusal)
         if not plan.prune.removes_filters:
             plan.quant.require_budget(self._untrained, data.train, FileSize(self.converter, plan.quant))
+        if plan.target.rehearses:
+            with _under("target"):
+                rehearsal.require_target(plan, data, self.converter, self.memo, self._untrained)
 
     def _require_contracts(self, models: list[tuple[str, Spec]]) -> None:
         """Refuse a network that is not what a network must be.
@@ -151,14 +152,12 @@ class Preflight:
     def _refusal(self) -> str:
         """Why the student cannot become a file of the form asked for, found with random weights; empty where it can."""
         plan, data = self.plan, self.data
-        form, bits = plan.quant, None
+        form, bits = rehearsal.stand_in(plan.quant), None
         if isinstance(form, Integer):
-            form = form.tried()
             bits = [form.bits, form.per_layer_bits, form.first_last_bits]
 
         def attempt() -> Arrays:
-            few = Split(data.train.images[:_CALIBRATION_IMAGES], data.train.labels[:_CALIBRATION_IMAGES])
-            return {"refusal": np.array(self.converter.refusal(self._untrained(), form, few))}
+            return {"refusal": np.array(self.converter.refusal(self._untrained(), form, rehearsal.few(data)))}
 
         key = {
             "refusal of": plan.model,

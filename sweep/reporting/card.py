@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.core.errors import ConfigError
-from sweep.core.metrics import METRICS, Kind, of_kind
+from sweep.core.metrics import METRICS, Kind, absent, of_kind
 from sweep.reporting.words import SPARSITY
 from sweep.results.sweeps import SEED, Sweep, Trial
 from sweep.tflite import audit
@@ -72,7 +72,8 @@ def card(sweep: Sweep, trial: Trial, content: bytes) -> str:
     except audit.AuditError as error:
         raise ConfigError(str(trial.folder / _MODEL), "the .tflite file that the trial measured", str(error)) from error
     config, metrics = trial.config(), trial.metrics
-    texts = {name: metric.in_line(metrics[name]) for name, metric in METRICS.items() if metric.kind is not Kind.COST}
+    about = [name for name in METRICS if METRICS[name].kind is not Kind.COST and not absent(name, metrics[name])]
+    texts = {name: METRICS[name].in_line(metrics[name]) for name in about}
     texts |= {name: f"{metrics[name]:,} ({texts[name]})" for name in of_kind(Kind.FILE_SIZE)}
     parts = ("dataset", "model", "train", "distill", "prune", "cluster", "quant", "pipeline")
     dataset = trial.facts.get("dataset", _kind(config.get("dataset")))

@@ -92,8 +92,8 @@ class Loop:
         proposal, began = self._under_way.pop(number)
         seconds = time.time() - began
         folder = self._records.trial_folder(proposal)
-        ended = outcome(returned, self._settings.objectives, folder)
-        self._tally.count(number, returned, ended.state)
+        ended = outcome(returned, self._settings.objectives, self._settings.constraints, folder)
+        self._tally.count(number, returned, ended.state, refused=ended.refused)
         # The record first: where it cannot be written (a full disk), the study takes the trial up again at the next start.
         run_id = ended.metrics.get("run_id")
         error = None if ended.state == "COMPLETE" else ended.error

@@ -41,15 +41,16 @@ class Tally:
         self._settings, self._before, self._planned = settings, before, planned
         self.ended: list[JobReturn] = []
         self._failed: list[int] = []
-        self._pruned = 0
+        self._pruned = self._refused = 0
         self._began = time.time()
 
-    def count(self, number: int, returned: JobReturn, state: State) -> None:
-        """Count a trial that ended."""
+    def count(self, number: int, returned: JobReturn, state: State, *, refused: bool) -> None:
+        """Count a trial that ended; `refused` says that it failed before it trained."""
         self.ended.append(returned)
         if state == "FAIL":
             self._failed.append(number)
         self._pruned += state == "PRUNED"
+        self._refused += refused
 
     def status(self, *, killed: bool) -> Status:
         """How this start of the sweep ended."""
@@ -94,8 +95,9 @@ class Tally:
         settings, ended, failed = self._settings, len(self.ended), len(self._failed)
         if settings.timeout is not None and time.time() - self._began > settings.timeout:
             return f"stopped after the timeout of {settings.timeout:g} s"
-        if ended >= _TRIALS_FOR_A_RATE and failed / ended > settings.max_failure_rate:
-            return f"stopped: {failed} of {ended} trials failed, more than max_failure_rate allows"
+        worked, broken = ended - self._refused, failed - self._refused  # a refusal costs nothing, and says nothing of the next
+        if worked >= _TRIALS_FOR_A_RATE and broken / worked > settings.max_failure_rate:
+            return f"stopped: {broken} of {worked} trials failed, more than max_failure_rate allows"
         if settings.patience is not None and self._stalled(settings.patience):
             return f"stopped: the hypervolume has not grown over {settings.patience} trials"
         return ""
