@@ -19,7 +19,7 @@ from sweep.pipeline import own_metrics
 from sweep.pipeline.plan import Job, Plan
 from sweep.tracking.tracker import Tracker
 
-_PLAN_GROUPS = ("dataset", "model", "train", "distill", "prune", "cluster", "quant", "pipeline", "metrics")
+_PLAN_GROUPS = ("dataset", "model", "train", "distill", "prune", "cluster", "quant", "pipeline", "target", "metrics")
 
 
 def plan(config: DictConfig) -> Plan:

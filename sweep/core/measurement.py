@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gzip
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -89,6 +90,7 @@ class Measurement:
         float_accuracy: validation accuracy of the Keras model just before conversion, in [0, 1].
         latency: its time for one image.
         cost: what the trial took.
+        device: what was measured on a device, by metric; empty where nothing was.
     """
 
     content: bytes
@@ -99,6 +101,7 @@ class Measurement:
     float_accuracy: float | None = None
     latency: Latency | None = None
     cost: Cost | None = None
+    device: Mapping[str, float | int] = field(default_factory=dict)
 
     @cached_property
     def gzip_bytes(self) -> int:

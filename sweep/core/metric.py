@@ -104,6 +104,7 @@ class Metric(Quantity):
         kind: what it is about.
         prominence: where people see it.
         in_line: how a value is written within a line of text.
+        only: of which files there is one; empty where there is of every file.
         compute: its value from what was measured; None where that does not tell. Without it, it is read from records alone.
     """
 
@@ -114,6 +115,7 @@ class Metric(Quantity):
     kind: Kind = Kind.PROPERTY
     prominence: Prominence = Prominence.RECORD
     in_line: Callable[[float], str] = _plain
+    only: str = ""
     compute: Callable[[Measurement], float | int | None] = field(default=_unknown, compare=False)
 
     def as_record(self) -> dict[str, Any]:
@@ -154,4 +156,5 @@ class Metric(Quantity):
             searchable=record.get("searchable") is True,
             kind=Kind[kind],
             prominence=Prominence[prominence],
+            only=get("only", str, ""),
         )

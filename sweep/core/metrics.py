@@ -7,6 +7,7 @@ computes it from a `Measurement`.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -32,6 +33,11 @@ def _part(part: str, name: str) -> Callable[[Measurement], float | int | None]:
     return read
 
 
+def _on_device(name: str) -> Callable[[Measurement], float | int | None]:
+    """Reads what was measured on a device; None where it was not."""
+    return lambda measurement: measurement.device.get(name)
+
+
 def _macro_accuracy(measurement: Measurement) -> float | None:
     if (answers := measurement.validation) is None:
         return None
@@ -54,6 +60,8 @@ _accuracy = partial(Metric, unit="%", factor=100, decimals=2, direction="maximiz
 _file_size = partial(
     Metric, unit="KiB", factor=1 / 1024, logarithmic=True, direction="minimize", kind=Kind.FILE_SIZE, in_line=kib
 )
+_NPU_ONLY = "where the target is an Ethos-U"
+_npu_bytes = partial(Metric, unit="KiB", factor=1 / 1024, logarithmic=True, direction="minimize", in_line=kib, only=_NPU_ONLY)
 _thousands = partial(Metric, unit="thousands", factor=1e-3, logarithmic=True, direction="minimize")
 _milliseconds = partial(Metric, unit="ms", logarithmic=True, direction="minimize")
 
@@ -175,6 +183,57 @@ _BUILT_IN: Mapping[str, Metric] = {
     ),
     "latency_p10_ms": _milliseconds("Latency, 10th percentile", "its 10th percentile", compute=_part("latency", "p10_ms")),
     "latency_p90_ms": _milliseconds("Latency, 90th percentile", "its 90th percentile", compute=_part("latency", "p90_ms")),
+    "arena_bytes": Metric(
+        "RAM of a microcontroller",
+        "bytes of the tensor arena that TFLM's interpreter allocates on this machine; of float32 and full-integer files,"
+        " where `tflite-micro` is installed",
+        unit="KiB",
+        factor=1 / 1024,
+        logarithmic=True,
+        direction="minimize",
+        prominence=Prominence.HEADLINE,
+        in_line=kib,
+        only="of float32 and full-integer files that TFLM loads, where tflite-micro is installed",
+        compute=_on_device("arena_bytes"),
+    ),
+    "target_agreement": _accuracy(
+        "Agreement with LiteRT",
+        "the fraction of `target.images` validation images that TFLM gives the class that LiteRT gives; with `target=tflm`",
+        only="where the target is tflm",
+        compute=_on_device("target_agreement"),
+    ),
+    "tflm_accuracy": _accuracy(
+        "Validation accuracy under TFLM",
+        "top-1 of the file, run by TFLM on the validation split; with `target=tflm target.accuracy=true`",
+        only="where the target is tflm, with target.accuracy=true",
+        compute=_on_device("tflm_accuracy"),
+    ),
+    "npu_bytes": _npu_bytes(
+        "Size of the compiled file",
+        "bytes of the file that Vela compiles for the target, an Ethos-U",
+        compute=_on_device("npu_bytes"),
+    ),
+    "npu_sram_bytes": _npu_bytes(
+        "SRAM of the Ethos-U",
+        "the most bytes of SRAM in use at once there, as Vela says",
+        compute=_on_device("npu_sram_bytes"),
+    ),
+    "npu_ms": _milliseconds(
+        "Time on the Ethos-U",
+        "time of one image there, as Vela estimates it, in milliseconds",
+        only=_NPU_ONLY,
+        compute=_on_device("npu_ms"),
+    ),
+    "npu_operators": Metric(
+        "Operators on the NPU",
+        "the fraction of the operators that the NPU computes, in [0, 1]; Vela leaves the others to the processor",
+        unit="%",
+        factor=100,
+        decimals=1,
+        direction="maximize",
+        only=_NPU_ONLY,
+        compute=_on_device("npu_operators"),
+    ),
     "train_seconds": Metric(
         "Training time",
         "time that the trial's stages took in this run, in seconds",
@@ -243,9 +302,10 @@ class Metrics(Mapping[str, float | int]):
         Args:
             sparse: what the sparsity is a fraction of (`conv and dense weights zero`).
         """
+        memory = f", {self.arena_bytes:,} bytes of RAM" if "arena_bytes" in self else ""
         return (
             f"test {self.test_accuracy:.2%}, validation {self.val_accuracy:.2%}, {self.size_bytes:,} bytes"
-            f" ({self.compression:.1f}x smaller), {self.sparsity:.0%} of {sparse}, {self.latency_ms:.2f} ms"
+            f" ({self.compression:.1f}x smaller){memory}, {self.sparsity:.0%} of {sparse}, {self.latency_ms:.2f} ms"
         )
 
 
@@ -271,6 +331,11 @@ def own() -> dict[str, Metric]:
 def searchable() -> tuple[str, ...]:
     """The metrics that objectives and constraints may name."""
     return tuple(name for name, metric in METRICS.items() if metric.searchable)
+
+
+def absent(name: str, value: float | None) -> bool:
+    """Whether a recorded value says that the file has none of this metric, which not every file has."""
+    return METRICS[name].only != "" and (value is None or math.isnan(value))
 
 
 def of_kind(kind: Kind) -> tuple[str, ...]:

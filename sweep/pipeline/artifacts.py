@@ -6,6 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from sweep.compress.quantize.formats import Float32
 from sweep.core.measurement import Answers
 from sweep.core.types import Arrays, Data, Progress
@@ -13,7 +15,7 @@ from sweep.pipeline import sources
 from sweep.pipeline.conversion import Converter
 from sweep.pipeline.graph import Node
 from sweep.pipeline.memo import Memo
-from sweep.pipeline.protocols import Quantisation
+from sweep.pipeline.protocols import Quantisation, Target
 from sweep.pipeline.runner import StageRunner
 from sweep.results.examples import Example
 from sweep.tflite import audit, benchmark, example
@@ -97,3 +99,24 @@ class Artifacts:
             return None
         number, label = found["place"].tolist()
         return Example(number, label, found["input"].tobytes(), found["output"].tobytes())
+
+    def on_target(self, content: bytes, target: Target) -> dict[str, Any]:
+        """The metrics of a file that are about a device, by name; those that there are none of are left out.
+
+        Raises:
+            Unfit: for a file that does not run on the target.
+        """
+
+        def measure() -> Arrays:
+            self.progress.stage("measure")
+            found = target.measured(content, self.data.validation, self.threads)
+            return {name: np.array(value) for name, value in found.items()}
+
+        key = {
+            "on target": target,
+            "file": hashlib.sha256(content).hexdigest(),
+            "data": self.data.split_hash,
+            "versions": target.versions,
+            "code": sources.behind(target).digest,
+        }
+        return {name: value.item() for name, value in self.memo.arrays(key, measure).items()}

@@ -23,7 +23,7 @@ from sweep.pipeline.plan import Plan
 from sweep.pipeline.preflight import Preflight
 from sweep.pipeline.pruner import Pruner
 from sweep.pipeline.runner import StageRunner
-from sweep.pipeline.verification import verified
+from sweep.pipeline.verification import require_budgets, verified
 from sweep.results.examples import Example
 from sweep.results.sweeps import Limits
 
@@ -67,9 +67,11 @@ def run(
     Raises:
         TrialPruned: when the file could not keep the limits, or what is to be expected of the plan is dominated already.
         ConfigError: before anything trains, for what cannot work.
-        AuditError: when the file does not show what the plan asked for.
+        AuditError: when the file does not show what the plan asked for, or exceeds a budget of the target.
+        Unfit: when the file does not run on the target.
         Exception: whatever a stage, the converter or the interpreter could not do.
     """
+    plan.target.require_form(plan.quant)
     trial = _Trial.of(plan, store, progress, front)
     trial.take_stages(limits)
     return trial.result()
@@ -109,7 +111,7 @@ class _Trial:
         memo, converter = Memo(store), Converter(store, data, plan.seed, plan.threads)
         runner = StageRunner(plan, data, memo, converter, progress)
         artifacts = Artifacts(runner, converter, memo, data, plan.threads, progress)
-        preflight = Preflight(plan, data, runner, artifacts, converter, memo, progress)
+        preflight = Preflight(plan, data, runner, converter, memo, progress)
         pruner = Pruner(front, plan, runner, artifacts, converter, progress)
         return _Trial(plan, data, runner, preflight, pruner, artifacts)
 
@@ -144,5 +146,6 @@ class _Trial:
             filters=filters,
         )
         curves = {node.name: runner.curves(node) for node in runner.nodes}
-        metrics = Metrics.of(measured(file, artifact, artifacts, runner))
+        metrics = Metrics.of(measured(file, artifact, artifacts, runner, self.plan.target))
+        require_budgets(self.plan.target, metrics)
         return Result(content, metrics, curves, baselines, network.bits, artifacts.example(content), self.data)

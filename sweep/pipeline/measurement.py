@@ -8,6 +8,7 @@ from sweep.core.measurement import Cost, FileFacts, Measurement
 from sweep.core.metrics import Metrics
 from sweep.core.types import Arrays, Checkpoint
 from sweep.pipeline.artifacts import Artifacts
+from sweep.pipeline.protocols import Target
 from sweep.pipeline.runner import StageRunner
 from sweep.tflite import audit, benchmark
 
@@ -45,7 +46,7 @@ def known_of_a_file() -> frozenset[str]:
     return frozenset(Metrics.of(Measurement(content=b"\0", facts=nothing, start_bytes=1)))
 
 
-def measured(file: Measurement, artifact: Arrays, artifacts: Artifacts, runner: StageRunner) -> Measurement:
+def measured(file: Measurement, artifact: Arrays, artifacts: Artifacts, runner: StageRunner, target: Target) -> Measurement:
     """All that is measured of a trial.
 
     Args:
@@ -53,6 +54,10 @@ def measured(file: Measurement, artifact: Arrays, artifacts: Artifacts, runner: 
         artifact: see `Artifacts.file`.
         artifacts: has the file's answers.
         runner: knows what the stages cost.
+        target: what the file is for.
+
+    Raises:
+        Unfit: for a file that does not run on the target.
     """
     validation, test = artifacts.answers(file.content)
     return replace(
@@ -62,4 +67,5 @@ def measured(file: Measurement, artifact: Arrays, artifacts: Artifacts, runner: 
         float_accuracy=float(artifact["float_accuracy"]),
         latency=benchmark.latency(file.content),
         cost=Cost(runner.seconds_spent, runner.reused, runner.seconds_saved),
+        device=artifacts.on_target(file.content, target),
     )

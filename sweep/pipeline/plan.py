@@ -15,7 +15,7 @@ from sweep.core.protocols import is_protocol, require_part
 from sweep.core.types import Data, Spec, Storage
 from sweep.pipeline import sources
 from sweep.pipeline.cache import canonical
-from sweep.pipeline.protocols import Clustering, Dataset, OwnMetric, Pruning, Quantisation
+from sweep.pipeline.protocols import Clustering, Dataset, OwnMetric, Pruning, Quantisation, Target
 from sweep.results.sweeps import Limits
 from sweep.tracking.tracker import Tracker
 from sweep.train import recipes
@@ -72,6 +72,7 @@ class Plan:
         cluster: which weights are shared.
         quant: what the file's weights become.
         pipeline: in which order.
+        target: what the file is for.
         seed: of everything random, at least 0.
         threads: of every TensorFlow operation, at least 1.
         metrics: the user's own, by name.
@@ -85,6 +86,7 @@ class Plan:
     cluster: Clustering
     quant: Quantisation
     pipeline: Pipeline
+    target: Target
     seed: int
     threads: int
     metrics: Mapping[str, OwnMetric] = field(default_factory=dict)
@@ -123,7 +125,7 @@ class Plan:
 
         Raises:
             ConfigError: for a part whose code is in no file, data that cannot be read, a network that cannot take its images,
-                nothing to prune, or a choice that the pipeline's order leaves out.
+                nothing to prune, a choice that the pipeline's order leaves out, or a target that is not installed.
         """
         return self._checked
 
@@ -134,6 +136,10 @@ class Plan:
                 sources.behind(getattr(self, name))
             except ConfigError as error:
                 raise error.under(name) from error
+        try:
+            self.target.check()
+        except ConfigError as error:
+            raise error.under("target") from error
         try:
             images = self.dataset.load()
         except ConfigError as error:

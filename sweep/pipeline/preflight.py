@@ -15,8 +15,7 @@ from typing import Any
 from sweep.core.errors import ConfigError
 from sweep.core.types import Arrays, Data, Progress, Spec, Storage
 from sweep.models import checkpoints, contract
-from sweep.pipeline import accounting, sources
-from sweep.pipeline.artifacts import Artifacts
+from sweep.pipeline import accounting, sources, target_fit
 from sweep.pipeline.conversion import Converter, kernels
 from sweep.pipeline.memo import Memo
 from sweep.pipeline.plan import Plan
@@ -35,8 +34,7 @@ class Preflight:
         plan: what to do.
         data: its data.
         runner: has its stages.
-        artifacts: measures files.
-        converter: makes them.
+        converter: makes files.
         memo: keeps what was found.
         progress: where to say that it checks.
     """
@@ -44,7 +42,6 @@ class Preflight:
     plan: Plan
     data: Data
     runner: StageRunner
-    artifacts: Artifacts
     converter: Converter
     memo: Memo
     progress: Progress
@@ -67,7 +64,7 @@ class Preflight:
             ConfigError: as `require`.
             TrialPruned: as `Rehearsal.require`.
         """
-        rehearsal = Rehearsal(self.plan, self.data, self.runner, self.artifacts, self.converter, self.memo, self.progress)
+        rehearsal = Rehearsal(self.plan, self.data, self.runner, self.converter, self.memo, self.progress)
         if rehearsal.tells_of(limits):
             if not rehearsal.is_kept:
                 self.require()
@@ -95,6 +92,9 @@ class Preflight:
         search = plan.quant.bit_search
         if not (search.does_nothing or plan.prune.removes_filters):
             search.require_budget(self._untrained.network(), data.train, self.converter)
+        if plan.target.rehearses:
+            with _under("target"):
+                target_fit.require_target(plan, data, self.converter, self.memo, self._untrained.network)
 
     @cached_property
     def _untrained(self) -> Untrained:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from sweep.core.measurement import Answers
@@ -120,3 +120,41 @@ class Quantisation(Stage[Context], Protocol):
 
     def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
         """Refuse, with a ConfigError, a network that it cannot quantise."""
+
+
+class Target(Protocol):
+    """A choice of the `target` group."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+
+    @property
+    def budgets(self) -> Mapping[str, tuple[str, float]]:
+        """Of metrics in bytes that have a budget: the budget's key and its KiB."""
+
+    @property
+    def rehearses(self) -> bool:
+        """Whether a file is to be made without training, for `rehearsed` and the budgets."""
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """What its measurements depend on besides the code: name to version."""
+
+    def check(self) -> None:
+        """Refuse, with a ConfigError, a target whose tools are not installed."""
+
+    def require_form(self, form: Quantisation) -> None:
+        """Refuse, with a ConfigError, a form that does not run there whatever the network."""
+
+    def rehearsed(self, content: bytes) -> Mapping[str, float]:
+        """Those metrics of a network's file that training does not change; an `Unfit` for a file that does not run there."""
+
+    def measured(self, content: bytes, validation: Split, threads: int) -> Mapping[str, float]:
+        """Every metric of a file that is about a device; an `Unfit` for a file that does not run there.
+
+        Args:
+            content: the file's bytes.
+            validation: the validation split, for its answers.
+            threads: of LiteRT, which is compared with.
+        """

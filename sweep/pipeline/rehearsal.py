@@ -1,9 +1,9 @@
 """What is known of a trial's file before anything trains: the stages are applied without their training, to random weights.
 
-Training changes the weights of a network, not its shapes, so the operators, the multiply-accumulates, the parameters and the
-stored types of the file are those of the trained one. Its bytes are nearly: equal vectors are stored once, and how many are
-equal depends on the weights. Where the weights decide on the shapes (a global threshold over filters, a search for bits)
-nothing is known.
+Training changes the weights of a network, not its shapes, so the operators, the multiply-accumulates, the parameters, the
+stored types and the memory of the file are those of the trained one. Its bytes are nearly: equal vectors are stored once, and
+how many are equal depends on the weights. Where the weights decide on the shapes (a global threshold over filters, a search for
+bits) nothing is known.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import numpy as np
 from sweep.core.metrics import METRICS
 from sweep.core.stage import Stage
 from sweep.core.types import Arrays, Checkpoint, Data, Progress
+from sweep.devices import fitness
 from sweep.models import checkpoints, random_weights
 from sweep.pipeline import sources
-from sweep.pipeline.artifacts import Artifacts
 from sweep.pipeline.conversion import Converter, kernels
 from sweep.pipeline.graph import Node
 from sweep.pipeline.memo import Memo
@@ -28,7 +28,7 @@ from sweep.pipeline.plan import Plan
 from sweep.pipeline.pruned import TrialPruned
 from sweep.pipeline.runner import StageRunner
 from sweep.results.sweeps import Limits
-from sweep.tflite import audit
+from sweep.tflite import audit, tflm
 from sweep.train import loop
 from sweep.train.context import Context, required
 
@@ -63,7 +63,6 @@ class Rehearsal:
         plan: what to do.
         data: its data.
         runner: has its stages.
-        artifacts: measures files.
         converter: makes the file.
         memo: keeps it.
         progress: where to say that it is made.
@@ -72,7 +71,6 @@ class Rehearsal:
     plan: Plan
     data: Data
     runner: StageRunner
-    artifacts: Artifacts
     converter: Converter
     memo: Memo
     progress: Progress
@@ -107,12 +105,14 @@ class Rehearsal:
         names = self._certain()
         if not names:
             return {}
-        facts = audit.read(content := self._content())
-        values = {
+        content, arena = self._file()
+        facts = audit.read(content)
+        values: dict[str, float] = {
             "size_bytes": len(content),
             "parameters": facts.parameters,
             "macs": facts.macs,
             "weight_bits": facts.weight_bits,
+            **arena,
         }
         return {name: value for name, value in values.items() if name in names}
 
@@ -121,24 +121,27 @@ class Rehearsal:
         if any(node.stage.weights_decide_shapes for node in self.runner.nodes if node.is_student):
             return frozenset()
         sparse = {"size_bytes", "weight_bits"} if self.plan.quant.sparse else set()
-        return frozenset({"size_bytes", "parameters", "macs", "weight_bits"} - sparse)
+        return frozenset({"size_bytes", "parameters", "macs", "weight_bits", "arena_bytes"} - sparse)
 
     def _stages(self) -> dict[Node, Stage[Context]]:
         """The student's stages without their training; those that are all training are left out."""
         student = (node for node in self.runner.nodes if node.is_student)
         return {node: stage for node in student if (stage := node.stage.untrained()) is not None}
 
-    def _content(self) -> bytes:
-        """The bytes of the file of random weights."""
+    def _file(self) -> tuple[bytes, dict[str, int]]:
+        """The bytes of the file of random weights, and the memory that it takes under TFLM where that runs it."""
         plan, stages = self.plan, self._stages()
 
         def make() -> Arrays:
             self.progress.stage("rehearse")
             untrained = random_weights.network(plan.model, self.data.input_shape, self.data.classes, plan.seed)
             network = rehearsed(stages, untrained, self.runner, plan)
-            return {"tflite": np.frombuffer(self.converter.file(network, plan.quant), np.uint8)}
+            content = self.converter.file(network, plan.quant)
+            arena = {name: np.array(size) for name, size in fitness.arena(content).items()}
+            return {"tflite": np.frombuffer(content, np.uint8), **arena}
 
-        return self.memo.arrays(self._key, make)["tflite"].tobytes()
+        kept = dict(self.memo.arrays(self._key, make))
+        return kept.pop("tflite").tobytes(), {name: int(size) for name, size in kept.items()}
 
     @property
     def is_kept(self) -> bool:
@@ -156,5 +159,6 @@ class Rehearsal:
             "seed": plan.seed,
             "threads": plan.threads,
             "kernels": kernels(),
-            "code": sources.behind(plan.model, plan.quant, Converter, random_weights, *stages.values()).digest,
+            "versions": fitness.versions(tflm.DISTRIBUTION),
+            "code": sources.behind(plan.model, plan.quant, Converter, random_weights, fitness, *stages.values()).digest,
         }

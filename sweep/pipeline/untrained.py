@@ -14,6 +14,7 @@ from sweep.pipeline import sources
 from sweep.pipeline.conversion import Converter, kernels
 from sweep.pipeline.memo import Memo
 from sweep.pipeline.plan import Plan
+from sweep.pipeline.protocols import Quantisation
 from sweep.tflite import audit, convert
 
 _CALIBRATION_IMAGES = 4  # of an untrained network
@@ -49,14 +50,12 @@ class Untrained:
     def refusal(self) -> str:
         """Why the student cannot become a file of the form asked for, found with random weights; empty where it can."""
         plan, data = self.plan, self.data
-        form, bits = plan.quant, None
+        form, bits = stand_in(plan.quant), None
         if isinstance(form, Integer):
-            form = form.tried()
             bits = [form.bits, form.per_layer_bits, form.first_last_bits]
 
         def attempt() -> Arrays:
-            few = Split(data.train.images[:_CALIBRATION_IMAGES], data.train.labels[:_CALIBRATION_IMAGES])
-            return {"refusal": np.array(self.converter.refusal(self.network(), form, few))}
+            return {"refusal": np.array(self.converter.refusal(self.network(), form, few(data)))}
 
         key = {
             "refusal of": plan.model,
@@ -73,3 +72,13 @@ class Untrained:
     def network(self, spec: Spec | None = None) -> Checkpoint:
         """A network, the student where none is given, with random weights."""
         return random_weights.network(spec or self.plan.model, self.data.input_shape, self.data.classes, self.plan.seed)
+
+
+def few(data: Data) -> Split:
+    """The images that an untrained network is calibrated on."""
+    return Split(data.train.images[:_CALIBRATION_IMAGES], data.train.labels[:_CALIBRATION_IMAGES])
+
+
+def stand_in(form: Quantisation) -> Quantisation:
+    """A form whose files are of the same kind, for as many forms as there may be."""
+    return form.tried() if isinstance(form, Integer) else form

@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from functools import reduce
 from operator import or_
 
+from sweep.core.metrics import Metrics
 from sweep.core.stage import Stage
 from sweep.core.types import Arrays, Checkpoint, Storage
 from sweep.models import layer_names
 from sweep.pipeline.plan import Plan
+from sweep.pipeline.protocols import Target
 from sweep.tflite import audit, expectations
 from sweep.train.context import Context
 
@@ -53,6 +55,17 @@ def verified(
         if integer and (expected.masks or expected.clusters):
             expectations.expect_weights(before, expected.masks or {}, expected.clusters or {})
     return facts
+
+
+def require_budgets(target: Target, metrics: Metrics) -> None:
+    """Refuse a file that takes more than the target's budgets allow.
+
+    Raises:
+        AuditError: naming the budget.
+    """
+    for metric, (key, kib) in target.budgets.items():
+        if metrics[metric] > 1024 * kib:
+            raise audit.AuditError(f"target.{key}: expected at most {kib} KiB, found {metrics[metric] / 1024:.1f} ({metric})")
 
 
 @contextmanager

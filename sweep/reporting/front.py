@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from sweep.core.metric import Prominence
-from sweep.core.metrics import METRICS, seen_in
+from sweep.core.metrics import METRICS, absent, seen_in
 from sweep.core.text import count, table
 from sweep.reporting import picture
 from sweep.reporting.baselines import BASELINE_NAMES, average, baselines
@@ -20,7 +20,7 @@ from sweep.results.sweeps import BASELINES, Sweep
 def section(sweep: Sweep, ranking: Ranking) -> Iterator[str]:
     """The candidates on the front beside the baselines, and its knee."""
     keys = [key for key in sweep.keys if len(sweep.values(key)) > 1]
-    shown = tuple(dict.fromkeys([*sweep.objectives, *seen_in(Prominence.TABLE)]))
+    shown = tuple(dict.fromkeys([*sweep.objectives, *_known(ranking)]))
     rows = [
         [
             str(candidate.number),
@@ -48,6 +48,13 @@ def section(sweep: Sweep, ranking: Ranking) -> Iterator[str]:
         )
         parts.append(f"The knee is trial {knee.number}: {values}. {why}")
     yield "\n\n".join([*parts, *_progress(sweep, ranking)])
+
+
+def _known(ranking: Ranking) -> Iterator[str]:
+    """The metrics of the front's table; of those that not every file has, the ones that some file on the front has."""
+    for name in seen_in(Prominence.TABLE):
+        if not all(absent(name, candidate.mean[name]) for candidate in ranking.on_front()):
+            yield name
 
 
 def _caveats(sweep: Sweep, ranking: Ranking) -> str:

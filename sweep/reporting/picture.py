@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from sweep.core.metric import Prominence, Quantity
-from sweep.core.metrics import METRICS, seen_in
+from sweep.core.metrics import METRICS, absent, seen_in
 from sweep.core.text import count, finite_or_zero
 from sweep.reporting.baselines import BASELINE_NAMES, average, baselines
 from sweep.reporting.marks import Mark, Span, front_line, reach, running
@@ -292,6 +292,8 @@ def _hover(candidate: Candidate) -> Iterator[str]:
     yield f"trial {', '.join(str(trial.number) for trial in candidate.trials)}"
     yield from (f"{key}={text}" for key, text in candidate.overrides.items())
     for metric in seen_in(Prominence.HOVER):
+        if absent(metric, candidate.mean[metric]):
+            continue
         shown = METRICS[metric]
         yield f"{shown.title}: {shown.text(candidate.mean[metric], candidate.deviation[metric])}"
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweep.core import files
-from sweep.core.metrics import METRICS
+from sweep.core.metrics import METRICS, absent
 from sweep.reporting import html, picture, png
 from sweep.reporting.markdown import markdown
 from sweep.results import reader
@@ -84,7 +84,8 @@ def _pareto_csv(sweep: Sweep, ranking: Ranking) -> str:
         cells = dict(zip(_columns(sweep, ranking), _cells(sweep, first), strict=False))
         if len(candidate.trials) > 1:
             cells |= {key: candidate.overrides.get(key, "") for key in sweep.keys}
-            cells |= {name: _mean(candidate, name) for name in METRICS}
+            means = {name: _mean(candidate, name) for name in METRICS}
+            cells |= {name: None if absent(name, mean) else mean for name, mean in means.items()}
             cells["seconds"] = sum(trial.seconds or 0.0 for trial in candidate.trials)
         rows.append([*cells.values(), *_spread(sweep, ranking, candidate)])
     return files.csv_text(_columns(sweep, ranking), rows)
@@ -98,7 +99,9 @@ def _columns(sweep: Sweep, ranking: Ranking) -> list[str]:
 def _cells(sweep: Sweep, trial: Trial) -> list[object]:
     """A trial's row, but for the columns on its repeats."""
     swept = (trial.overrides.get(key) for key in sweep.keys)
-    return [trial.number, trial.state, *swept, *map({**trial.known, **trial.metrics}.get, METRICS), trial.seconds, trial.error]
+    known = {**trial.known, **trial.metrics}
+    metrics = (None if absent(name, value := known.get(name)) else value for name in METRICS)
+    return [trial.number, trial.state, *swept, *metrics, trial.seconds, trial.error]
 
 
 def _spread(sweep: Sweep, ranking: Ranking, candidate: Candidate | None) -> list[object]:

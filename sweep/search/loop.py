@@ -89,7 +89,7 @@ class Loop:
         proposal, began = self._under_way.pop(number)
         seconds = time.time() - began
         folder = self._records.trial_folder(proposal)
-        ended = outcome(returned, self._settings.objectives, folder)
+        ended = outcome(returned, self._settings.objectives, self._settings.constraints, folder)
         self._tally.count(number, returned, ended)
         # The record first: where it cannot be written (a full disk), the study takes the trial up again at the next start.
         run_id = ended.metrics.get("run_id")

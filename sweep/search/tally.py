@@ -41,7 +41,7 @@ class Tally:
         self._settings, self._before, self._planned = settings, before, planned
         self.ended: list[JobReturn] = []
         self._failed: list[int] = []
-        self._pruned, self._refused = 0, 0
+        self._pruned = self._infeasible = self._refused = 0
         self._began = time.time()
 
     def count(self, number: int, returned: JobReturn, outcome: Outcome) -> None:
@@ -49,8 +49,9 @@ class Tally:
         self.ended.append(returned)
         if outcome.state == "FAIL":
             self._failed.append(number)
+        self._infeasible += outcome.infeasible
+        self._pruned += outcome.state == "PRUNED" and not outcome.infeasible
         self._refused += outcome.refused
-        self._pruned += outcome.state == "PRUNED" and not outcome.refused
 
     def status(self, *, killed: bool) -> Status:
         """How this start of the sweep ended."""
@@ -76,7 +77,7 @@ class Tally:
     def summary(self, folder: Path) -> str:
         """The last line of the sweep, with the folder of its results."""
         ended, failed = len(self.ended), len(self._failed)
-        parts = {"refused before training": self._refused, "stopped early": self._pruned}
+        parts = {"refused before training": self._infeasible, "stopped early": self._pruned}
         early = ", ".join(f"{number} {what}" for what, number in parts.items() if number)
         early = f" ({early})" if early else ""
         return f"{ended - failed} of {ended} trials{early} in {clock(time.time() - self._began)}: {folder}"
@@ -97,8 +98,9 @@ class Tally:
         settings, ended, failed = self._settings, len(self.ended), len(self._failed)
         if settings.timeout is not None and time.time() - self._began > settings.timeout:
             return f"stopped after the timeout of {settings.timeout:g} s"
-        if ended >= _TRIALS_FOR_A_RATE and failed / ended > settings.max_failure_rate:
-            return f"stopped: {failed} of {ended} trials failed, more than max_failure_rate allows"
+        worked, broken = ended - self._refused, failed - self._refused  # a refusal costs nothing, and says nothing of the next
+        if worked >= _TRIALS_FOR_A_RATE and broken / worked > settings.max_failure_rate:
+            return f"stopped: {broken} of {worked} trials failed, more than max_failure_rate allows"
         if settings.patience is not None and self._stalled(settings.patience):
             return f"stopped: the hypervolume has not grown over {settings.patience} trials"
         return ""

@@ -14,6 +14,7 @@ from sweep.compress.prune import magnitude, schedules
 from sweep.compress.quantize import ptq, qat
 from sweep.core.types import Checkpoint
 from sweep.data import augment, datasets
+from sweep.devices.litert import LiteRT
 from sweep.models import checkpoints, families, layer_names
 from sweep.pipeline import executor
 from sweep.pipeline.cache import Cache
@@ -105,6 +106,7 @@ def test_a_trial_takes_them_through_every_stage(form, tmp_path, tensorflow):
         cluster=kmeans.KMeans(levels=8, layers="conv", finetune=0, learning_rate=0.001),
         quant=form,
         pipeline=Pipeline(("train", "prune", "cluster", "quant")),
+        target=LiteRT(),
         seed=0,
         threads=THREADS,
     )

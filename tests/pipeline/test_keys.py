@@ -15,6 +15,7 @@ from sweep.compress.quantize import ptq
 from sweep.core import files
 from sweep.core.errors import ConfigError
 from sweep.data import augment, datasets
+from sweep.devices.litert import LiteRT
 from sweep.models import families
 from sweep.pipeline import executor, origin, sources, trial
 from sweep.pipeline.cache import Cache
@@ -62,6 +63,7 @@ def plan(tmp_path, monkeypatch):
         cluster=kmeans.NoClustering(),
         quant=ptq.PTQ(bits=8, calibration_samples=64),
         pipeline=Pipeline(("distill", "prune", "quant")),
+        target=LiteRT(),
         seed=0,
         threads=2,
     )

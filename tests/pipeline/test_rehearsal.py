@@ -15,6 +15,7 @@ from sweep.compress.prune import filters, magnitude, schedules
 from sweep.compress.quantize import formats, ptq, qat
 from sweep.data import datasets
 from sweep.data.augment import Augment
+from sweep.devices.litert import LiteRT
 from sweep.models import families
 from sweep.pipeline import executor, trial
 from sweep.pipeline.cache import Cache
@@ -35,7 +36,8 @@ PLAN = Plan(
     ),
     cluster=kmeans.NoClustering(),
     quant=ptq.PTQ(bits=8, calibration_samples=64),
-    pipeline=Pipeline(("distill", "prune", "cluster", "quant")),
+    pipeline=Pipeline(("distill", "prune", "quant")),
+    target=LiteRT(),
     seed=0,
     threads=THREADS,
 )
@@ -43,7 +45,13 @@ CUT = {"sparsity": 0.5, "layers": "all", "score": filters.L2(), "minimum": 1, "f
 LOCAL, GLOBAL = filters.LocalChannels(**CUT, steps=1), filters.GlobalChannels(**CUT, steps=1)
 KD = teachers.KD(teacher=families.CNN(filters=(12,), units=()), temperature=4.0, alpha=0.1, epochs=1, finetune=True)
 CLUSTERS = kmeans.KMeans(levels=16, layers="all", finetune=1, learning_rate=0.001)
-TOO_SMALL = {"size_bytes": (-inf, 10.0), "macs": (-inf, 10.0), "parameters": (-inf, 10.0), "weight_bits": (-inf, 0.5)}
+TOO_SMALL = {
+    "size_bytes": (-inf, 10.0),
+    "macs": (-inf, 10.0),
+    "parameters": (-inf, 10.0),
+    "weight_bits": (-inf, 0.5),
+    "arena_bytes": (-inf, 10.0),
+}
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from sweep.compress.quantize import clipping, formats, ptq, qat
 from sweep.core.errors import ConfigError
 from sweep.data import datasets
 from sweep.data.augment import Augment
+from sweep.devices.litert import LiteRT
 from sweep.models import checkpoints, contract, families
 from sweep.pipeline import accounting, executor, trial
 from sweep.pipeline.cache import Cache
@@ -46,6 +47,7 @@ PLAN = Plan(
     cluster=kmeans.NoClustering(),
     quant=ptq.PTQ(bits=8, calibration_samples=64),
     pipeline=Pipeline(("distill", "prune", "quant")),
+    target=LiteRT(),
     seed=0,
     threads=THREADS,
 )

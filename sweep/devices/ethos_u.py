@@ -1,0 +1,134 @@
+"""A microcontroller with an Arm Ethos-U: Vela compiles the file for it, and estimates what it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sweep.compress.quantize.integer import Integer
+from sweep.core.errors import ConfigError, require_choice
+from sweep.core.types import Split, Storage
+from sweep.devices import fitness
+from sweep.tflite import audit, tflm, vela
+from sweep.tflite.weight_storage import container
+
+# Vela's names, of version 5.2.0.
+_ACCELERATORS = {
+    "ethos-u55": (32, 64, 128, 256),
+    "ethos-u65": (256, 512),
+    "ethos-u85": (128, 256, 512, 1024, 2048),
+}
+_SYSTEMS = {
+    "ethos-u55": ("Ethos_U55_Deep_Embedded", "Ethos_U55_High_End_Embedded"),
+    "ethos-u65": ("Ethos_U65_Embedded", "Ethos_U65_Mid_End", "Ethos_U65_High_End", "Ethos_U65_Client_Server"),
+    "ethos-u85": tuple(f"Ethos_U85_SYS_{kind}" for kind in ("Flash_Low", "Flash_High", "DRAM_Low", "DRAM_Mid", "DRAM_High")),
+}
+_MODES = ("Sram_Only", "Shared_Sram", "Dedicated_Sram", *(f"Dedicated_Sram_{size}KB" for size in (256, 384, 512)))
+_SMALL = ("INT4", "INT2")
+_BITS = "5 to 8 for every layer: Vela dies of kernels that are stored in 4 bits"
+
+
+@dataclass(frozen=True)
+class EthosU:
+    """An Ethos-U, as Vela models it. Nothing runs: the device's answers are not compared.
+
+    Args:
+        accelerator: Vela's name: `ethos-u55-128`.
+        system_config: the section of Vela's `vela.ini` on clock and memories.
+        memory_mode: that on which memory holds weights and activations.
+        ram_kib: the most KiB of SRAM; None for whatever it takes.
+        flash_kib: the most KiB of the compiled file; None for whatever it takes.
+    """
+
+    accelerator: str
+    system_config: str
+    memory_mode: str
+    ram_kib: float | None = field(default=None, kw_only=True)
+    flash_kib: float | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        names = tuple(f"{family}-{macs}" for family, sizes in _ACCELERATORS.items() for macs in sizes)
+        require_choice("accelerator", self.accelerator, names)
+        require_choice("system_config", self.system_config, _SYSTEMS[self.accelerator.rpartition("-")[0]])
+        require_choice("memory_mode", self.memory_mode, _MODES)
+        fitness.require_kib(ram_kib=self.ram_kib, flash_kib=self.flash_kib)
+
+    @property
+    def name(self) -> str:
+        """Vela's name for the accelerator."""
+        return self.accelerator
+
+    @property
+    def budgets(self) -> Mapping[str, tuple[str, float]]:
+        """Those on SRAM and on the compiled file."""
+        return fitness.given(npu_sram_bytes=("ram_kib", self.ram_kib), npu_bytes=("flash_kib", self.flash_kib))
+
+    @property
+    def rehearses(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """Of Vela, and of TFLM, which says what the file takes without the NPU."""
+        return fitness.versions(vela.DISTRIBUTION, tflm.DISTRIBUTION)
+
+    def check(self) -> None:
+        """Refuse the target where Vela is not installed.
+
+        Raises:
+            ConfigError: naming the extra.
+        """
+        fitness.require_installed(vela.MODULE, "ethos-u")
+
+    def require_form(self, form: fitness.Form) -> None:
+        """Refuse whatever is not of integers, sparse storage, and weights of 4 bits where the configuration alone tells.
+
+        Raises:
+            ConfigError: with the key and what to choose instead.
+        """
+        if form.storage is not Storage.INTEGER:
+            raise ConfigError("quant", "ptq or qat: an Ethos-U computes with integers alone", form.storage.value)
+        fitness.require_no_sparse(form, "an Ethos-U has no DENSIFY, and Vela codes zeros in few bits itself")
+        if not isinstance(form, Integer):
+            return
+        if form.per_layer_bits == "auto":
+            raise ConfigError("quant.per_layer_bits", f"{_BITS}; auto may choose fewer", "auto")
+        if form.per_layer_bits is None and form.first_last_bits is None and container(form.bits) in _SMALL:
+            raise ConfigError("quant.bits", _BITS, form.bits)
+
+    def rehearsed(self, content: bytes) -> Mapping[str, float]:
+        """Nothing: how well weights can be coded is known when they are trained. The file is compiled all the same.
+
+        Raises:
+            Unfit: for a file that Vela does not compile, or that leaves the NPU nothing to do.
+        """
+        self._compiled(content)
+        return {}
+
+    def measured(self, content: bytes, validation: Split, threads: int) -> Mapping[str, float]:
+        """`npu_bytes`, `npu_sram_bytes`, `npu_ms`, `npu_operators`, and `arena_bytes` where TFLM is installed.
+
+        Raises:
+            Unfit: as `rehearsed`.
+        """
+        found = self._compiled(content)
+        return {
+            **fitness.arena(content),
+            "npu_bytes": len(found.content),
+            "npu_sram_bytes": found.sram_bytes,
+            "npu_ms": found.ms,
+            "npu_operators": found.npu_operators / (found.npu_operators + found.cpu_operators),
+        }
+
+    def _compiled(self, content: bytes) -> vela.Compiled:
+        small = next((kernel.name for kernel in audit.read(content).kernels if kernel.type in _SMALL), None)
+        if small is not None:
+            raise fitness.Unfit(f"the kernel {small!r} is stored in 4 bits, of which Vela dies: quant.bits of 5 to 8")
+        try:
+            found = vela.compiled(content, self.accelerator, self.system_config, self.memory_mode)
+        except vela.VelaError as error:
+            raise fitness.Unfit(str(error)) from error
+        if not found.npu_operators:
+            raise fitness.Unfit(f"Vela leaves every operator to the processor; {'; '.join(found.fallbacks[:1])}")
+        return found

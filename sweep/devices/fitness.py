@@ -1,0 +1,81 @@
+"""What the targets share: the error of a file that does not fit, the budgets, and the memory of a microcontroller."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Protocol
+
+from sweep.core.errors import ConfigError, require_number
+from sweep.core.types import Storage
+from sweep.tflite import isolated, tflm
+
+_log = logging.getLogger(__name__)
+
+
+class Unfit(RuntimeError):
+    """The file does not run on its target. The text says in one line what the target lacks and what to do instead."""
+
+
+class Form(Protocol):
+    """What a target asks of a quantisation before there is a file."""
+
+    @property
+    def storage(self) -> Storage:
+        """The kind of file."""
+
+    @property
+    def sparse(self) -> bool:
+        """Whether kernels may be stored sparsely."""
+
+
+def require_kib(**budgets: float | None) -> None:
+    """Refuse budgets, by key, that are not null or a number of KiB above 0.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    for key, kib in budgets.items():
+        if kib is not None:
+            require_number(key, kib, 0, 1e9, open_low=True)
+
+
+def given(**budgets: tuple[str, float | None]) -> dict[str, tuple[str, float]]:
+    """Of metrics with their key and its value those whose value is not null."""
+    return {metric: (key, kib) for metric, (key, kib) in budgets.items() if kib is not None}
+
+
+def require_installed(module: str, extra: str) -> None:
+    """Refuse a target that is not installed.
+
+    Raises:
+        ConfigError: with the extra that brings it.
+    """
+    if not isolated.installed(module):
+        raise ConfigError("", f"the extra {extra}, which brings it: pip install -e '.[{extra}]'", f"no package {module}")
+
+
+def require_no_sparse(form: Form, reason: str) -> None:
+    """Refuse sparse storage.
+
+    Raises:
+        ConfigError: with the reason.
+    """
+    if form.sparse:
+        raise ConfigError("quant.sparse", f"false for this target: {reason}", "true")
+
+
+def versions(*distributions: str) -> Mapping[str, str]:
+    """Distribution to version, empty where it is not installed: what a measurement depends on besides the code."""
+    return {name: isolated.version(name) for name in distributions}
+
+
+def arena(content: bytes) -> dict[str, int]:
+    """The memory that a file takes under TFLM, as the metric; nothing where TFLM is not installed or does not load the file."""
+    if not isolated.installed(tflm.MODULE):
+        return {}
+    try:
+        return {"arena_bytes": tflm.arena(content).total}
+    except tflm.TflmError as error:
+        _log.info("no arena_bytes: %s", error)
+        return {}

@@ -1,0 +1,98 @@
+"""Runs a `.tflite` file with TensorFlow Lite for Microcontrollers (TFLM): the memory that it takes, and its answers.
+
+The interpreter is that of the package `tflite-micro`, with its reference kernels. It can abort, so it has a process of its own.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sweep.core import native
+from sweep.core.types import Array
+from sweep.tflite import isolated, litert, tflm_process
+
+DISTRIBUTION, MODULE = "tflite-micro", "tflite_micro"
+# Bytes that the interpreter may use. What it reports does not depend on it, and memory that it leaves alone costs nothing.
+_ARENAS = (1 << 25, (1 << 31) - 1)
+_TOO_SMALL = re.compile(r"missing: \d+|Failed to allocate|Arena size is too small")
+_ALLOCATED = re.compile(r"Arena allocation (total|head|tail) (\d+) bytes")
+_LOAD_SECONDS = 60.0
+_RUN_SECONDS = 3600.0
+
+
+class TflmError(RuntimeError):
+    """TFLM does not run the file. The text says in one line what it lacks."""
+
+
+@dataclass(frozen=True)
+class Arena:
+    """What TFLM's interpreter allocates for a file, in bytes, as its `print_allocations` says.
+
+    Attributes:
+        total: head and tail: the least that a tensor arena must have on this machine, whose pointers have 64 bits.
+        head: activations and scratch buffers, which share their memory.
+        tail: what stays: the kernels' own data, and the structures that describe tensors and operators.
+    """
+
+    total: int
+    head: int
+    tail: int
+
+
+def arena(content: bytes) -> Arena:
+    """The memory that a file takes.
+
+    Raises:
+        TflmError: for a file that TFLM does not load, naming the operator or what else it lacks.
+    """
+    return _run(content, None)[0]
+
+
+def answers(content: bytes, images: Array) -> tuple[Arena, Array]:
+    """The memory that a file takes, and the class of each image: the index of the largest raw output, the first of equal ones.
+
+    Args:
+        content: the file's bytes.
+        images: uint8 (n, height, width, channels), at least one, fed as `benchmark.predict` does.
+
+    Returns:
+        The arena, and int64 (n,).
+
+    Raises:
+        TflmError: as `arena`; for a file that TFLM does not run.
+    """
+    with native.caught():
+        table = litert.Network(content).quantised(np.arange(256, dtype=np.float32) / np.float32(255))
+    taken, outputs = _run(content, table.take(images))
+    if outputs is None or len(outputs) != len(images) or np.isnan(outputs).any():
+        raise TflmError("TFLM cannot run the file: it answers with NaN")
+    return taken, outputs.reshape(len(images), -1).argmax(axis=1)
+
+
+def _run(content: bytes, images: Array | None) -> tuple[Arena, Array | None]:
+    with tempfile.TemporaryDirectory(prefix="sweep-tflm-") as place:
+        folder = Path(place)
+        (folder / "network.tflite").write_bytes(content)
+        if images is not None:
+            np.save(folder / "images.npy", images)
+        said = _said(folder, _LOAD_SECONDS if images is None else _RUN_SECONDS)
+        found = {name: int(count) for name, count in _ALLOCATED.findall(said)}
+        if found.keys() != {"total", "head", "tail"}:
+            raise TflmError("TFLM does not say what it allocates")
+        return Arena(**found), None if images is None else np.load(folder / "answers.npy")
+
+
+def _said(folder: Path, seconds: float) -> str:
+    """What the process wrote, in the first arena that is large enough."""
+    for size in _ARENAS:
+        try:
+            return isolated.run("TFLM", ["-P", tflm_process.__file__, str(folder), str(size)], seconds)
+        except isolated.IsolatedError as error:
+            if size == _ARENAS[-1] or not _TOO_SMALL.search(str(error)):
+                raise TflmError(str(error)) from error
+    raise AssertionError("there is a last arena")

@@ -1,0 +1,40 @@
+"""What the process of TFLM's interpreter runs: it prints a file's allocations, and writes the file's answers.
+
+    python -P tflm_process.py FOLDER ARENA
+
+FOLDER has `model.tflite` and, where answers are asked for, `images.npy`, of the input tensor's type, (n, height, width,
+channels); they go to `answers.npy`, (n, classes), of the output tensor's type. ARENA is how many bytes the interpreter may use.
+The process is started for every file, so it imports nothing of this project.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+
+def main(folder: Path, arena: int) -> int:
+    """Returns the exit code."""
+    from tflite_micro.python.tflite_micro.runtime import Interpreter
+
+    content, images = (folder / "network.tflite").read_bytes(), folder / "images.npy"
+    try:
+        interpreter = Interpreter.from_bytes(content, arena_size=arena)
+        if images.exists():
+            rows = []
+            for image in np.load(images):
+                interpreter.set_input(image[np.newaxis], 0)
+                interpreter.invoke()
+                rows.append(interpreter.get_output(0)[0].copy())
+            np.save(folder / "answers.npy", np.stack(rows))
+        interpreter.print_allocations()
+    except (RuntimeError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))

@@ -1,0 +1,158 @@
+"""TFLM and Vela in processes of their own, on real files: what they say, and how their deaths are told."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_files import by_hand, tiny
+
+from sweep.tflite import isolated, tflm, vela
+
+FILES = Path(__file__).parents[1] / "corpus" / "tflite"
+HIGH_END = ("ethos-u55-128", "Ethos_U55_High_End_Embedded", "Shared_Sram")
+needs_tflm = pytest.mark.skipif(not isolated.installed(tflm.MODULE), reason="the extra tflm is not installed")
+needs_vela = pytest.mark.skipif(not isolated.installed(vela.MODULE), reason="the extra ethos-u is not installed")
+PRINTED = """
+import sys
+from tflite_micro.python.tflite_micro.runtime import Interpreter
+Interpreter.from_file(sys.argv[1], arena_size=3_000_000).print_allocations()
+"""
+
+
+def content(name: str) -> bytes:
+    return (FILES / f"{name}.tflite").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGFPE)", "X died of signal 8, SIGFPE"),
+        (
+            "import os, sys; print('no operator SIN', file=sys.stderr, flush=True); os.abort()",
+            "X died of signal 6, SIGABRT: no operator SIN",
+        ),
+        ("raise RuntimeError('of a kind')", "X failed: RuntimeError: of a kind"),
+        (
+            "import sys; print('Warning: a default', 'one', 'two', sep=chr(10), file=sys.stderr); sys.exit(3)",
+            "X failed: one; two",
+        ),
+        ("import sys; sys.exit(3)", "X failed with exit code 3"),
+        (
+            "import sys, time; print('began', file=sys.stderr, flush=True); time.sleep(60)",
+            "X took more than 1 s: began",
+        ),
+    ],
+)
+def test_how_a_process_ends_is_one_line(code, told):
+    with pytest.raises(isolated.IsolatedError) as refusal:
+        isolated.run("X", ["-c", code], 1)
+    assert str(refusal.value) == told
+
+
+def test_what_a_process_writes_is_returned():
+    assert isolated.run("X", ["-c", "import sys; print('out'); print('err', file=sys.stderr)"], 10) == "out\nerr\n"
+
+
+def test_a_module_with_none_in_its_place_is_not_installed(monkeypatch):
+    assert isolated.installed("json")
+    monkeypatch.setitem(sys.modules, "json", None)
+    assert not isolated.installed("json")
+    assert not isolated.installed("no_such_module")
+    assert isolated.version("no-such-distribution") == ""
+
+
+@needs_tflm
+@pytest.mark.parametrize("name", ["float32", "int8", "int4"])
+def test_the_arena_is_what_print_allocations_says(name):
+    process = subprocess.run(
+        [sys.executable, "-c", PRINTED, str(FILES / f"{name}.tflite")], capture_output=True, text=True, check=True
+    )
+    total, head, tail = (
+        int(re.search(rf"Arena allocation {part} (\d+) bytes", process.stderr)[1]) for part in ("total", "head", "tail")
+    )
+    assert tflm.arena(content(name)) == tflm.Arena(total, head, tail)
+    assert total == head + tail > 1000
+
+
+@needs_tflm
+def test_the_arena_grows_where_it_is_too_small(monkeypatch):
+    monkeypatch.setattr(tflm, "_ARENAS", (1 << 9, 1 << 20))
+    assert tflm.arena(content("int8")).total > 1 << 9
+    monkeypatch.setattr(tflm, "_ARENAS", (1 << 9,))
+    with pytest.raises(tflm.TflmError, match="failed to allocate tensors"):
+        tflm.arena(content("int8"))
+
+
+@needs_tflm
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("float16", r"^TFLM failed: .*Node DEQUANTIZE \(number 0\) failed to prepare.*failed to allocate tensors$"),
+        ("sparse", r"^TFLM failed: Didn't find op for builtin opcode 'DENSIFY'.*failed to allocate tensors$"),
+        ("cut", "^TFLM (failed|died)"),
+    ],
+)
+def test_what_tflm_lacks_is_named_in_one_line(name, told):
+    with pytest.raises(tflm.TflmError, match=told) as refusal:
+        tflm.arena(content(name))
+    assert "\n" not in str(refusal.value)
+
+
+@needs_tflm
+@pytest.mark.parametrize("kind", ["FLOAT32", "INT8"])
+def test_the_answers_are_those_of_the_file(kind):
+    images = np.random.default_rng(0).integers(0, 256, (40, 2, 2, 1), np.uint8)
+    arena, classes = tflm.answers(tiny(kind), images)
+    expected = by_hand(tiny(kind), images).argmax(axis=1)
+    assert len(set(expected.tolist())) > 1
+    assert np.mean(classes == expected) >= 0.95
+    assert arena == tflm.arena(tiny(kind))
+
+
+def test_the_process_imports_neither_this_project_nor_tensorflow():
+    if not isolated.installed(tflm.MODULE):
+        pytest.skip("the extra tflm is not installed")
+    code = (
+        "import runpy, sys; from pathlib import Path; from tempfile import mkdtemp; folder = Path(mkdtemp());"
+        f"(folder / 'model.tflite').write_bytes(Path({str(FILES / 'int8.tflite')!r}).read_bytes());"
+        f"ended = runpy.run_path({tflm.tflm_process.__file__!r})['main'](folder, 1 << 20);"
+        "print(ended, [name for name in sys.modules if name.split('.')[0] in ('sweep', 'tensorflow', 'ai_edge_litert')])"
+    )
+    assert isolated.run("it", ["-P", "-c", code], 60).splitlines()[0] == "0 []"
+
+
+@needs_vela
+def test_vela_compiles_an_integer_file():
+    found = vela.compiled(content("int8"), *HIGH_END)
+    assert found.content[4:8] == b"TFL3"
+    assert found.content != content("int8")
+    assert (found.npu_operators, found.cpu_operators, found.fallbacks) == (4, 0, ())
+    assert found.sram_bytes > 0
+    assert 0 < found.ms < 1
+    assert found == vela.compiled(content("int8"), *HIGH_END)
+
+
+@needs_vela
+def test_vela_says_what_it_leaves_to_the_processor():
+    found = vela.compiled(content("float16"), *HIGH_END)
+    assert (found.npu_operators, found.cpu_operators) == (0, 8)
+    assert "DEQUANTIZE: Unsupported opType" in found.fallbacks
+    assert any(line.startswith("DEPTHWISE_CONV_2D: Operation has tensor with unsupported DataType") for line in found.fallbacks)
+
+
+@needs_vela
+@pytest.mark.parametrize(
+    ("name", "mode", "told"),
+    [
+        ("int4", "Shared_Sram", "Vela died of signal 8, SIGFPE"),
+        ("int8", "Dedicated_Sram", "Vela failed: .*Invalid configuration of arena_mem_area=OffChipFlash"),
+    ],
+)
+def test_how_vela_ends_is_one_line(name, mode, told):
+    with pytest.raises(vela.VelaError, match=told):
+        vela.compiled(content(name), *HIGH_END[:2], mode)
