@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from sweep.core.errors import require_number
-from sweep.core.metrics import METRICS, directions
+from sweep.core.metrics import METRICS, absent, directions
 from sweep.results import pareto, sweeps
 from sweep.results.sweeps import Limits, Sweep, Trial
 
@@ -89,7 +89,9 @@ def _misses(trial: Trial, sweep: Sweep, budget: Budget) -> Iterator[str]:
     """What of the constraints and the budget a trial does not keep."""
     for metric, (low, high) in [*sweep.limits.items(), *budget.limits.items()]:
         value = trial.metrics[metric]
-        if value > high:
+        if absent(metric, value):
+            yield f"no {metric}"
+        elif value > high:
             yield f"{metric} {METRICS[metric].in_line(value)}, allowed {METRICS[metric].in_line(high)}"
         elif value < low:
             yield f"{metric} {METRICS[metric].in_line(value)}, needed {METRICS[metric].in_line(low)}"
