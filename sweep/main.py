@@ -35,7 +35,8 @@ def run(config: DictConfig) -> dict[str, Any]:
 
         job = build.job(config, invocation)
         job.plan.check()
-        if not invocation.swept:  # the sweep has prepared it for all of its trials
+        if not invocation.swept:  # the sweep has prepared it for all of its trials, and takes a refused form for one of them
+            job.plan.target.require_form(job.plan.quant)
             build.prepare(job.tracker)
         with Terminal(job.folder, label=job.folder.name if invocation.swept else "") as terminal:
             try:

@@ -2,7 +2,7 @@
 
     python -P tflm_process.py FOLDER ARENA
 
-FOLDER has `model.tflite` and, where answers are asked for, `images.npy`, of the input tensor's type, (n, height, width,
+FOLDER has `network.tflite` and, where answers are asked for, `images.npy`, of the input tensor's type, (n, height, width,
 channels); they go to `answers.npy`, (n, classes), of the output tensor's type. ARENA is how many bytes the interpreter may use.
 The process is started for every file, so it imports nothing of this project.
 """

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from conftest import real_file
 
+from sweep.tflite import isolated, tflm
+
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ["train.epochs=4", "prune.finetune=2"]
 
@@ -239,3 +241,45 @@ def test_the_real_data_sets_run_end_to_end(tmp_path, data, overrides, kind):
     assert {tensor["type"] for tensor in found["weights"]} == {kind}
     assert metrics["sparsity"] >= (0.8 if data == "cifar10" else 0.5)
     assert not (tmp_path / "mlflow.db").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not isolated.installed(tflm.MODULE), reason="the extra tflm is not installed")
+def test_a_grid_for_a_microcontroller_refuses_what_cannot_run_there_and_measures_the_rest(tmp_path):
+    process = sweep(
+        "-m", "model=resnet8", "quant=float16,dynamic,ptq,qat", "quant.bits=4,8", "target=tflm", "model.width=0.2",
+        "train.epochs=1", "prune.finetune=1", "dataset.limit=64", "tracking=none", "sweep.name=t", output=tmp_path,
+    )  # fmt: skip
+    assert process.returncode == 1
+    lines = process.stderr.splitlines()
+    assert lines[-1].startswith("error: SweepFailed: 2 of 6 trials failed (trial-000, trial-001)")
+    folders = [tmp_path / "sweeps" / "t" / f"trial-{number:03d}" for number in range(6)]
+    for folder, kind in zip(folders, ("float16", "dynamic"), strict=False):
+        assert (folder / "error.txt").read_text().startswith("ConfigError: quant: expected none (float32), ptq or qat: ")
+        assert f"received {kind}" in (folder / "error.txt").read_text()
+        assert not any(line.strip().startswith(f"{folder.name}  ") and "done in" in line for line in lines)
+    code = (
+        "import sys; from tflite_micro.python.tflite_micro.runtime import Interpreter;"
+        "Interpreter.from_file(sys.argv[1], arena_size=3_000_000).print_allocations()"
+    )
+    for folder in folders[2:]:
+        path, metrics = folder / "model.tflite", json.loads((folder / "metrics.json").read_text())
+        printed = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True).stderr
+        assert f"Arena allocation total {metrics['arena_bytes']} bytes" in printed
+        assert metrics["target_agreement"] >= 0.9
+        assert f"{metrics['arena_bytes']:,} bytes of RAM" in process.stderr
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (["quant=float16", "target=tflm"], "error: quant: expected none (float32), ptq or qat"),
+        (["target=ethos_u55_128", "quant.bits=4"], "error: quant.bits: expected 5 to 8"),
+        (["target.ram_kib=3"], "error: target: expected one of the keys flash_kib"),
+    ],
+)
+def test_what_a_target_refuses_is_one_line_and_exit_code_2(tmp_path, overrides, line):
+    process = sweep(*overrides, "tracking=none", output=tmp_path)
+    assert process.returncode == 2
+    assert not list(tmp_path.iterdir())
+    assert told(process).startswith(line)

@@ -133,6 +133,16 @@ def test_the_choice_never_sees_the_test_split(made):
     assert choose(sweep_of(made), Budget()).metrics["test_accuracy"] == 0.5
 
 
+def test_memory_is_told_where_it_is_known(tmp_path, capsys):
+    made = Made(tmp_path)
+    content = tflite()
+    made.trial({"quant": "ptq"}, measured(0.9, len(content), arena_bytes=9600), content=content)
+    assert run(made) == 0
+    assert "arena_bytes 9.38 KiB" in capsys.readouterr().out
+    assert "| `arena_bytes` | 9.38 KiB |" in (made.folder / "best" / "MODEL_CARD.md").read_text()
+    assert "npu_bytes" not in (made.folder / "best" / "MODEL_CARD.md").read_text()
+
+
 def test_the_sweeps_constraints_hold_beside_the_budget(made):
     made.record["constraints"] = {"size_bytes": "<=51200"}
     made.save()

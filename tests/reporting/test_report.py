@@ -22,8 +22,9 @@ import yaml
 from sweep.core.errors import ConfigError
 from sweep.core.metrics import METRICS
 from sweep.report import main
-from sweep.reporting import html, png, report, techniques
+from sweep.reporting import html, picture, png, report, techniques
 from sweep.results import reader
+from sweep.results.ranking import rank
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {"trials.csv", "pareto.csv", "pareto.png", "pareto.html", "report.md"}
@@ -230,6 +231,23 @@ def test_trials_csv_has_a_row_a_trial_and_its_floats_read_back(made):
     assert rows[5]["val_accuracy"] == "nan"
     assert rows[0]["seconds"] == "20.5"
     assert rows[6]["seconds"] == ""
+
+
+def test_a_metric_that_a_file_has_none_of_is_an_empty_cell_and_takes_a_column_where_another_has_it(tmp_path):
+    made = Made(tmp_path)
+    made.trial({"quant": "none"}, measured(0.9, 100_000, arena_bytes=9600))
+    made.trial({"quant": "dynamic"}, measured(0.8, 30_000))
+    report.write(made.folder)
+    assert [row["arena_bytes"] for row in made.csv("trials.csv")] == ["9600", ""]
+    assert [row["arena_bytes"] for row in made.csv("pareto.csv")] == ["9600", ""]
+    [head] = [line for line in made.text().splitlines() if line.startswith("| trial |")]
+    column = head.split(" | ").index("arena_bytes")
+    cells = [line.split(" | ")[column] for line in made.text().splitlines() if re.match(r"\| [01] \|", line)]
+    assert cells[:2] == ["9.38 KiB", "–"]
+    assert "npu_bytes" not in head
+    sweep = reader.read(made.folder)
+    hovers = [mark.hover for mark in picture.of(sweep, rank(sweep)).front]
+    assert [[line for line in hover if "RAM" in line] for hover in hovers] == [["RAM of a microcontroller: 9.38 KiB"], []]
 
 
 def test_pareto_csv_is_the_front_of_what_is_known_best_accuracy_first(made):

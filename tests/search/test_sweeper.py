@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 
 import optuna
 import pytest
@@ -651,3 +652,43 @@ def test_a_long_range_gives_the_texts_of_a_short_one(loader, text):
 def test_a_launcher_that_could_run_nothing_is_refused(key, value):
     with pytest.raises(ConfigError, match=f"hydra.launcher.{key}"):
         WorkerLauncher(**{"n_jobs": 1, "recycle_after": 25, "max_gib": 4.0, key: value})
+
+
+def test_a_metric_that_the_file_has_none_of_is_a_failure_that_says_so(loader, master, tmp_path):
+    for asked in (
+        {"objectives": {"val_accuracy": "maximize", "arena_bytes": "minimize"}},
+        {"constraints": {"arena_bytes": "<=1000"}},
+    ):
+        launcher = Launcher(tmp_path)
+        made = launcher.launch
+
+        def without(job_overrides, initial_job_idx, made=made):
+            returns = made(job_overrides, initial_job_idx)
+            for returned in returns:
+                del returned._return_value["arena_bytes"]
+            return returns
+
+        launcher.launch = without
+        with pytest.raises(tally.SweepFailed, match="1 of 1 trials failed"):
+            swept(launcher, loader, master, "quant=dynamic", **asked)
+        [record] = tmp_path.glob("sweeps/s1/trial-*/trial.json")
+        told = json.loads(record.read_text())
+        assert told["state"] == "FAIL"
+        assert told["error"].startswith("the file has no arena_bytes: there is one of float32 and full-integer files")
+        shutil.rmtree(tmp_path / "sweeps")
+
+
+def test_what_is_refused_before_it_trains_does_not_end_the_sweep(loader, master, tmp_path):
+    launcher = Launcher(tmp_path)
+    made = launcher.launch
+
+    def refusing(job_overrides, initial_job_idx):
+        returns = made(job_overrides, initial_job_idx)
+        for returned in returns:
+            if "quant=float16" in returned.overrides:
+                returned.status, returned.return_value = JobStatus.FAILED, ConfigError("quant", "another", "float16")
+        return returns
+
+    launcher.launch = refusing
+    with pytest.raises(tally.SweepFailed, match="6 of 12 trials failed"):
+        swept(launcher, loader, master, "quant=float16,ptq", "seed=1,2,3,4,5,6")
