@@ -1,6 +1,6 @@
-"""Files of others, opened with care: regular ones only, and never more in memory than is asked for.
+"""Reads untrusted files: regular files only, with bounded memory.
 
-Nothing is unpacked to disk. What an archive states of itself (sizes, names, counts) is taken for a claim.
+Nothing is unpacked to disk. The sizes, names and counts that an archive declares are not trusted.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ _KINDS = {
 
 
 class BrokenFileError(ValueError):
-    """What is wrong with the bytes of a file, in words that follow "which": `ends too early`."""
+    """A file whose bytes are broken. The text follows "which": `ends too early`."""
 
 
 def located(place: Path, accepts: str) -> Path:
-    """The place with its `~` expanded: a regular file or a folder, which nothing was read of yet.
+    """Returns the path with its `~` expanded: that of a regular file or a folder. Nothing is read.
 
     Args:
-        place: as the user wrote it.
-        accepts: what would do.
+        place: the path as the user wrote it.
+        accepts: what is accepted there, for the error.
 
     Raises:
-        ConfigError: at `path`, for a place that does not exist, cannot be looked at, or is a FIFO, a device or a socket.
+        ConfigError: at `path`, for a path that does not exist, cannot be opened, or is a FIFO, a device or a socket.
     """
     try:
         place = place.expanduser()
@@ -69,15 +69,15 @@ def located(place: Path, accepts: str) -> Path:
 
 
 def open_regular(file: Path, form: str) -> IO[bytes]:
-    """The file, open for reading. No FIFO is waited for, and no device is opened.
+    """Opens a regular file for reading. It never waits for a FIFO and opens no device.
 
     Args:
-        file: where it is.
-        form: what it should be.
+        file: its path.
+        form: what it should be, for the error.
 
     Raises:
-        ConfigError: at `path`, for what is no regular file.
-        OSError: for what cannot be opened.
+        ConfigError: at `path`, for anything but a regular file.
+        OSError: for a file that cannot be opened.
     """
     _require_regular(file, form, file.stat().st_mode)
     descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -96,7 +96,7 @@ def _require_regular(file: Path, form: str, mode: int) -> None:
 
 
 class _Bounded(io.BufferedReader):
-    """A file of which at most PIECE bytes are read at once, whatever its own tables claim."""
+    """A file of which at most PIECE bytes are read at once, whatever sizes its own tables declare."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         content = super().read(PIECE + 1 if size is None or not 0 <= size <= PIECE else size)
@@ -106,7 +106,7 @@ class _Bounded(io.BufferedReader):
 
 
 def read_exactly(stream: IO[bytes], size: int) -> bytes:
-    """The next `size` bytes, of which there are at most PIECE.
+    """Returns the next `size` bytes, at most PIECE.
 
     Raises:
         BrokenFileError: where the stream ends before.

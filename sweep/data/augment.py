@@ -1,4 +1,4 @@
-"""Augmentation: what training does to its images, the same on every machine."""
+"""Augmentation of the training images: deterministic, the same on every machine."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Augment:
     """Random crops and mirror images, for training images only.
 
     Args:
-        shift: how many pixels, at most, an image moves up, down, left or right; what it leaves behind is 0.
-        flip: whether an image is then mirrored left to right with probability 1/2.
+        shift: the largest shift in pixels, up, down, left or right; the border is filled with 0.
+        flip: whether an image is mirrored left to right with probability 1/2, after the shift.
 
     Raises:
         ConfigError: for a `shift` that is no integer of at least 0, or a `flip` that is no bool.
@@ -30,10 +30,10 @@ class Augment:
         require_choice("flip", self.flip, (True, False))
 
     def __call__(self, images: Array, seed: int, epoch: int) -> Array:
-        """The images of one epoch: what happens to image i depends on seed, epoch and i alone, not on the others.
+        """Returns the augmented images of one epoch. Image i depends on seed, epoch and i alone, not on the other images.
 
         Args:
-            images: uint8 (n, height, width, channels), in an order that is the same each epoch; left as they are.
+            images: uint8 (n, height, width, channels), in the same order each epoch; they are not changed.
             seed: in [0, 2**64).
             epoch: in [0, 2**64).
 
@@ -56,5 +56,5 @@ class Augment:
 
 
 def random_words(key: tuple[int, int], count: int) -> Array:
-    """uint64 (count,): the raw stream of a counter-based generator, which numpy never changes; a longer one begins alike."""
+    """Returns uint64 (count,): a prefix of the raw stream of a counter-based generator, which NumPy keeps stable."""
     return np.random.Philox(key=np.array(key, np.uint64)).random_raw(count)

@@ -1,7 +1,7 @@
-"""Files of images and labels: .npz archives, idx files, and CIFAR's binaries in a folder or an archive.
+"""Readers of image and label files: .npz archives, idx files, and CIFAR-10's binary files in a folder or an archive.
 
-Each is read in two steps: what it declares (names, types, shapes), and, once that was found good, its arrays. So nothing is
-inflated that could not be used. Pickles are never loaded.
+A file is read in two steps: what it declares (names, types, shapes) and, once that is validated, its arrays. So nothing is
+inflated that cannot be used. Pickles are never loaded.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class Declared:
     """An array as its file declares it.
 
     Attributes:
-        dtype: its type.
-        shape: its shape; no axis is negative.
-        read: reads it, while the file is open.
+        dtype: the element type.
+        shape: without negative axes.
+        read: reads the array, while the file is open.
     """
 
     dtype: np.dtype[np.generic]
@@ -56,7 +56,7 @@ class Declared:
 
     @property
     def nbytes(self) -> int:
-        """What it takes in memory."""
+        """Bytes in memory."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     def __str__(self) -> str:
@@ -65,10 +65,10 @@ class Declared:
 
 @dataclass(frozen=True)
 class Source:
-    """What a place holds.
+    """The arrays that a file or a folder declares.
 
     Attributes:
-        arrays: the arrays KEYS, in this order.
+        arrays: those named by KEYS, in this order.
         unread: the names of further arrays.
     """
 
@@ -77,24 +77,24 @@ class Source:
 
 
 def shown(text: str) -> str:
-    """A text out of a file, as one may print it."""
+    """Returns a text from a file, escaped and shortened so that it can be printed."""
     plain = repr(text)[1:-1]
     return plain if len(plain) <= _SHOWN else f"{plain[:_SHOWN]}…"
 
 
 def listed(names: list[str]) -> str:
-    """The first few of some names out of a file, and how many more there are."""
+    """Returns the first few names, and how many more there are."""
     more = f" and {len(names) - 6} more" if len(names) > 6 else ""
     return ", ".join(map(shown, names[:6])) + more or "none"
 
 
 @contextmanager
 def parsing(file: Path, form: str) -> Iterator[None]:
-    """Turn whatever is said of bytes that cannot be read into a ConfigError at `path` that names the file.
+    """Turns any error of reading a file into a ConfigError at `path` that names the file.
 
     Args:
-        file: what is being read.
-        form: what it should be.
+        file: the path that is being read.
+        form: what it should be, for the error.
     """
     try:
         yield
@@ -119,8 +119,8 @@ class _Form:
     Attributes:
         dtype: the array's type.
         shape: its shape.
-        is_fortran: whether its first axis moves fastest.
-        start: where its first element is, in bytes.
+        is_fortran: whether it is in column-major order.
+        start: the offset of its first element in bytes.
     """
 
     dtype: np.dtype[np.generic]
@@ -131,10 +131,10 @@ class _Form:
 
 @contextmanager
 def open_npz(file: Path) -> Iterator[Source]:
-    """The arrays KEYS of an .npz.
+    """Opens an .npz and yields the arrays named by KEYS.
 
     Raises:
-        ConfigError: at `path`, for a file that is no .npz, lacks one of them, has it twice, encrypted or pickled.
+        ConfigError: at `path`, for a file that is not an .npz, or in which an array is missing, doubled, encrypted or pickled.
     """
     with parsing(file, _NPZ), open_regular(file, _NPZ) as stream:
         _require_zip(file, stream)
@@ -151,7 +151,7 @@ def open_npz(file: Path) -> Iterator[Source]:
 
 
 def _require_zip(file: Path, stream: IO[bytes]) -> None:
-    """Refuse, in words of its own, what people take for an .npz."""
+    """Refuses files that are often taken for an .npz, each with its own reason."""
     start = stream.read(6)
     if start == b"\x93NUMPY":
         raise ConfigError("path", f"{_NPZ} (np.savez writes it)", f"{file}, an .npy with one array")
@@ -161,7 +161,7 @@ def _require_zip(file: Path, stream: IO[bytes]) -> None:
 
 
 def _declared_npy(archive: zipfile.ZipFile, key: str, file: Path) -> Declared:
-    """One array of an .npz by its header, of which at most _NPY_HEAD bytes are inflated."""
+    """Returns one array of an .npz as its header declares it; at most _NPY_HEAD bytes are inflated."""
     member, written = archive.getinfo(f"{key}.npy"), f"{_NPZ}, as np.savez and np.savez_compressed write them"
     with parsing(file, f"an .npz with a readable {key}"):
         if member.flag_bits & 1:
@@ -187,7 +187,7 @@ def _declared_npy(archive: zipfile.ZipFile, key: str, file: Path) -> Declared:
 
 
 def _npy_form(stream: IO[bytes]) -> _Form:
-    """What the header says that a stream begins with."""
+    """Reads the header at the beginning of a stream."""
     version = np.lib.format.read_magic(stream)
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in readers:  # the third one is for names of fields
@@ -213,10 +213,10 @@ def _bytes_of(array: Array) -> memoryview:
 
 
 def declared_idx(folder: Path) -> Source:
-    """The four idx files in a folder, each as it is or .gz.
+    """Returns the arrays that the four idx files in a folder declare, each plain or .gz.
 
     Raises:
-        ConfigError: at `path`, for one that is missing or none.
+        ConfigError: at `path`, for a file that is missing or not an idx file.
     """
     return Source({key: _declared_idx(folder, name) for key, name in IDX.items()})
 
@@ -254,17 +254,17 @@ def _plain(file: Path, raw: IO[bytes]) -> IO[bytes]:
 
 
 def declared_cifar(place: Path, accepts: str, records: int) -> Source:
-    """CIFAR-10's six files of so many records each, in a folder or a .tar.gz.
+    """Returns the arrays of CIFAR-10's six binary files, in a folder or a .tar.gz.
 
     Args:
         place: the folder or the archive.
-        accepts: what would do.
-        records: images in each file.
+        accepts: what is accepted there, for the error.
+        records: the number of images in each file.
     """
 
     @cache
     def rows() -> Array:
-        """uint8 (6, records, 3073): each record a label, then the red, the green and the blue plane."""
+        """Returns uint8 (6, records, 3073): in each record a label, then the red, the green and the blue plane."""
         return _cifar_rows(place, accepts, records)
 
     def images(part: slice) -> Array:
@@ -293,7 +293,7 @@ def _cifar_rows(place: Path, accepts: str, records: int) -> Array:
 
 
 def _fill_from_folder(rows: Array, folder: Path) -> set[str]:
-    """Read what the folder has of the six files into their rows. Returns the names there, of these and of the pickles."""
+    """Reads those of the six files that are in the folder into their rows. Returns the names found, the pickles' too."""
     names = {name for batch in BATCHES for name in (batch, batch.removesuffix(".bin")) if (folder / name).exists()}
     for content, name in zip(rows, BATCHES, strict=True):
         if name in names:
@@ -303,7 +303,7 @@ def _fill_from_folder(rows: Array, folder: Path) -> set[str]:
 
 
 def _fill_from_tar(rows: Array, file: Path) -> set[str]:
-    """As `_fill_from_folder`, from an archive. Returns the names of all of its members."""
+    """Reads those of the six files that are in an archive into their rows. Returns the names of all members."""
     names, read = set[str](), set[str]()
     form = f"a .tar.gz with {', '.join(BATCHES)}"
     with parsing(file, form), open_regular(file, form) as raw:

@@ -1,4 +1,4 @@
-"""Data sets: read or downloaded, checked, split the same way for everybody, and handed on as numpy arrays.
+"""Data sets: read or downloaded, validated, split deterministically, and returned as NumPy arrays.
 
 Scope: images as uint8 NHWC with integer labels, held in memory. The official test split is never touched, the validation
 split is cut from the official training images, and neither depends on a run's seed. Pixels are not scaled here, pickles are
@@ -38,13 +38,13 @@ _SPLIT_VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset(ABC):
-    """A data set by its parameters. A subclass says where the official arrays come from. No split changes the file's order.
+    """A data set by its parameters. A subclass provides the official arrays. Every split keeps the order of the file.
 
     Args:
-        validation: the fraction, in (0, 1), of the n official training images that is held out for validation: the first
+        validation: the fraction, in (0, 1), of the n official training images that is the validation split: the first
             round(validation · n) of their `fair_order`.
-        limit: how many of the others to train on: the first of their own `fair_order`; None takes all.
-        augment: what training does to its images; no part of what `load` returns.
+        limit: the number of the other images to train on, the first of their own `fair_order`; None for all.
+        augment: the augmentation of training images; `load` does not apply it.
 
     Raises:
         ConfigError: for a value outside these ranges.
@@ -64,11 +64,11 @@ class Dataset(ABC):
             raise ConfigError("augment", "the keys shift and flip", self.augment)
 
     def load(self) -> Data:
-        """The three splits, read once a process; every array is read-only.
+        """Returns the three splits, read once a process, as read-only arrays.
 
         Raises:
-            ConfigError: at `path` for what cannot be downloaded, read or used; at `validation` or `limit` where a split
-                would be empty, or is smaller than the limit; at `augment.shift` where it reaches across an image.
+            ConfigError: at `path` for a file that cannot be downloaded, read or used; at `validation` or `limit` where a split
+                would be empty, or is smaller than the limit; at `augment.shift` where the shift is as large as the image.
         """
         data = _load(replace(self, augment=Augment(shift=0, flip=False)))
         require_integer("augment.shift", self.augment.shift, 0, min(data.input_shape[:2]) - 1)
@@ -76,9 +76,9 @@ class Dataset(ABC):
 
     @abstractmethod
     def official(self) -> tuple[Arrays, int]:
-        """The official arrays by their .npz names, each C-contiguous, and the number of classes.
+        """Returns the official arrays by their .npz names, each C-contiguous, and the number of classes.
 
-        Images are uint8 (n, height, width, channels), labels int64 (n,) from 0; arrays that a user gives are checked (see
+        Images are uint8 (n, height, width, channels), labels int64 (n,) from 0. Arrays of the user's are validated (see
         `imagechecks`).
         """
 
@@ -94,7 +94,7 @@ class Digits(Dataset):
     name: ClassVar[str] = "digits"
 
     def official(self) -> tuple[Arrays, int]:
-        """The arrays, and 10 classes."""
+        """Returns the arrays, and 10 classes."""
         from sklearn.datasets import load_digits
 
         digits = load_digits()
@@ -107,8 +107,8 @@ class _Filed(Dataset):
     """A data set that is read from files.
 
     Args:
-        path: where they are; None where that is not given.
-        max_gib: the GiB of memory that its arrays may take, above 0 and at most 1,024. Files that declare more are not read.
+        path: of the files; None where it is not given.
+        max_gib: the most memory of the arrays in GiB, above 0 and at most 1,024. Files that declare more are not read.
     """
 
     accepts: ClassVar[str]
@@ -125,13 +125,13 @@ class _Filed(Dataset):
     def _read(
         self, place: Path, shape: tuple[int, int, int] | None, classes: int | None, channels: int | None = None
     ) -> tuple[Arrays, int]:
-        """The official arrays at a place and the number of classes; what is odd about arrays of the user's is logged.
+        """Returns the official arrays at a path and the number of classes; logs likely mistakes in arrays of the user's.
 
         Args:
-            place: as the user wrote it.
-            shape: what images have to be; None for whatever x_train has.
-            classes: how many there are; None for as many as y_train has labels.
-            channels: how many the user says that images have.
+            place: the path as the user wrote it.
+            shape: the required (height, width, channels); None for that of x_train.
+            classes: the number of classes; None for the number of different labels in y_train.
+            channels: the number of channels that the user declares.
         """
         place = archives.located(place, self.accepts)
         with datafiles.parsing(place, self.accepts), self._open(place) as source:
@@ -145,7 +145,7 @@ class _Filed(Dataset):
 
     @abstractmethod
     def _open(self, place: Path) -> AbstractContextManager[datafiles.Source]:
-        """What a regular file or a folder holds; may raise anything where that is broken."""
+        """Opens a regular file or a folder; may raise any error where it is broken."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +163,7 @@ class _Published(_Filed):
     shape: ClassVar[tuple[int, int, int]]
 
     def official(self) -> tuple[Arrays, int]:
-        """The arrays, downloaded or read, and 10 classes."""
+        """Returns the arrays, downloaded or read, and 10 classes."""
         place = download.fetched(self.name, self.base, self.files) if self.path is None else Path(self.path)
         return self._read(place, self.shape, 10)
 
@@ -174,7 +174,7 @@ class _Published(_Filed):
 
     @abstractmethod
     def _declared(self, place: Path) -> datafiles.Source:
-        """What the publisher's own files hold."""
+        """Returns what the publisher's own files declare."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,8 +254,8 @@ class OwnArrays(_Filed):
     Args:
         path: an .npz with uint8 images x_train, x_test (n, height, width) or (n, height, width, channels), and integer labels
             y_train, y_test that number the classes from 0.
-        channels: how many channels images have. That is the last axis whatever this says, but where a shape looks as if its
-            axes were others, as (n, 3, 32, 32) does, only saying it makes it so.
+        channels: the number of channels, always the last axis. A shape that looks as if its axes were in another order, such as
+            (n, 3, 32, 32), is accepted only where this declares it.
     """
 
     name: ClassVar[str] = "arrays"
@@ -269,7 +269,7 @@ class OwnArrays(_Filed):
             require_integer("channels", self.channels, 1)
 
     def official(self) -> tuple[Arrays, int]:
-        """The arrays of the file, and the number of classes that its labels name."""
+        """Returns the arrays of the file, and the number of different labels."""
         if self.path is None:
             raise ConfigError("path", self.accepts, "null")
         return self._read(Path(self.path), shape=None, classes=None, channels=self.channels)

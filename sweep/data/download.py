@@ -1,6 +1,6 @@
-"""Published files: downloaded once, checked by their hashes, and kept.
+"""Downloads of published files: each once, verified by its hash, and kept.
 
-A download is written aside, under a name of its process, and takes its place only when it is whole.
+A download is written to a temporary file and renamed when it is complete.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from sweep.data.archives import PIECE, open_regular
 _TIMEOUT = (10, 30)
 """Seconds to wait for a connection, and for each next piece of the answer."""
 _PATIENCE = 60
-"""Seconds after which a download has to have come at `_SLOWEST`."""
+"""Seconds after which a download must have a mean rate of `_SLOWEST`."""
 _SLOWEST = 1024
 """Bytes a second."""
 _MOST = 1 << 30
-"""Bytes of a file; the largest that is published has a sixth of them."""
+"""The largest size of a file in bytes; the largest published one is a sixth of it."""
 
 
 class _BadAnswer(Exception):
-    """What is wrong with what a server sent."""
+    """A server's answer that cannot be used, and why."""
 
 
 def fetched(name: str, base: str, files: Mapping[str, str]) -> Path:
-    """The file, or the folder of several, downloaded unless it is there already with the right hashes.
+    """Returns the file, or the folder of several files; downloads those that are missing or have another hash.
 
     Args:
-        name: the data set's name, which names its folder.
-        base: the address that the files are below.
+        name: of the data set, and of its folder.
+        base: the URL of the files' folder.
         files: file name to its hash, as `algorithm:hex`.
 
     Raises:
-        ConfigError: at `path`, for a file that cannot be had, or cannot be kept.
+        ConfigError: at `path`, for a file that cannot be downloaded or written.
     """
     folder = _home() / name
     for file, known_hash in files.items():
@@ -55,7 +55,7 @@ def fetched(name: str, base: str, files: Mapping[str, str]) -> Path:
 
 
 def _home() -> Path:
-    """Where downloads are kept."""
+    """Returns the folder of all downloads."""
     import pooch  # type: ignore[import-untyped]
 
     given = os.environ.get("SWEEP_DATA_DIR")
@@ -66,7 +66,7 @@ def _home() -> Path:
 
 
 def _holds(file: Path, known_hash: str) -> bool:
-    """Whether the file is there with this hash."""
+    """Returns whether the file exists and has this hash."""
     algorithm, _, digest = known_hash.partition(":")
     if not file.exists():
         return False
@@ -75,10 +75,10 @@ def _holds(file: Path, known_hash: str) -> bool:
 
 
 def _download(url: str, file: Path, known_hash: str) -> None:
-    """Download a file, unless another process just has.
+    """Downloads a file, unless another process has just done so.
 
     Raises:
-        ConfigError: at `path`, for what the server does not send, or not within reason.
+        ConfigError: at `path`, for an answer that fails, is too large, too slow or has another hash.
         OSError: for a folder that cannot be written to.
     """
     import requests
@@ -104,7 +104,7 @@ def _download(url: str, file: Path, known_hash: str) -> None:
 
 
 def _receive(url: str, out: IO[bytes], known_hash: str) -> None:
-    """Write what an address answers, and compare its hash."""
+    """Writes the answer of a URL to `out`, and compares its hash."""
     import requests
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
@@ -132,7 +132,7 @@ def _receive(url: str, out: IO[bytes], known_hash: str) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, without the layers of libraries that it came through."""
+    """Returns the cause of an error in a few words, without the messages of the libraries that it passed through."""
     text = str(error)
     if number := re.search(r"\[Errno -?\d+\] ([\w ]+)", text):
         return number[1]

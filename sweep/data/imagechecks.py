@@ -1,7 +1,7 @@
-"""What the official arrays of a data set must be, and what is odd about them.
+"""Validation of the official arrays of a data set, and warnings about likely mistakes.
 
-What cannot be used is refused, where possible by what a file declares, before anything is read. What can, but is more likely a
-mistake than a wish, is said.
+Arrays that cannot be used are refused, where possible before they are read, by what the file declares. Arrays that can be used
+but are likely a mistake give a warning.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _GIB = 1 << 30
 
 
 def require_form(source: Source, file: Path, shape: tuple[int, int, int] | None, channels: int | None = None) -> None:
-    """Refuse arrays that are no images with a label each, by their types and shapes.
+    """Refuses arrays that are not images with a label each, by their types and shapes.
 
     Args:
         source: what the file declares.
-        file: where it is.
-        shape: (height, width, channels) of every image; None for those of x_train, whatever they are.
-        channels: how many channels its user says that they have; None where its user says nothing.
+        file: its path, for the error.
+        shape: the required (height, width, channels); None for that of x_train.
+        channels: the number of channels that the user declares; None where it is not declared.
 
     Raises:
-        ConfigError: at `path`, with the array and what makes it one that can be used; at `channels`, where there are others.
+        ConfigError: at `path`, with the array and how to convert it; at `channels`, where x_train has another number.
     """
     for part in ("train", "test"):
         images, labels = source.arrays[f"x_{part}"], source.arrays[f"y_{part}"]
@@ -46,7 +46,7 @@ def require_form(source: Source, file: Path, shape: tuple[int, int, int] | None,
 
 
 def require_room(source: Source, file: Path, max_gib: float) -> None:
-    """Refuse arrays that take more than `max_gib` GiB of memory.
+    """Refuses arrays that take more than `max_gib` GiB of memory.
 
     Raises:
         ConfigError: at `max_gib`.
@@ -59,24 +59,24 @@ def require_room(source: Source, file: Path, max_gib: float) -> None:
 
 
 def image_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """(height, width, channels) of images (n, height, width) or (n, height, width, channels)."""
+    """Returns (height, width, channels) of images (n, height, width) or (n, height, width, channels)."""
     height, width = shape[1], shape[2]
     return height, width, shape[3] if len(shape) == 4 else 1
 
 
 def checked(arrays: Arrays, file: Path, classes: int | None) -> tuple[Arrays, int]:
-    """The same arrays as uint8 (n, height, width, channels) and int64 (n,), C-contiguous, in the order of KEYS.
+    """Returns the arrays as uint8 (n, height, width, channels) and int64 (n,), C-contiguous, in the order of KEYS.
 
     Args:
-        arrays: as `require_form` wants them.
-        file: where they are from.
-        classes: how many there are; None for as many as y_train has different labels.
+        arrays: that passed `require_form`.
+        file: their path, for the error.
+        classes: the number of classes; None for the number of different labels in y_train.
 
     Returns:
         The arrays and the number of classes.
 
     Raises:
-        ConfigError: at `path`, for a label that is no class, and for a single class.
+        ConfigError: at `path`, for a label outside [0, classes), or fewer than two classes.
     """
     if classes is None:
         classes = len(np.unique(arrays["y_train"]))
@@ -97,12 +97,12 @@ def checked(arrays: Arrays, file: Path, classes: int | None) -> tuple[Arrays, in
 
 
 def oddities(arrays: Arrays, classes: int, unread: tuple[str, ...], channels: int | None = None) -> Iterator[str]:
-    """What is more likely a mistake than a wish, each as a sentence with what to do.
+    """Yields a sentence for each likely mistake, with how to correct it.
 
     Args:
         arrays: as `checked` returns them.
-        classes: how many there are.
-        unread: names of arrays beside them.
+        classes: the number of classes.
+        unread: the names of further arrays in the file.
         channels: as in `require_form`.
     """
     if unread:
@@ -127,7 +127,7 @@ def oddities(arrays: Arrays, classes: int, unread: tuple[str, ...], channels: in
 
 
 def _repeated(train: Array, test: Array) -> Iterator[str]:
-    """What images that come again mean for the accuracies; of sets whose images are all alike nothing."""
+    """Yields what duplicate images mean for the accuracies; nothing where all images are equal."""
     different = len(np.unique(train))
     if different == 1:
         return
@@ -154,7 +154,7 @@ def _require_images(key: str, images: Declared, file: Path, shape: tuple[int, in
 
 
 def _image_mend(images: Declared, shape: tuple[int, int, int] | None) -> str:
-    """What makes them images that can be used, where that can be guessed."""
+    """Returns how to convert an array to images, where its type and shape suggest it."""
     mends: list[str] = []
     match images.dtype.kind:
         case "f":
@@ -173,7 +173,7 @@ def _image_mend(images: Declared, shape: tuple[int, int, int] | None) -> str:
 
 
 def _require_sound_axes(images: Declared, file: Path, shape: tuple[int, int, int], channels: int | None) -> None:
-    """Refuse axes that are hardly height, width and channels, unless the user says so by the number of channels."""
+    """Refuses axes that are unlikely to be height, width and channels, unless the user declares the number of channels."""
     if channels is not None:
         if channels != shape[2]:
             raise ConfigError("channels", f"null or {shape[2]}, the channels of x_train {images} in {file}", channels)
@@ -205,7 +205,7 @@ def _require_labels(key: str, labels: Declared, images: Declared, file: Path) ->
 
 
 def _gap(labels: Array, train: Array) -> str:
-    """Which classes are missing below the largest label."""
+    """Returns which classes are missing below the largest label."""
     numbers = np.unique(train)
     if labels.min() < 0:
         return ""
@@ -217,9 +217,9 @@ def _gap(labels: Array, train: Array) -> str:
 
 
 def _hashes(images: Array) -> Array:
-    """uint64 (n,): equal for equal images, and for others with a probability of 2⁻⁴⁰ at most.
+    """Returns uint64 (n,): equal for equal images, and for different ones with a probability of at most 2⁻⁴⁰.
 
-    Sums of the images' 32-bit words, each times an odd number of its own.
+    A hash is the sum of the image's 32-bit words, each multiplied by an odd random factor of its position.
     """
     flat = images.reshape(len(images), -1)
     words = -(-flat.shape[1] // 4)

@@ -67,13 +67,13 @@ class Conditions:
         combinations = tuple((*first, *second) for first in product(self.always) for second in product(self._brought_by(first)))
         applied = {axis.key for choices in combinations for axis in self.values_under(choices)}
         applied |= {text.partition("=")[0] for choices in combinations for text in choices}
-        unheld = [
+        unused = [
             text
             for text in self.composer.where_known
             if not any(text in self.composer.constants(choices) for choices in combinations)
         ]
-        unheld += [f"{axis.key}={axis.samples()[0]}" for axis in self.axes if axis.key not in applied]
-        for text in unheld:
+        unused += [f"{axis.key}={axis.samples()[0]}" for axis in self.axes if axis.key not in applied]
+        for text in unused:
             self.composer.refuse(text, combinations)
         return combinations
 

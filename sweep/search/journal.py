@@ -1,6 +1,6 @@
 """The file that holds Optuna's study: an append-only log of JSON lines, which a full disk, a kill or a power cut may tear.
 
-A torn last line is taken off: what it held is rebuilt from the trials' own records. Anything else that is no line
+A torn last line is taken off: its content is rebuilt from the trials' own records. Anything else that is no line
 of such a log is refused.
 """
 

@@ -56,10 +56,10 @@ def representative(axis: Axis, text: str) -> str:
     """
     interval, encoded = axis.interval, encode(axis, text)
     if interval is None:
-        held = text in axis.values
+        within = text in axis.values
     else:  # an end that is written with six digits may lie outside
-        held = interval.low <= encoded <= interval.high or number_text(encoded, interval) in axis.samples()
-    if not held:
+        within = interval.low <= encoded <= interval.high or number_text(encoded, interval) in axis.samples()
+    if not within:
         raise ValueError(text)
     return text
 

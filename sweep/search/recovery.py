@@ -43,10 +43,10 @@ def require_points(space: Space, records: Records) -> None:
     """
     for trial in records.values():
         try:
-            held = not trial.finished or _point_of(space, trial) == trial.point
+            matches = not trial.finished or _point_of(space, trial) == trial.point
         except (KeyError, ValueError, OverflowError):
-            held = False
-        if not held:
+            matches = False
+        if not matches:
             expected = "a point of this sweep, or a new name for the sweep"
             raise ConfigError(str(trial.folder / "trial.json"), expected, " ".join(trial.point) or "none")
 

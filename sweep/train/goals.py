@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 Loss = Callable[[Any, Any], Any]
-"""(targets, outputs of the watched model) to a scalar, in TensorFlow."""
+"""(targets, outputs of the training model) to a scalar, in TensorFlow."""
 
 
 @dataclass(frozen=True)
@@ -33,21 +33,21 @@ class CrossEntropy:
 class Goal(Protocol):
     """The loss of a training and its targets. A goal is a frozen dataclass, so that it can be part of a cache key."""
 
-    def watched(self, model: Any, context: Context) -> Any:
-        """The Keras model to run: `model`, or one on the same layers with a list of outputs, logits first."""
+    def training_model(self, model: Any, context: Context) -> Any:
+        """Returns the Keras model whose outputs the loss takes: `model`, or one on its layers with several outputs, logits first."""
 
     def loss(self, context: Context) -> Loss:
-        """The loss to minimise."""
+        """Returns the loss to minimise."""
 
     def targets(self, model: Any, context: Context) -> Callable[[int], Array]:
-        """Epoch to float32 (n, k), whose first `classes` columns are one-hot labels."""
+        """Returns a function of the epoch to the targets, float32 (n, k), whose first `classes` columns are one-hot labels."""
 
 
 @dataclass(frozen=True)
 class Labels:
     """The goal of plain training: cross-entropy with the labels, with the recipe's label smoothing."""
 
-    def watched(self, model: Any, context: Context) -> Any:
+    def training_model(self, model: Any, context: Context) -> Any:
         """The logits alone."""
         return model
 

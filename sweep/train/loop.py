@@ -65,7 +65,7 @@ def fit(
     epochs: int,
     learning_rate: float,
     goal: Goal,
-    held: Constraints | None = None,
+    constraints: Constraints | None = None,
 ) -> Curves:
     """Trains `model` in place. Losses that its layers add and constraints of its weights are honoured.
 
@@ -75,7 +75,7 @@ def fit(
         epochs: passes over the training images; with 0 nothing happens.
         learning_rate: the peak learning rate.
         goal: the loss and its targets.
-        held: constraints on the kernels, projected onto after every step; they may tighten during training.
+        constraints: on the kernels, which are projected onto them after every step; they may tighten during training.
 
     Returns:
         `loss`, `accuracy` (both over the epoch, while training) and `val_accuracy`, one value an epoch.
@@ -97,11 +97,11 @@ def fit(
     answers = Answers(model)
     targets = goal.targets(model, context)
     run = _compiled_steps(
-        goal.watched(model, context),
+        goal.training_model(model, context),
         model.trainable_variables,
         optimizer,
         goal.loss(context),
-        projections=held.projections() if held else [],
+        projections=constraints.projections() if constraints else [],
         classes=data.classes,
     )
     calls = max(1, min(_STEPS_A_CALL, epochs * steps // 50))
@@ -115,15 +115,15 @@ def fit(
         order = shuffled(context.seed, epoch, count)
         for first, batches in _calls(order, size, calls):
             at = epoch * steps + first
-            if held:
-                held.update(at / (epochs * steps))
+            if constraints:
+                constraints.update(at / (epochs * steps))
             summed, right = run(view[1], epoch_targets, tf.constant(batches), tf.constant(rates[at : at + len(batches)]))
             total, correct, seen = total + float(summed), correct + int(right), seen + batches.size
             if not np.isfinite(total):
                 raise TrainingError(f"the loss is no longer finite in epoch {epoch + 1}, at learning rate {learning_rate:g}")
             context.progress.advance((at + len(batches)) / steps, epochs, f"loss {total / seen:.3f}")
-        if held and epoch == epochs - 1:
-            held.update(1.0)
+        if constraints and epoch == epochs - 1:
+            constraints.update(1.0)
         curves["loss"].append(total / count)
         curves["accuracy"].append(correct / count)
         curves["val_accuracy"].append(answers.accuracy(data.validation))
@@ -176,14 +176,14 @@ def _calls(order: Array, size: int, steps: int) -> Iterator[tuple[int, Array]]:
 
 
 def _compiled_steps(
-    watched: Any, variables: list[Any], optimizer: Any, loss: Loss, *, projections: list[tuple[Any, Projection]], classes: int
+    model: Any, variables: list[Any], optimizer: Any, loss: Loss, *, projections: list[tuple[Any, Projection]], classes: int
 ) -> Any:
     """Compiles (images, targets, batches (k, size), rates (k,)) to (summed loss, number of correct predictions)."""
     import tensorflow as tf
 
     # Of any size, since each shape would be traced on its own, which takes seconds for a deep network.
     signature = [
-        tf.TensorSpec((None, *watched.input_shape[1:]), tf.uint8),
+        tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8),
         tf.TensorSpec((None, None), tf.float32),
         tf.TensorSpec((None, None), tf.int32),
         tf.TensorSpec((None,), tf.float32),
@@ -195,10 +195,10 @@ def _compiled_steps(
         for step in tf.range(tf.shape(batches)[0]):
             chosen = batches[step]
             batch_targets = tf.gather(targets, chosen)
-            with tf.GradientTape() as tape, _unit_strides(watched):
-                outputs = watched(tf.cast(tf.gather(images, chosen), tf.float32) / 255.0, training=True)
+            with tf.GradientTape() as tape, _unit_strides(model):
+                outputs = model(tf.cast(tf.gather(images, chosen), tf.float32) / 255.0, training=True)
                 value = loss(batch_targets, outputs)
-                if added := watched.losses:  # by the layers themselves: regularisation of weights and of activations
+                if added := model.losses:  # by the layers themselves: regularisation of weights and of activations
                     value += tf.add_n(added)
             optimizer.learning_rate.assign(rates[step])
             optimizer.apply_gradients(zip(tape.gradient(value, variables), variables, strict=True))

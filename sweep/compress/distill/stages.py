@@ -57,7 +57,7 @@ class LogitDistillation:
         require_number("temperature", self.temperature, 1e-3, 1e3)
         require_number("alpha", self.alpha, 0, 1)
 
-    def watched(self, model: Any, context: Context) -> Any:
+    def training_model(self, model: Any, context: Context) -> Any:
         """The logits alone."""
         return model
 
@@ -94,7 +94,7 @@ class AttentionDistillation(LogitDistillation):
         for student, teacher in (self.layers or {}).items():
             require_text(f"layers.{student}", teacher)
 
-    def watched(self, model: Any, context: Context) -> Any:
+    def training_model(self, model: Any, context: Context) -> Any:
         """The student's logits, then its map of each pair."""
         import tf_keras as keras
 
@@ -156,6 +156,6 @@ def _trained(network: Checkpoint | None, context: Context, epochs: int, goal: go
     """Trains the given network, or a fresh one, for so many epochs."""
     model = checkpoints.restore(network) if network else context.model.build(context.data.input_shape, context.data.classes)
     network = network or checkpoints.snapshot(model)
-    held = constraints.FixedConstraints(checkpoints.kernels(model), network)
-    curves = loop.fit(model, context, epochs=epochs, learning_rate=context.recipe.learning_rate, goal=goal, held=held)
+    fixed = constraints.FixedConstraints(checkpoints.kernels(model), network)
+    curves = loop.fit(model, context, epochs=epochs, learning_rate=context.recipe.learning_rate, goal=goal, constraints=fixed)
     return Outcome(replace(network, weights=tuple(model.get_weights())), curves)
