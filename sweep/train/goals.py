@@ -34,7 +34,7 @@ class Goal(Protocol):
     """The loss of a training and its targets. A goal is a frozen dataclass, so that it can be part of a cache key."""
 
     def training_model(self, model: Any, context: Context) -> Any:
-        """Returns the Keras model whose outputs the loss takes: `model`, or one on its layers with several outputs, logits first."""
+        """Returns the Keras model that the loss is of: `model`, or one on its layers with several outputs, logits first."""
 
     def loss(self, context: Context) -> Loss:
         """Returns the loss to minimise."""
