@@ -132,7 +132,9 @@ def test_every_network(place, model, form):
 @pytest.mark.parametrize(("group", "name"), [(group, name) for group, name in CHOICES if group != "model"])
 def test_every_other_choice(place, group, name):
     model = NETWORKS.get(group, "lenet5")
-    measured(place, f"{group.replace('/', '-')}-{name}", *BASE, f"model={model}", *ALONGSIDE.get(group, ()), *brought(group, name))
+    measured(
+        place, f"{group.replace('/', '-')}-{name}", *BASE, f"model={model}", *ALONGSIDE.get(group, ()), *brought(group, name)
+    )
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
