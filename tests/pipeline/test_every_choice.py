@@ -33,6 +33,7 @@ BASE = ("dataset=cifar10", "prune=none", "quant=none", "tracking=none", f"thread
 NO_CHOICES = ("experiment",)  # of the group before the first slash: compositions of the others, with a test of their own
 FORMS = ("none", "ptq", "qat")
 NETWORKS = {"prune/score": "resnet8"}  # one score is of the batch normalisation after every layer
+ALONGSIDE = {"target": ("quant=ptq",)}  # the form that every device runs
 # A key that says how long something takes, and the least that it can be.
 QUICK = {"epochs": 1, "teacher_epochs": 1, "finetune": 1, "steps": 1, "calibration_samples": 16}
 
@@ -133,7 +134,9 @@ def test_every_network(place, model, form):
 @pytest.mark.parametrize(("group", "name"), [(group, name) for group, name in CHOICES if group != "model"])
 def test_every_other_choice(place, group, name):
     model = NETWORKS.get(group, "lenet5")
-    measured(place, f"{group.replace('/', '-')}-{name}", *BASE, f"model={model}", *brought(group, name))
+    measured(
+        place, f"{group.replace('/', '-')}-{name}", *BASE, f"model={model}", *ALONGSIDE.get(group, ()), *brought(group, name)
+    )
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
