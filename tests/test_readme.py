@@ -21,7 +21,11 @@ OTHERS = [line for line in LINES if line.startswith(("python -m sweep.", "python
 TARGETS = {line.split()[1] for line in LINES if line.startswith("make ")}
 
 IN_SMALL = ["train.epochs=1", "prune.finetune=1", "tracking=none"]
-FEW_TRIALS = ["train.epochs=1", "hydra.sweeper.n_trials=2", "tracking=none"]  # of an experiment, whose axes have keys of their own
+FEW_TRIALS = [
+    "train.epochs=1",
+    "hydra.sweeper.n_trials=2",
+    "tracking=none",
+]  # of an experiment, whose axes have keys of their own
 
 
 def test_the_front_page_is_short():

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from sweep.compress.quantize.formats import Float32
 from sweep.core.types import Arrays, Data, Progress
 from sweep.pipeline import sources
+from sweep.pipeline.accuracies import accuracies
 from sweep.pipeline.conversion import Converter
 from sweep.pipeline.graph import Node
 from sweep.pipeline.memo import Memo
 from sweep.pipeline.protocols import Quantisation
 from sweep.pipeline.runner import StageRunner
-from sweep.tflite import audit, benchmark
+from sweep.tflite import audit
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,16 +67,4 @@ class Artifacts:
 
     def accuracies(self, content: bytes) -> tuple[float, float]:
         """Top-1 of a file on the validation and the test split, in [0, 1]."""
-
-        def measure() -> Arrays:
-            self.progress.stage("measure")
-            splits = (self.data.validation, self.data.test)
-            return {"accuracies": np.array([benchmark.accuracy(content, split, threads=self.threads) for split in splits])}
-
-        key = {
-            "accuracy of": hashlib.sha256(content).hexdigest(),
-            "data": self.data.split_hash,
-            "code": sources.behind(benchmark).digest,
-        }
-        validation, test = self.memo.arrays(key, measure)["accuracies"]
-        return float(validation), float(test)
+        return accuracies(content, self.data, self.memo, threads=self.threads, progress=self.progress)

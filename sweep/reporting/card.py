@@ -18,7 +18,7 @@ from sweep.tflite import audit
 
 _CARD, _HEADER, _MODEL = "MODEL_CARD.md", "model.h", "model.tflite"
 _MARK = "<!-- An export of `python -m sweep.best`, which may write over this folder. -->"
-_NOT_REPEATED = ("hydra.", "hydra/", "sweep.name", "tracking.parent_run_id")
+_NOT_REPEATED = ("hydra.", "hydra/", "sweep.", "tracking.parent_run_id")
 """Overrides that say where and how a sweep runs, not what a trial computes."""
 
 

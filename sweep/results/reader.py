@@ -14,7 +14,7 @@ from sweep.core import jsonfiles
 from sweep.core.errors import ConfigError, require_choice
 from sweep.core.jsonfiles import get, texts
 from sweep.core.metrics import METRICS
-from sweep.results import pareto
+from sweep.results import pareto, references
 from sweep.results.constraints import Bound
 from sweep.results.sweeps import BASELINES, TECHNIQUES, Baseline, Sweep, Trial
 
@@ -78,6 +78,7 @@ def read(folder: Path) -> Sweep:
         },
         status=get(path, record, "status", str, ""),
         trials=tuple(trials),
+        references=references.read(folder),
     )
 
 

@@ -7,10 +7,13 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sweep.core.errors import ConfigError
 from sweep.core.metrics import METRICS
+
+if TYPE_CHECKING:
+    from sweep.results.references import Reference
 
 SEED = "seed"
 TECHNIQUES = ("distill", "prune", "cluster", "quant")
@@ -159,6 +162,7 @@ class Sweep:
         importances: objective to axis to importance in [0, 1]; may be empty.
         status: how it ended, or that it runs.
         trials: by number.
+        references: what its front is shown beside.
     """
 
     folder: Path
@@ -176,6 +180,7 @@ class Sweep:
     importances: Mapping[str, Mapping[str, float]]
     status: str
     trials: tuple[Trial, ...]
+    references: tuple[Reference, ...] = ()
 
     @property
     def complete(self) -> tuple[Trial, ...]:
