@@ -7,8 +7,8 @@ from importlib import import_module
 
 from sweep.cli import supervisor
 
-COMMANDS = ("report", "best", "sensitivity", "pack", "cache")
-SUPERVISED = ("main", "sensitivity")
+COMMANDS = ("report", "best", "sensitivity", "pack", "measure", "cache")
+SUPERVISED = ("main", "sensitivity", "measure")
 """Those that run native code which can take the process down."""
 
 

@@ -62,7 +62,7 @@ def invoked() -> Iterator[Invocation]:
         folder = invocation.folder
         with suppress(OSError):
             folder.rmdir()  # only where nothing was written yet
-            if folder.parent.name == "runs":
+            if folder.parent.name in ("runs", "measured"):
                 folder.parent.rmdir()
         raise SystemExit(_report(error)) from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ from sweep.config import targets
 from sweep.config.invocation import Invocation
 from sweep.config.membership import Membership
 from sweep.core import writable
-from sweep.core.errors import ConfigError, require_text
+from sweep.core.errors import ConfigError, require_integer, require_text
+from sweep.core.protocols import require_part
+from sweep.core.types import Data
 from sweep.pipeline import own_metrics
 from sweep.pipeline.plan import Job, Plan
+from sweep.pipeline.protocols import Dataset
 from sweep.tracking.tracker import Tracker
 
 _PLAN_GROUPS = ("dataset", "model", "train", "distill", "prune", "cluster", "quant", "pipeline", "target", "metrics")
@@ -32,8 +36,7 @@ def plan(config: DictConfig) -> Plan:
     if unknown := [str(name) for name in config if name not in known]:
         raise ConfigError("config", f"no keys but {', '.join(known[:-1])}", unknown[0])
     parts = {name: instantiate(config[name], name) for name in _PLAN_GROUPS}
-    threads = cores() if config.threads is None else config.threads
-    built = Plan(**parts, seed=config.seed, threads=threads)
+    built = Plan(**parts, seed=config.seed, threads=threads(config))
     own_metrics.add(built.metrics)
     return built
 
@@ -45,6 +48,49 @@ def metrics(config: DictConfig) -> None:
         ConfigError: as `plan`.
     """
     own_metrics.add(instantiate(config.metrics, "metrics"))
+
+
+def require_keys(overrides: Sequence[str], keys: Sequence[str], command: str) -> None:
+    """Refuse overrides of what a command does not use.
+
+    Args:
+        overrides: but for those of Hydra's own keys.
+        keys: what it uses, each with all below it.
+        command: its name.
+
+    Raises:
+        ConfigError: with the first that is of something else.
+    """
+    for override in overrides:
+        key = re.split("[=@/]", override.lstrip("+~"))[0]
+        if not any(key == known or key.startswith(f"{known}.") for known in keys):
+            raise ConfigError("command line", f"keys out of {', '.join(keys)}, which {command} uses", override)
+
+
+def images(config: DictConfig) -> Data:
+    """The data alone.
+
+    Raises:
+        ConfigError: as `plan`, and for data that cannot be read.
+    """
+    dataset = instantiate(config.dataset, "dataset")
+    require_part("dataset", dataset, Dataset)
+    try:
+        loaded: Data = dataset.load()
+    except ConfigError as error:
+        raise error.under("dataset") from error
+    return loaded
+
+
+def threads(config: DictConfig) -> int:
+    """How many threads a run may have.
+
+    Raises:
+        ConfigError: for what is no such number.
+    """
+    given = cores() if config.threads is None else config.threads
+    require_integer("threads", given, 1, 1024)
+    return int(given)
 
 
 def cores() -> int:
@@ -82,13 +128,15 @@ def job(config: DictConfig, invocation: Invocation) -> Job:
         invocation: of the run.
 
     Raises:
-        ConfigError: as `plan`; for a trial whose sweep has left no record.
+        ConfigError: as `plan`; for a trial whose sweep has left no record; for references, which a single run does not show.
     """
     sweep_name(config)
+    if (beside := references(config)) and not invocation.swept:
+        raise ConfigError("sweep.references", "none in a single run: a sweep is shown beside them", str(beside[0]))
     folder, swept = invocation.folder, invocation.swept
     sweep = Membership.read(folder) if swept else None
-    # A sweep gives its name to its trials; their user may not have given it one.
-    given = [_masked(override) for override in invocation.overrides if not (swept and override.startswith("sweep.name="))]
+    # A sweep gives its name to its trials; their user may not have given it one. References are the sweep's alone.
+    given = [_masked(override) for override in invocation.overrides if not (swept and override.startswith("sweep."))]
     groups = {group: str(choice) for group, choice in invocation.choices.items() if not group.startswith("hydra/")}
     return Job(
         plan=plan(config),
@@ -97,7 +145,7 @@ def job(config: DictConfig, invocation: Invocation) -> Job:
         folder=folder,
         name=folder.name,
         swept={} if sweep is None else {key: _masked(text) for key, text in sweep.swept.items()},
-        params={key: _masked(text) for key, text in (groups | flat(config)).items()},
+        params={key: _masked(text) for key, text in (groups | flat(config)).items() if key != "sweep.references"},
         config=_masked(OmegaConf.to_yaml(config, resolve=True)),
         overrides=tuple(given),
         front=None if sweep is None else sweep.front,
@@ -126,8 +174,8 @@ def sweep_name(config: DictConfig) -> str:
     Raises:
         ConfigError: for anything but letters, digits, dots, dashes and underscores; for another key beside it.
     """
-    if unknown := [str(key) for key in config.sweep if key != "name"]:
-        raise ConfigError("sweep", "one of the keys name", unknown[0])
+    if unknown := [str(key) for key in config.sweep if key not in ("name", "references")]:
+        raise ConfigError("sweep", "one of the keys name, references", unknown[0])
     name = config.sweep.name
     if type(name) is int:  # 2024, say, in a YAML
         name = str(name)
@@ -136,6 +184,19 @@ def sweep_name(config: DictConfig) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{,199}", name):
         raise ConfigError("sweep.name", "letters, digits, dots, dashes and underscores, at most 200", repr(name))
     return name
+
+
+def references(config: DictConfig) -> tuple[Path, ...]:
+    """The files that a sweep is shown beside.
+
+    Raises:
+        ConfigError: for anything but a list of paths.
+    """
+    given = config.sweep.get("references")
+    paths = OmegaConf.to_container(given, resolve=True) if isinstance(given, ListConfig) else given or []
+    if not isinstance(paths, list) or not all(isinstance(path, str) and path and path.isprintable() for path in paths):
+        raise ConfigError("sweep.references", "a list of files: [theirs.tflite,published.csv]", str(paths))
+    return tuple(Path(path) for path in dict.fromkeys(paths))
 
 
 def flat(config: DictConfig) -> dict[str, str]:

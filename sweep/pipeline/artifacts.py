@@ -12,13 +12,14 @@ from sweep.compress.quantize.formats import Float32
 from sweep.core.measurement import Answers
 from sweep.core.types import Arrays, Data, Progress
 from sweep.pipeline import sources
+from sweep.pipeline.answers import answers
 from sweep.pipeline.conversion import Converter
 from sweep.pipeline.graph import Node
 from sweep.pipeline.memo import Memo
 from sweep.pipeline.protocols import Quantisation, Target
 from sweep.pipeline.runner import StageRunner
 from sweep.results.examples import Example
-from sweep.tflite import audit, benchmark, example
+from sweep.tflite import audit, example
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,20 +73,7 @@ class Artifacts:
 
     def answers(self, content: bytes) -> tuple[Answers, Answers]:
         """A file's answers on the validation and the test split."""
-        splits = {"validation": self.data.validation, "test": self.data.test}
-
-        def measure() -> Arrays:
-            self.progress.stage("measure")
-            return {name: benchmark.predict(content, split.images, self.threads) for name, split in splits.items()}
-
-        key = {
-            "answers of": hashlib.sha256(content).hexdigest(),
-            "data": self.data.split_hash,
-            "code": sources.behind(benchmark).digest,
-        }
-        predicted = self.memo.arrays(key, measure)
-        validation, test = (Answers(predicted[name], split.labels, self.data.classes) for name, split in splits.items())
-        return validation, test
+        return answers(content, self.data, self.memo, threads=self.threads, progress=self.progress)
 
     def example(self, content: bytes) -> Example | None:
         """An image of the test split that a file classifies right; None where that is none of the first."""

@@ -1,12 +1,13 @@
-"""The measurement of a trial's file: what its bytes show, what an interpreter answers, and what the trial cost."""
+"""The measurement of a file: what its bytes show, what an interpreter answers, and what the trial that made it cost."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from sweep.core.measurement import Cost, FileFacts, Measurement
+from sweep.core.measurement import Answers, Cost, FileFacts, Measurement
 from sweep.core.metrics import Metrics
 from sweep.core.types import Arrays, Checkpoint
+from sweep.devices import fitness
 from sweep.pipeline.artifacts import Artifacts
 from sweep.pipeline.protocols import Target
 from sweep.pipeline.runner import StageRunner
@@ -29,7 +30,34 @@ def of_file(
     sparsity = facts.sparsity(layers)
     if network.filters and filters is not None:
         sparsity = (filters - facts.filters) / sum(before for before, _ in network.filters.values())
-    counted = FileFacts(
+    return Measurement(content=content, facts=_counted(facts, sparsity), start_bytes=start_bytes)
+
+
+def of_foreign_file(content: bytes, facts: audit.Audit, validation: Answers, test: Answers) -> Measurement:
+    """All that is measured of a file whoever made it; its sparsity is of all its convolutions and dense layers.
+
+    Args:
+        content: the file.
+        facts: what was read from it.
+        validation: its answers on the validation split.
+        test: its answers on the test split.
+
+    Raises:
+        MeasureError: for a file that does not run.
+    """
+    return Measurement(
+        content=content,
+        facts=_counted(facts, facts.sparsity("all")),
+        validation=validation,
+        test=test,
+        latency=benchmark.latency(content),
+        device=fitness.arena(content),
+    )
+
+
+def _counted(facts: audit.Audit, sparsity: float) -> FileFacts:
+    """What a file's bytes show."""
+    return FileFacts(
         parameters=facts.parameters,
         nonzero_parameters=facts.nonzero_parameters,
         sparsity=sparsity,
@@ -37,7 +65,6 @@ def of_file(
         weight_bits=facts.weight_bits,
         distinct_weight_levels=facts.distinct_weight_levels,
     )
-    return Measurement(content=content, facts=counted, start_bytes=start_bytes)
 
 
 def known_of_a_file() -> frozenset[str]:

@@ -20,7 +20,7 @@ from sweep.tflite import audit
 
 CARD = "MODEL_CARD.md"
 MARK = "<!-- An export of `python -m sweep.best`, which may write over this folder. -->"
-_NOT_REPEATED = ("hydra.", "hydra/", "sweep.name", "tracking.parent_run_id")
+_NOT_REPEATED = ("hydra.", "hydra/", "sweep.", "tracking.parent_run_id")
 """Overrides that say where and how a sweep runs, not what a trial computes."""
 
 

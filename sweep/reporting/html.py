@@ -9,11 +9,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sweep.core.metric import Quantity
+from sweep.reporting.baselines import BASELINE_NAMES
 from sweep.reporting.marks import Mark
 from sweep.reporting.picture import Picture
+from sweep.reporting.references import PLAIN, TEST, VALIDATION
 from sweep.reporting.style import COLOURS, GREY, GRID, INK, KNEE, round_ticks, wrapped
 
 _SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "hexagon")
+
+
+_HOLLOW = {"symbol": "triangle-right-open", "line": {"width": 2}}
+_BESIDE: Mapping[str, Mapping[str, Any]] = {
+    BASELINE_NAMES["start"]: {"symbol": "star"},
+    BASELINE_NAMES["student"]: {"symbol": "pentagon"},
+    PLAIN: _HOLLOW,
+    TEST: _HOLLOW,
+    VALIDATION: {**_HOLLOW, "color": GREY},
+}
+"""How what stands beside the candidates is drawn: baselines filled, references hollow."""
 
 
 def html(picture: Picture) -> str:
@@ -91,8 +104,8 @@ def _traces(picture: Picture) -> Iterator[dict[str, Any]]:
     if picture.knee:
         ring = {"symbol": "circle-open", "size": 20, "color": KNEE, "line": {"width": 2}}
         yield _trace([picture.knee], "knee", ring) | {"hoverinfo": "skip", "hovertemplate": None}
-    for (name, marks), symbol in zip(picture.baselines.items(), ("star", "pentagon"), strict=False):
-        yield _trace(marks, name, {"symbol": symbol, "size": 13, "color": INK})
+    for name, marks in picture.baselines.items():
+        yield _trace(marks, name, {"size": 13, "color": INK, **_BESIDE[name]})
     if picture.infeasible:
         cross = {"symbol": "x-thin", "size": 8, "line": {"color": GREY, "width": 1.5}}
         yield _trace(picture.infeasible, "breaks a constraint", cross)

@@ -21,13 +21,17 @@ _DISTANCES = (8, 16, 28, 42, 60, 80)
 
 
 def place_labels(axes: Any, picture: Picture) -> None:
-    """Name up to eight points of the front: with their number alone, or not at all, where there is no room for more."""
+    """Name up to eight points of the front: with their number alone, or not at all, where there is no room for more.
+
+    As many references after them, in italics.
+    """
     renderer = axes.figure.canvas.get_renderer()
     to_pixels, from_pixels = axes.transData.transform, axes.transData.inverted().transform
     room = _Room.of(picture, lambda x, y: to_pixels((x, y)).tolist(), axes.figure.dpi / 72, axes.bbox.extents.tolist())
-    for mark in picture.chosen:
-        text = axes.text(0, 0, "", fontsize=8, color=INK, zorder=6)
-        for words in dict.fromkeys((mark.label, mark.label.partition(" ")[0])):
+    front = picture.chosen
+    for mark in (*front, *picture.named_references):
+        text = axes.text(0, 0, "", fontsize=8, color=INK, zorder=6, fontstyle="normal" if mark in front else "italic")
+        for words in dict.fromkeys((mark.label, *([mark.label.partition(" ")[0]] if mark in front else []))):
             text.set_text(words)
             extent = text.get_window_extent(renderer)
             if found := room.take(mark, extent.width, extent.height):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sweep.reporting import axes, budgets, front, outcomes, overview
+from sweep.reporting import axes, budgets, front, outcomes, overview, references
 from sweep.reporting.techniques import Techniques
 from sweep.results.ranking import Ranking
 from sweep.results.sweeps import Sweep
@@ -21,5 +21,6 @@ def markdown(sweep: Sweep, ranking: Ranking) -> str:
         sections += budgets.section(sweep, ranking)
         sections += axes.section(sweep)
         sections += Techniques(sweep, ranking).section()
+    sections += references.section(sweep)
     sections += [outcomes.cost(sweep), *outcomes.refused(sweep), *outcomes.stopped(sweep), *outcomes.failures(sweep)]
     return "\n\n".join(sections) + "\n"

@@ -14,6 +14,7 @@ import numpy as np
 from sweep.core.metric import Prominence, Quantity
 from sweep.core.metrics import METRICS, absent, seen_in
 from sweep.core.text import count, finite_or_zero
+from sweep.reporting import references
 from sweep.reporting.baselines import BASELINE_NAMES, average, baselines
 from sweep.reporting.marks import Mark, Span, front_line, reach, running
 from sweep.reporting.words import OUTCOMES, brief
@@ -46,7 +47,7 @@ class Picture:
         staircase: what the front attains, as a line's corners; empty with more than two objectives.
         knee: the front's best compromise.
         infeasible: candidates that break a constraint.
-        baselines: points by what they are.
+        baselines: points by what they are; references too, which have labels.
         bounds: constraints on x or y: which axis, where, text.
         visible: the range of y to begin with: a network that learnt nothing would press all others together.
         bars: what the error bars are; "" where there are none.
@@ -142,9 +143,17 @@ class Picture:
         if hidden:
             notes.append(f"{which}{lost} outside the axes")
         for name, marks in self.baselines.items():
-            notes += [f"{name} ({self._coordinates(mark)}) outside the axes" for mark in marks if not self.shows(mark)]
+            notes += [
+                f"{mark.label or name} ({self._coordinates(mark)}) outside the axes" for mark in marks if not self.shows(mark)
+            ]
         notes += [f"{text} outside the axes" for axis, value, text in self.bounds if not self._within(axis, value)]
         return tuple(notes)
+
+    @property
+    def named_references(self) -> list[Mark]:
+        """The points beside the candidates to name: each name once."""
+        marks = [mark for mark in itertools.chain(*self.baselines.values()) if mark.label and self.shows(mark)]
+        return list({mark.label: mark for mark in reversed(marks)}.values())[::-1][:_MOST_LABELS]
 
     @property
     def chosen(self) -> list[Mark]:
@@ -197,11 +206,14 @@ def of(sweep: Sweep, ranking: Ranking) -> Picture:
     feasible = {row: mark for row, mark in marks.items() if ranking.candidates[row].feasible}
     front = tuple(marks[row] for row in ranking.front)
     better = (sweep.objectives[across] == "maximize" if across else None), sweep.objectives[lead] == "maximize"
-    beside = {}
+    beside, unseen = {}, list(_unseen(sweep, len(ranking.candidates) - len(marks)))
     for role in BASELINES:
         if measured := _baseline_marks(sweep, role, across, lead):
             beside[BASELINE_NAMES[role]] = measured
+    compared = [mark.y for mark in (*marks.values(), *itertools.chain(*beside.values()))]
     if across:
+        beside |= references.reference_marks(sweep, across, lead)
+        unseen += references.notes(sweep, across, lead)
         stairs = front_line([(mark.x, mark.y) for mark in front], ascending=better[0] is False)
     else:
         stairs = running([(mark.x, mark.y) for mark in feasible.values()], better[1])
@@ -228,9 +240,9 @@ def of(sweep: Sweep, ranking: Ranking) -> Picture:
             for bound in sweep.limits.get(metric, ())
             if math.isfinite(bound)
         ),
-        visible=_visible([mark.y for mark in (*marks.values(), *itertools.chain(*beside.values()))], y, better[1]),
+        visible=_visible(compared, y, better[1]),
         bars=_bars(ranking),
-        unseen=tuple(_unseen(sweep, len(ranking.candidates) - len(marks))),
+        unseen=tuple(unseen),
     )
 
 

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sweep.reporting.baselines import BASELINE_NAMES
 from sweep.reporting.labels import place_labels
 from sweep.reporting.marks import Mark
 from sweep.reporting.picture import Picture
+from sweep.reporting.references import PLAIN, TEST, VALIDATION
 from sweep.reporting.style import COLOURS, GREY, INK, KNEE, MARKERS, STYLE, round_ticks, wrapped
+
+_HOLLOW = {"s": 62, "marker": ">", "facecolors": "white", "linewidths": 1.4}
+_BESIDE: Mapping[str, Mapping[str, Any]] = {
+    BASELINE_NAMES["start"]: {"s": 130, "marker": "*", "color": INK},
+    BASELINE_NAMES["student"]: {"s": 62, "marker": "p", "color": INK},
+    PLAIN: {**_HOLLOW, "edgecolors": INK},
+    TEST: {**_HOLLOW, "edgecolors": INK},
+    VALIDATION: {**_HOLLOW, "edgecolors": GREY, "zorder": 4.5},
+}
+"""How what stands beside the candidates is drawn: baselines filled, references hollow."""
 
 
 def png(picture: Picture) -> bytes:
@@ -88,9 +100,9 @@ def _draw_surroundings(axes: Any, picture: Picture) -> None:
     if picture.knee:
         ring = {"s": 190, "facecolors": "none", "edgecolors": KNEE, "linewidths": 1.6, "zorder": 5}
         axes.scatter(picture.knee.x, picture.knee.y, label="knee", **ring)
-    for (name, marks), marker, size in zip(picture.baselines.items(), ("*", "p"), (130, 62), strict=False):
+    for name, marks in picture.baselines.items():
         if members := [mark for mark in marks if picture.shows(mark)]:
-            look = {"s": size, "marker": marker, "color": INK, "zorder": 5, "label": name}
+            look = {"zorder": 5, **_BESIDE[name], "label": name}
             axes.scatter([mark.x for mark in members], [mark.y for mark in members], **look)
             _bars(axes, members, INK, 0.7)
     if marks := tuple(mark for mark in picture.infeasible if picture.shows(mark)):

@@ -16,7 +16,7 @@ from sweep.core.jsonfiles import get, texts
 from sweep.core.metric import Metric
 from sweep.core.metrics import METRICS, extend
 from sweep.core.trial_files import TrialFile
-from sweep.results import pareto
+from sweep.results import pareto, references
 from sweep.results.constraints import Bound
 from sweep.results.sweeps import BASELINES, TECHNIQUES, Baseline, Limits, Sweep, Trial
 
@@ -81,6 +81,7 @@ def read(folder: Path) -> Sweep:
         },
         status=get(path, record, "status", str, ""),
         trials=tuple(trials),
+        references=references.read(folder),
     )
 
 

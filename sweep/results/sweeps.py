@@ -7,11 +7,14 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sweep.core.errors import ConfigError
 from sweep.core.metrics import METRICS
 from sweep.core.trial_files import TrialFile
+
+if TYPE_CHECKING:
+    from sweep.results.references import Reference
 
 SEED = "seed"
 TECHNIQUES = ("distill", "prune", "cluster", "quant")
@@ -167,6 +170,7 @@ class Sweep:
         importances: objective to axis to importance in [0, 1]; may be empty.
         status: how it ended, or that it runs.
         trials: by number.
+        references: what its front is shown beside.
     """
 
     folder: Path
@@ -184,6 +188,7 @@ class Sweep:
     importances: Mapping[str, Mapping[str, float]]
     status: str
     trials: tuple[Trial, ...]
+    references: tuple[Reference, ...] = ()
 
     @property
     def complete(self) -> tuple[Trial, ...]:

@@ -29,6 +29,15 @@ def check(space: Space) -> Origin:
     return Origin.of((plan, plan.check()) for plan in _plans(space))
 
 
+def first_plan(space: Space) -> Plan:
+    """The plan of one point.
+
+    Raises:
+        ConfigError: as `check`.
+    """
+    return next(_plans(space))
+
+
 def _plans(space: Space) -> Iterator[Plan]:
     """The plans of the points that a check has to try.
 

@@ -177,8 +177,8 @@ class Records:
 
 
 def _without_places(fixed: Mapping[str, str]) -> dict[str, str]:
-    """What of the overrides says what a trial is, not where it is written."""
-    return {key: text for key, text in fixed.items() if key not in ("sweep.name", "output")}
+    """What of the overrides says what a trial is, not where it is written or what it is shown beside."""
+    return {key: text for key, text in fixed.items() if key not in ("sweep.name", "sweep.references", "output")}
 
 
 def _difference(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 
 from sweep.config import build
+from sweep.search import references
 from sweep.search.batches import Batches, Pool
 from sweep.search.check import check
 from sweep.search.front import Front, margin
@@ -42,8 +43,8 @@ def sweep(
         One JobReturn for each trial that this call ran, in the order in which they ended.
 
     Raises:
-        ConfigError: before anything runs, for settings, an axis or a point that cannot work; for a sweep of the same name over
-            another space or with other objectives.
+        ConfigError: before anything runs, for settings, an axis, a point or a reference that cannot work; for a sweep of the
+            same name over another space or with other objectives.
         SweepFailed: after everything ran, when a trial failed.
     """
     space = Space.parse(loader, config, settings.params, arguments)
@@ -56,7 +57,9 @@ def sweep(
     tracker = build.tracker(config)
     build.prepare(tracker)
     records = Records.open(folder, space, settings, arguments, origin)
+    beside = references.of(space)
     with records.lock():
+        references.keep(folder, beside)
         recorded = records.trials()
         study = Study(
             folder,

@@ -18,6 +18,7 @@ from sweep.core import native
 from sweep.core.measurement import Latency
 from sweep.core.types import Array
 from sweep.tflite import litert
+from sweep.tflite.interface import OWN, Interface
 
 _WARM_UP_NS = 20_000_000
 _TOTAL_NS = 500_000_000
@@ -27,7 +28,7 @@ class MeasureError(RuntimeError):
     """The interpreter cannot run the file on these images, or the file answers with NaN."""
 
 
-def predict(content: bytes, images: Array, threads: int = 1) -> Array:
+def predict(content: bytes, images: Array, threads: int = 1, interface: Interface = OWN) -> Array:
     """The class of each image: the index of the largest raw output, the first of equal ones.
 
     Args:
@@ -35,6 +36,7 @@ def predict(content: bytes, images: Array, threads: int = 1) -> Array:
         images: uint8 (n, height, width, channels). A float network takes them divided by 255 in float32; an integer one takes
             that divided by the scale of its input tensor, plus the zero point, rounded half to even and clipped.
         threads: interpreters of one thread each that share the images; the result does not depend on it.
+        interface: of a file whose network takes or gives something else.
 
     Returns:
         int64 (n,).
@@ -43,7 +45,7 @@ def predict(content: bytes, images: Array, threads: int = 1) -> Array:
         MeasureError: for a file that does not run on such images, with the interpreter's reason; for NaN among the outputs.
     """
     shares = [share for share in np.array_split(images, max(1, threads)) if len(share)]
-    runners = [_Runner(content) for _ in shares]
+    runners = [_Runner(content, interface) for _ in shares]
     with ThreadPoolExecutor(max(1, len(shares))) as pool:
         classes = pool.map(_Runner.predict, runners, shares)
         return np.concatenate([np.empty(0, np.int64), *classes])
@@ -78,10 +80,11 @@ def latency(content: bytes, repeats: int = 200) -> Latency:
 class _Runner:
     """One interpreter, with a table of the 256 quantised pixel values."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, interface: Interface = OWN) -> None:
+        self._threshold = interface.threshold
         with _reasons(), native.caught():
             self._network = litert.Network(content)
-            self._table = self._network.quantised(np.arange(256, dtype=np.float32) / np.float32(255))
+            self._table = self._network.quantised(interface.pixels)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -107,7 +110,10 @@ class _Runner:
             output = self._network.output()
             if np.isnan(output).any():
                 raise MeasureError("the file answers with NaN")
-            classes[number] = output.argmax()
+            if self._threshold is None:
+                classes[number] = output.argmax()
+            else:
+                classes[number] = self._network.dequantised(output).item() > self._threshold
         return classes
 
 

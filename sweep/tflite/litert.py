@@ -19,7 +19,7 @@ class Network:
     """A LiteRT interpreter with one thread and the default XNNPACK delegate.
 
     Args:
-        content: the file's bytes: one image in, one row of logits out.
+        content: the file's bytes: images in, a row of logits out for each. A file for several at once gets one.
 
     Attributes:
         shape: (1, height, width, channels) of the input tensor.
@@ -34,26 +34,34 @@ class Network:
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1:
             raise ValueError(f"expected one input and one output, found {len(inputs)} and {len(outputs)}")
+        images, *shape = (int(length) for length in inputs[0]["shape"])
+        if images != 1:
+            self._interpreter.resize_tensor_input(inputs[0]["index"], [1, *shape])
+            self._interpreter.allocate_tensors()
+            inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         self._input, self._output = inputs[0], outputs[0]
-        self.shape = tuple(int(length) for length in self._input["shape"])
-        self.classes = int(self._output["shape"][-1])
+        self.shape = (1, *shape)
+        self.classes = int(np.prod(self._output["shape"][1:]))
         self._lock = Lock()  # MLflow's scoring server predicts in several threads, and an interpreter holds one image
 
     def quantised(self, pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Pixels as the input tensor takes them: as they are, or quantised with its scale and zero point.
 
         Args:
-            pixels: float32 of any shape, in [0, 1].
+            pixels: float32 of any shape: real values, which are in [0, 1] in files of this project.
 
         Returns:
-            The same shape, of the input tensor's type; integers are rounded half to even and clipped.
+            The same shape, of the input tensor's type; integers are rounded half to even and clipped. uint8 without a scale
+            are the values themselves.
 
         Raises:
-            ValueError: for an integer input tensor without a scale.
+            ValueError: for a signed integer input tensor without a scale.
         """
         dtype, (scale, zero_point) = np.dtype(self._input["dtype"]), self._input["quantization"]
         if np.issubdtype(dtype, np.floating):
             return pixels.astype(dtype)
+        if dtype == np.uint8 and scale == 0:
+            scale = 1.0
         if not scale > 0:
             raise ValueError(f"expected a quantised input tensor, found {dtype} with scale {scale}")
         limits = np.iinfo(dtype)
@@ -71,7 +79,13 @@ class Network:
     def output(self) -> npt.NDArray[Any]:
         """The raw output: (1, classes) of the output tensor's type."""
         raw: npt.NDArray[Any] = self._interpreter.get_tensor(self._output["index"])
-        return raw
+        return raw.reshape(1, -1)
+
+    def dequantised(self, raw: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Raw outputs as real values, float32: as they are, or with the output tensor's zero point and scale."""
+        values, (scale, zero_point) = raw.astype(np.float32), self._output["quantization"]
+        integers = np.issubdtype(self._output["dtype"], np.integer)
+        return (values - zero_point) * np.float32(scale) if integers and scale > 0 else values
 
     def predict(self, data: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """The logits of images, each run by itself.
@@ -94,8 +108,7 @@ class Network:
                 self.feed(image[np.newaxis])
                 self.invoke()
                 row[:] = self.output()[0]
-        scale, zero_point = self._output["quantization"]
-        return logits if np.issubdtype(self._output["dtype"], np.floating) else (logits - zero_point) * np.float32(scale)
+        return self.dequantised(logits)
 
 
 def output_ranges(content: bytes, data: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
