@@ -16,6 +16,7 @@ _Box = tuple[float, float, float, float]
 """Left, bottom, right, top."""
 _Line = tuple[float, float, float, float]
 """From x, y to x, y."""
+_MOST_REFERENCES = 8
 _DISTANCES = (8, 16, 28, 42, 60, 80)
 """How far a label may be from its point, in points of print; beyond the first a line leads to it."""
 
@@ -29,7 +30,8 @@ def place_labels(axes: Any, picture: Picture) -> None:
     to_pixels, from_pixels = axes.transData.transform, axes.transData.inverted().transform
     room = _Room.of(picture, lambda x, y: to_pixels((x, y)).tolist(), axes.figure.dpi / 72, axes.bbox.extents.tolist())
     front = picture.chosen
-    for mark in (*front, *picture.named_references):
+    references = [mark for mark in itertools.chain(*picture.baselines.values()) if mark.label and picture.shows(mark)]
+    for mark in (*front, *references[:_MOST_REFERENCES]):
         text = axes.text(0, 0, "", fontsize=8, color=INK, zorder=6, fontstyle="normal" if mark in front else "italic")
         for words in dict.fromkeys((mark.label, *([mark.label.partition(" ")[0]] if mark in front else []))):
             text.set_text(words)

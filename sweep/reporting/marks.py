@@ -54,6 +54,14 @@ class Span:
         """How long it is: in octaves where it is logarithmic."""
         return math.log2(self.high / self.low) if self.logarithmic else self.high - self.low
 
+    def joined(self, reaches: Iterable[tuple[float, float]]) -> Span:
+        """With some stretches besides."""
+        return Span.of([(self.low, self.high), *reaches], self.logarithmic)
+
+    def growth(self, value: float) -> float:
+        """How many times as long it is with a value."""
+        return self.joined([(value, value)]).extent / self.extent
+
     def including(self, values: Iterable[float]) -> Span:
         """With those of some values that make it longer by at most a third."""
         span = self

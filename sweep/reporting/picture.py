@@ -105,18 +105,21 @@ class Picture:
     def window(self) -> tuple[tuple[float, float], tuple[float, float]]:
         """The ends of both axes, with room for labels on the side that nothing can reach.
 
-        The candidates keep at least a third of the horizontal axis: a baseline beyond that is left out. A constraint is within
-        where it widens its axis by at most a third.
+        The candidates keep at least a third of the horizontal axis: a baseline beyond that is left out. They keep half of the
+        vertical axis where a reference is beyond what is visible. A constraint is within where it widens its axis by at most
+        a third.
         """
-        seen = [mark for mark in self.candidates if self.visible[0] <= mark.y <= self.visible[1]]
-        beside = [mark for mark in self.marks if mark not in seen and self.visible[0] <= mark.y <= self.visible[1]]
+        low, high = self.visible
+        seen = [mark for mark in self.candidates if low <= mark.y <= high]
         far, close = self.logarithmic
-        own = [reach(mark.x, mark.spread[0], far) for mark in seen]
-        widest = math.inf if len(seen) < _FEW else 3 * Span.of(own, far).extent
-        near = [mark for mark in beside if Span.of([*own, (mark.x, mark.x)], far).extent <= widest]
+        x = Span.of([reach(mark.x, mark.spread[0], far) for mark in seen], far)
+        y = Span.of([reach(mark.y, mark.spread[1], close) for mark in seen], close)
+        widest, tallest = (math.inf, math.inf) if len(seen) < _FEW else (3, 2)
+        beside = [mark for mark in itertools.chain(*self.baselines.values()) if x.growth(mark.x) <= widest]
+        near = [mark for mark in beside if low <= mark.y <= high or (mark.label and y.growth(mark.y) <= tallest)]
         room = {None: (0.06, 0.06), True: (0.06, 0.16), False: (0.16, 0.06)}[self.better[0]]
-        x = Span.of([*own, *((mark.x, mark.x) for mark in near)], far)
-        y = Span.of([reach(mark.y, mark.spread[1], close) for mark in (*seen, *near)], close)
+        x = x.joined((mark.x, mark.x) for mark in near)
+        y = y.joined(reach(mark.y, mark.spread[1], close) for mark in near)
         limits = {axis: [value for other, value, _ in self.bounds if other == axis] for axis in "xy"}
         return x.including(limits["x"]).padded(*room), y.including(limits["y"]).padded(0.07, 0.09)
 
@@ -143,17 +146,10 @@ class Picture:
         if hidden:
             notes.append(f"{which}{lost} outside the axes")
         for name, marks in self.baselines.items():
-            notes += [
-                f"{mark.label or name} ({self._coordinates(mark)}) outside the axes" for mark in marks if not self.shows(mark)
-            ]
+            outside = ((", ".join(filter(None, (mark.label, name))), mark) for mark in marks if not self.shows(mark))
+            notes += [f"{what} ({self._coordinates(mark)}) outside the axes" for what, mark in outside]
         notes += [f"{text} outside the axes" for axis, value, text in self.bounds if not self._within(axis, value)]
         return tuple(notes)
-
-    @property
-    def named_references(self) -> list[Mark]:
-        """The points beside the candidates to name: each name once."""
-        marks = [mark for mark in itertools.chain(*self.baselines.values()) if mark.label and self.shows(mark)]
-        return list({mark.label: mark for mark in reversed(marks)}.values())[::-1][:_MOST_LABELS]
 
     @property
     def chosen(self) -> list[Mark]:

@@ -122,6 +122,6 @@ def _values(where: str, texts: Mapping[str, str]) -> Iterator[tuple[str, float]]
         if math.isnan(value) or (METRICS[metric].kind is Kind.ACCURACY and not 0 <= value <= 1):
             expected = "a fraction in [0, 1]" if METRICS[metric].kind is Kind.ACCURACY else "a number"
             raise ConfigError(f"{where}: {column}", expected, repr(text))
-        if METRICS[metric].kind is Kind.FILE_SIZE and value < 1:
-            raise ConfigError(f"{where}: {column}", "at least 1 byte", repr(text))
+        if METRICS[metric].logarithmic and value <= 0:
+            raise ConfigError(f"{where}: {column}", "a number above 0", repr(text))
         yield metric, int(value) if value == int(value) and METRICS[metric].kind is Kind.FILE_SIZE else value
