@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import shlex
@@ -25,16 +24,12 @@ from test_report import ROOT, Made, configured, measured
 
 from sweep import best
 from sweep.core.errors import ConfigError
-from sweep.core.metrics import METRICS
-from sweep.reporting import card as cards
 from sweep.reporting.firmware import header
-from sweep.results import budget as budgets
 from sweep.results import examples, reader, sweeps
 from sweep.results.budget import Budget, choose
 
 FILES = {"MODEL_CARD.md", "model.h", "model.tflite"}
 SOURCES = FILES | {"resolver.h", "example.h", "main.cc"}
-DEVICE = ("arena_bytes", "npu_sram_bytes", "npu_ms")
 
 
 @pytest.fixture
@@ -53,28 +48,7 @@ def made(tmp_path: Path) -> Made:
 
 
 @pytest.fixture
-def device_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The metrics of devices, which not every trial has, are read back from its record."""
-
-    def read(folder: Path) -> sweeps.Sweep:
-        sweep = plain(folder)
-        trials = []
-        for trial in sweep.trials:
-            path = trial.folder / "metrics.json"
-            record = json.loads(path.read_text()) if path.exists() else {}
-            extra = {name: record[name] for name in DEVICE if name in record}
-            trials.append(dataclasses.replace(trial, metrics={**trial.metrics, **extra}))
-        return dataclasses.replace(sweep, trials=tuple(trials))
-
-    plain, kib, ms = reader.read, METRICS["gzip_bytes"], METRICS["latency_ms"]
-    monkeypatch.setattr(reader, "read", read)
-    table = {"arena_bytes": kib, "npu_sram_bytes": kib, "npu_ms": ms} | dict(METRICS)
-    for module in (best, budgets, cards):
-        monkeypatch.setattr(module, "METRICS", table)
-
-
-@pytest.fixture
-def devices(tmp_path: Path, device_metrics: None) -> Made:
+def devices(tmp_path: Path) -> Made:
     """Four files: one that no device was asked about, two that TFLM runs, and one for an Ethos-U, whose SRAM is not known."""
     made = Made(tmp_path / "runs", "devices")
     content = tflite()
