@@ -51,6 +51,15 @@ def real_file(name: str) -> Path:
     return path
 
 
+def public_model(name: str) -> Path:
+    """One of the public `.tflite` files, from the folder of the real data or `../shared/models`, or a skip."""
+    folders = [os.environ.get("SWEEP_TEST_DATA"), CONF.parents[1] / "shared" / "models"]
+    found = [path for folder in folders if folder and (path := Path(folder) / name).exists()]
+    if not found:
+        pytest.skip(f"neither SWEEP_TEST_DATA nor ../shared/models has {name}")
+    return found[0]
+
+
 @pytest.fixture(scope="session")
 def digits() -> Data:
     """The real digits."""
