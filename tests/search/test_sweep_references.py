@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+from faulty import dies
 from made_files import edited, tiny
 from test_sweeper import Launcher, launcher, loader, master, swept  # noqa: F401 - fixtures
 
 from sweep.core.errors import ConfigError
 from sweep.results import reader
+from sweep.search import references
 
 CSV = "name,accuracy,bytes,source\nA,0.97,30000,somebody\n"
 
@@ -91,3 +93,16 @@ def test_a_file_that_does_not_run_is_refused_before_anything_trains(loader, mast
     path.write_bytes(edited(tiny("FLOAT32"), unfit))
     line = refused(launcher, loader, master, f"sweep.references=[{path}]")
     assert line == f"{path}: expected 10 outputs, as the file says; received 48 when it is run"
+
+
+@pytest.mark.slow
+def test_a_file_that_takes_its_process_down_is_refused(loader, master, launcher, tmp_path, monkeypatch):  # noqa: F811
+    def digits(graph):
+        eight(graph)
+        graph.tensors[graph.outputs[0]].shape = [1, 10]
+
+    path = tmp_path / "theirs.tflite"
+    path.write_bytes(edited(tiny("FLOAT32"), digits))
+    monkeypatch.setattr(references, "_measure", dies)
+    line = refused(launcher, loader, master, f"sweep.references=[{path}]")
+    assert line == f"{path}: expected a file that LiteRT runs; received the process that ran it died"
