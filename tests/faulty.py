@@ -1,4 +1,4 @@
-"""Networks that go wrong while a trial runs: for the tests of isolation and resumption, named by `model._target_`."""
+"""What goes wrong while a process works: networks for the tests of isolation and resumption, named by `model._target_`."""
 
 from __future__ import annotations
 
@@ -32,3 +32,8 @@ class Waits(families.LeNet5):
             Path(self.marker).touch()
             time.sleep(300)
         return super().build(input_shape, classes)
+
+
+def dies(*_: object) -> None:
+    """Takes the process down, as an interpreter can."""
+    os.abort()

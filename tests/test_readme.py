@@ -17,7 +17,10 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCKS = [block for page in PAGES for block in re.findall(r"(?:^    .*\n)+", page.read_text(), re.MULTILINE)]
 LINES = [line.split("#")[0].strip() for block in BLOCKS for line in re.sub(r"\\\n\s*", "", block).splitlines()]
 COMMANDS = [line for line in LINES if line.startswith(("python -m sweep.main", "python -m sweep.sensitivity"))]
-OTHERS = [line for line in LINES if line.startswith(("python -m sweep.", "python tests/")) and line not in COMMANDS]
+MEASURING = [line for line in LINES if line.startswith("python -m sweep.measure")]
+OTHERS = [
+    line for line in LINES if line.startswith(("python -m sweep.", "python tests/")) and line not in (*COMMANDS, *MEASURING)
+]
 TARGETS = {line.split()[1] for line in LINES if line.startswith("make ")}
 
 IN_SMALL = ["train.epochs=1", "prune.finetune=1", "tracking=none"]
@@ -39,6 +42,7 @@ def test_there_are_commands_to_run():
     assert len([command for command in COMMANDS if "sweep.name=first" in command]) == 1
     assert {command.split()[2] for command in COMMANDS} == {"sweep.main", "sweep.sensitivity"}
     assert {command.split()[2] for command in OTHERS} == {"sweep.report", "sweep.best", "sweep.cache", "sweep.pack"}
+    assert len(MEASURING) >= 2
     assert {"demo", "test", "check", "ui"} <= TARGETS
 
 
@@ -51,11 +55,38 @@ def few_mnist(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory):
+    """What a page calls theirs.tflite, and published.csv beside it: a file for the digits, and a point."""
+    folder = tmp_path_factory.mktemp("theirs")
+    words = [sys.executable, "-m", "sweep.main", *IN_SMALL, "sweep.name=theirs", f"output={folder}"]
+    subprocess.run(words, capture_output=True, timeout=400, cwd=ROOT, check=True)
+    (folder / "runs" / "theirs" / "model.tflite").rename(folder / "theirs.tflite")
+    (folder / "published.csv").write_text("name,accuracy,bytes,source\nA,0.97,30000,somebody\n")
+    return folder
+
+
+def placed(command, folder):
+    """The words of a command that names files of others, where these are in a folder."""
+    return shlex.split(re.sub(r"\b(theirs\.tflite|published\.csv)", rf"{folder}/\1", command))[1:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", MEASURING)
+def test_a_command_that_measures_runs(command, tmp_path, theirs):
+    words = [sys.executable, *placed(command, theirs), f"output={tmp_path}"]
+    process = subprocess.run(words, capture_output=True, text=True, timeout=100, cwd=ROOT, check=False)
+    assert process.returncode == 0, process.stderr
+    assert len(list(tmp_path.glob("measured/*/metrics.json"))) == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_of_the_readme_runs(command, tmp_path, request):
     """Those that read what a sweep left follow it in the same test."""
     experiment = "+experiment=" in command
+    if "theirs.tflite" in command:
+        command = shlex.join(["python", *placed(command, request.getfixturevalue("theirs"))])
     words = [sys.executable, *shlex.split(command)[1:], *(FEW_TRIALS if experiment else IN_SMALL), f"output={tmp_path}"]
     if experiment or "dataset=mnist" in words:
         words += [f"dataset.path={request.getfixturevalue('few_mnist')}", "dataset.limit=300"]

@@ -34,6 +34,7 @@ class ForeignFile:
         facts: what was counted on it.
         interface: how images enter it and classes leave it.
         scaling: the same in a sentence.
+        outputs: how many numbers an image gets.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class ForeignFile:
     facts: audit.Audit
     interface: Interface
     scaling: str
+    outputs: int
 
     @property
     def digest(self) -> str:
@@ -57,9 +59,11 @@ class ForeignFile:
             progress: where to say that it measures.
 
         Raises:
-            ConfigError: for a file that LiteRT cannot run.
+            ConfigError: for a file that LiteRT cannot run, or that gives something else when it is run.
         """
         try:
+            if (given := benchmark.outputs(self.content)) != self.outputs:
+                raise ConfigError(str(self.path), f"{self.outputs} outputs, as the file says", f"{given} when it is run")
             answered = answers(self.content, data, memo, threads=threads, progress=progress, interface=self.interface)
             measured = of_foreign_file(self.content, self.facts, *answered)
         except benchmark.MeasureError as error:
@@ -99,7 +103,9 @@ def opened(path: Path, data: Data, value_range: tuple[float, float] | None = Non
     except ends.UnknownRangeError as error:
         expected = "an input that takes 0 to 1, 0 to 255 or -1 to 1, or the values of black and white in --range"
         raise ConfigError(where, expected, f"{found.input_type} of {error}") from error
-    return ForeignFile(path, content, facts, interface, _scaling(found, interface, given=value_range is not None))
+    return ForeignFile(
+        path, content, facts, interface, _scaling(found, interface, given=value_range is not None), found.outputs
+    )
 
 
 def record(

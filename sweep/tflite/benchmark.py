@@ -51,6 +51,15 @@ def predict(content: bytes, images: Array, threads: int = 1, interface: Interfac
         return np.concatenate([np.empty(0, np.int64), *classes])
 
 
+def outputs(content: bytes) -> int:
+    """How many numbers one image gets when the file is run, whatever its tensors say before.
+
+    Raises:
+        MeasureError: as `predict`.
+    """
+    return _Runner(content).outputs
+
+
 def latency(content: bytes, repeats: int = 200) -> Latency:
     """Times single images on one thread after 20 ms of warm-up, without copying the input and the output.
 
@@ -90,6 +99,11 @@ class _Runner:
     def shape(self) -> tuple[int, ...]:
         """(1, height, width, channels) of the input tensor."""
         return self._network.shape
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers an image gets."""
+        return self._network.classes
 
     def feed(self, image: Array) -> None:
         """Sets the input to uint8 (1, height, width, channels)."""

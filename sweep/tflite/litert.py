@@ -41,7 +41,7 @@ class Network:
             inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         self._input, self._output = inputs[0], outputs[0]
         self.shape = (1, *shape)
-        self.classes = int(np.prod(self._output["shape"][1:]))
+        self.classes = int(np.prod(self._output["shape"]))
         self._lock = Lock()  # MLflow's scoring server predicts in several threads, and an interpreter holds one image
 
     def quantised(self, pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:

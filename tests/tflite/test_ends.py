@@ -1,0 +1,163 @@
+"""What a file's tensors say about its input and its output, and that such a file is run accordingly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from made_files import by_hand, edited, tiny
+
+from sweep.tflite import audit, benchmark, ends, litert
+from sweep.tflite.ends import Ends, UnknownRangeError
+from sweep.tflite.interface import OWN, Interface
+
+INTEGERS = {"INT8": (-128, 127), "UINT8": (0, 255), "INT16": (-32768, 32767)}
+IMAGES = np.random.default_rng(1).integers(0, 256, (40, 2, 2, 1), np.uint8)
+
+
+def of_raw_pixels() -> bytes:
+    """The tiny int8 file, its network one of pixels from 0 to 255: input values 255 times as large, weights as much smaller."""
+
+    def change(graph: Any) -> None:
+        graph.tensors[graph.inputs[0]].quantization.scale = [1.0]
+        graph.tensors[1].quantization.scale = [0.01 / 255]
+
+    return edited(tiny("INT8"), change)
+
+
+@pytest.mark.parametrize(
+    ("kind", "scale", "zero", "expected"),
+    [
+        ("INT8", 1 / 255, -128, (0, 1)),
+        ("INT8", 0.94 / 255, -128, (0, 1)),  # calibrated on images that are nowhere white
+        ("INT8", 0.2 / 255, -128, (0, 1)),
+        ("INT8", 1.0, -128, (0, 255)),
+        ("INT8", 0.99, -126, (0, 255)),
+        ("UINT8", 1 / 255, 0, (0, 1)),
+        ("UINT8", 1.0, 0, (0, 255)),
+        ("INT8", 2 / 255, 0, (-1, 1)),
+        ("INT8", 2 / 255, -1, (-1, 1)),
+        ("UINT8", 0.0078125, 128, (-1, 1)),
+        ("INT16", 1 / 32767, 0, (0, 1)),  # whatever it takes, its zero point is 0
+        ("INT16", 255 / 32767, 0, (0, 255)),
+    ],
+)
+def test_the_range_is_told_by_what_scale_and_zero_point_span(kind, scale, zero, expected):
+    span = tuple((end - zero) * scale for end in INTEGERS[kind])
+    assert Ends((2, 2, 1), kind, span, 3, kind, sigmoid=False).range == expected
+
+
+@pytest.mark.parametrize("span", [(-2.1, 2.6), (0, 8), (-75.0, 75.0), (-128.0, 127.0), (0.0, 1000.0), (-1.0, 3.0)])
+def test_another_span_tells_nothing(span):
+    with pytest.raises(UnknownRangeError, match=f"^{span[0]:.4g} to {span[1]:.4g}$"):
+        _ = Ends((2, 2, 1), "INT8", span, 3, "INT8", sigmoid=False).range
+
+
+def test_floats_are_given_what_files_of_this_project_take():
+    found = ends.read(tiny("FLOAT32"))
+    assert (found.shape, found.input_type, found.span, found.outputs) == ((2, 2, 1), "FLOAT32", None, 3)
+    assert found.interface() == OWN
+    assert found.interface((0.0, 255.0)) == Interface(0.0, 255.0)
+    assert (OWN.pixels == np.arange(256, dtype=np.float32) / np.float32(255)).all()
+    assert (Interface(0.0, 255.0).pixels == np.arange(256)).all()
+
+
+def test_an_integer_file_is_read():
+    found = ends.read(tiny("INT8"))
+    assert found.span == pytest.approx((0, 1))
+    assert (found.input_type, found.output_type, found.sigmoid) == ("INT8", "INT8", False)
+
+
+def test_a_file_of_raw_pixels_answers_as_the_same_file_of_scaled_ones():
+    raw = of_raw_pixels()
+    interface = ends.read(raw).interface()
+    assert (interface.low, interface.high) == (0, 255)
+    expected = by_hand(tiny("INT8"), IMAGES).argmax(axis=1)
+    assert benchmark.predict(raw, IMAGES, interface=interface).tolist() == expected.tolist()
+    assert len(set(expected.tolist())) > 1
+    assert benchmark.predict(raw, IMAGES).tolist() != expected.tolist(), "as [0, 1] every pixel would be black"
+
+
+def test_a_file_of_bytes_without_a_scale_takes_them_as_they_are():
+    def change(graph: Any) -> None:
+        graph.tensors[graph.inputs[0]].type = schema.TensorType.UINT8
+        graph.tensors[graph.inputs[0]].quantization = None
+
+    found = ends.read(edited(tiny("INT8"), change))
+    assert (found.span, found.range) == (None, (0, 255))
+
+
+def test_a_file_for_several_images_gets_one_at_a_time():
+    def change(graph: Any) -> None:
+        graph.tensors[graph.inputs[0]].shape = [4, 2, 2, 1]
+        graph.tensors[graph.outputs[0]].shape = [4, 3]
+
+    several = edited(tiny("FLOAT32"), change)
+    found = ends.read(several)
+    assert (found.shape, found.outputs) == ((2, 2, 1), 3)
+    assert litert.Network(several).shape == (1, 2, 2, 1)
+    assert benchmark.predict(several, IMAGES).tolist() == by_hand(tiny("FLOAT32"), IMAGES).argmax(axis=1).tolist()
+    assert audit.read(several).macs == audit.read(tiny("FLOAT32")).macs
+
+
+def one_output(sigmoid: bool) -> bytes:
+    """The tiny float file with the first of its outputs alone, through a sigmoid if asked for."""
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model_from_bytearray(tiny("FLOAT32"))
+    graph = model.subgraphs[0]
+    for index in (1, 2):  # kernel and bias
+        tensor = graph.tensors[index]
+        values = np.frombuffer(model.buffers[tensor.buffer].data, np.float32).reshape(tensor.shape)[:1]
+        tensor.shape = list(values.shape)
+        model.buffers[tensor.buffer].data = np.frombuffer(values.tobytes(), np.uint8)
+    graph.tensors[3].shape = [1, 1]
+    if sigmoid:
+        code, operator, tensor = schema.OperatorCodeT(), schema.OperatorT(), schema.TensorT()
+        code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.LOGISTIC
+        model.operatorCodes.append(code)
+        tensor.name, tensor.shape, tensor.type, tensor.buffer = b"sigmoid", [1, 1], schema.TensorType.FLOAT32, 0
+        graph.tensors.append(tensor)
+        operator.opcodeIndex, operator.inputs, operator.outputs = 1, [3], [4]
+        graph.operators.append(operator)
+        graph.outputs = [4]
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+@pytest.mark.parametrize("sigmoid", [False, True])
+def test_a_single_output_says_which_of_two_classes(sigmoid):
+    content = one_output(sigmoid)
+    found = ends.read(content)
+    assert (found.outputs, found.sigmoid, found.interface().threshold) == (1, sigmoid, 0.5 if sigmoid else 0.0)
+    expected = (by_hand(tiny("FLOAT32"), IMAGES)[:, 0] > 0).astype(int)
+    assert 0 < expected.sum() < len(IMAGES)
+    assert benchmark.predict(content, IMAGES, interface=found.interface()).tolist() == expected.tolist()
+
+
+def refused(change: Any, kind: str = "INT8") -> str:
+    with pytest.raises(audit.AuditError) as raised:
+        ends.read(edited(tiny(kind), change))
+    return str(raised.value)
+
+
+def test_what_is_no_file_of_images_is_refused():
+    def two_inputs(graph: Any) -> None:
+        graph.inputs = [0, 2]
+
+    def text(graph: Any) -> None:
+        graph.tensors[graph.inputs[0]].type = schema.TensorType.STRING
+
+    def yes_or_no(graph: Any) -> None:
+        graph.tensors[graph.outputs[0]].type = schema.TensorType.BOOL
+
+    def no_scale(graph: Any) -> None:
+        graph.tensors[graph.inputs[0]].quantization = None
+
+    assert refused(two_inputs) == "expected one input and one output, found 2 and 1"
+    assert refused(text) == "expected an input of type INT8, UINT8, INT16, FLOAT32, found STRING"
+    assert refused(yes_or_no) == "expected an output of type INT8, UINT8, INT16, INT32, FLOAT32, found BOOL"
+    assert refused(no_scale) == "expected an input of type INT8 to have a scale, found none"
+    with pytest.raises(audit.AuditError):
+        ends.read(b"not a model")
