@@ -97,7 +97,7 @@ def test_training_moves_a_cluster_by_the_mean_of_its_steps(context):
         model = checkpoints.restore(start)
         loop.fit(
             model, one, epochs=1, learning_rate=0.1, goal=goals.Labels(),
-            held=None if held is None else constraints.FixedConstraints(checkpoints.kernels(model), held),
+            constraints=None if held is None else constraints.FixedConstraints(checkpoints.kernels(model), held),
         )  # fmt: skip
         trained[held is None] = checkpoints.kernels(model)
     for name, numbers in start.clusters.items():

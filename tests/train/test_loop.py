@@ -31,7 +31,7 @@ def trained(context, *, epochs=2, masks=None, goal=None, rate=0.003):
     checkpoints.fresh(context.seed)
     model = context.model.build(context.data.input_shape, context.data.classes)
     held = constraints.FixedConstraints(checkpoints.kernels(model), checkpoints.snapshot(model, masks)) if masks else None
-    curves = loop.fit(model, context, epochs=epochs, learning_rate=rate, goal=goal or goals.Labels(), held=held)
+    curves = loop.fit(model, context, epochs=epochs, learning_rate=rate, goal=goal or goals.Labels(), constraints=held)
     return model, curves
 
 

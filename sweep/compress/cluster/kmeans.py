@@ -66,8 +66,10 @@ class KMeans:
             values, clusters[name] = self.clusters(kernel.numpy(), network.masks.get(name))
             kernel.assign(values)
         network = replace(network, weights=tuple(model.get_weights()), clusters=clusters)
-        held = constraints.FixedConstraints(checkpoints.kernels(model), network)
-        curves = loop.fit(model, context, epochs=self.finetune, learning_rate=self.learning_rate, goal=context.goal, held=held)
+        fixed = constraints.FixedConstraints(checkpoints.kernels(model), network)
+        curves = loop.fit(
+            model, context, epochs=self.finetune, learning_rate=self.learning_rate, goal=context.goal, constraints=fixed
+        )
         return Outcome(replace(network, weights=tuple(model.get_weights())), curves)
 
     def evidence(self, network: Checkpoint) -> Evidence:

@@ -174,7 +174,7 @@ class ChannelPruning:
                 epochs=self.finetune * step // self.steps - self.finetune * (step - 1) // self.steps,
                 learning_rate=self.learning_rate,
                 goal=context.goal,
-                held=constraints.FixedConstraints(checkpoints.kernels(model), network),
+                constraints=constraints.FixedConstraints(checkpoints.kernels(model), network),
             )
             network = replace(network, weights=tuple(model.get_weights()))
             curves = {name: (*curves.get(name, ()), *values) for name, values in parts.items()}

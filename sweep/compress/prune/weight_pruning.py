@@ -69,7 +69,9 @@ class WeightPruning:
         network = required(network)
         model = checkpoints.restore(network)
         masks = _ScheduledMasks(self, model, network.masks)
-        curves = loop.fit(model, context, epochs=self.finetune, learning_rate=self.learning_rate, goal=context.goal, held=masks)
+        curves = loop.fit(
+            model, context, epochs=self.finetune, learning_rate=self.learning_rate, goal=context.goal, constraints=masks
+        )
         masks.update(1.0)  # changes nothing after a fine-tuning
         return Outcome(replace(network, weights=tuple(model.get_weights()), masks=masks.arrays()), curves)
 

@@ -45,8 +45,10 @@ class QAT(Integer):
         """Fake-quantises, calibrates and trains. Masks and clusters are kept."""
         network = self._with_bits(required(network))
         model = self._calibrated(network, context.data.train)
-        held = constraints.FixedConstraints(checkpoints.kernels(model), network)
-        curves = loop.fit(model, context, epochs=self.finetune, learning_rate=self.learning_rate, goal=context.goal, held=held)
+        fixed = constraints.FixedConstraints(checkpoints.kernels(model), network)
+        curves = loop.fit(
+            model, context, epochs=self.finetune, learning_rate=self.learning_rate, goal=context.goal, constraints=fixed
+        )
         fake_quant.pin_input_range(model)
         return Outcome(replace(network, weights=tuple(model.get_weights())), curves)
 
