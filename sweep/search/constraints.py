@@ -1,4 +1,4 @@
-"""Bounds on metrics that a trial has to keep."""
+"""Constraints of a search: bounds on metrics."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Constraint:
 
     @staticmethod
     def parse(metric: str, text: object) -> Constraint:
-        """The constraint that `text` writes.
+        """Parses a constraint.
 
         Raises:
-            ConfigError: for another form.
+            ConfigError: for another form than `<=NUMBER` or `>=NUMBER`.
         """
         bound = Bound.parse(str(text))
         if bound is None or bound.relation not in _RELATIONS:
@@ -36,7 +36,7 @@ class Constraint:
         return Constraint(metric, bound.relation, bound.value)
 
     def violation(self, metrics: Mapping[str, float]) -> float:
-        """By how much the metrics break it; at most 0 when they keep it. What was not measured keeps no bound."""
+        """The amount of the violation, at most 0 for a feasible trial; infinite for a metric that was not measured."""
         if self.metric not in metrics:
             return math.inf
         return _RELATIONS[self.relation](float(metrics[self.metric]), self.bound)

@@ -1,4 +1,4 @@
-"""What came of a trial, from what its launcher returned."""
+"""The outcome of a trial, from the JobReturn of its launcher."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ class Outcome:
     """How a trial ended.
 
     Attributes:
-        state: as its record has it.
-        metrics: metric name to value, and `run_id`; of one that was refused before training what is known; else empty.
-        error: why it was pruned or failed; empty for one that is complete.
+        state: the state in its record.
+        metrics: metric name to value, with `run_id`, for a complete trial; the metrics known before training for a refused one;
+            else empty.
+        error: why the trial was pruned or failed; empty for a complete one.
     """
 
     state: State
@@ -32,26 +33,26 @@ class Outcome:
 
     @property
     def refused(self) -> bool:
-        """Whether it was pruned before it trained, since its file could not have kept the constraints."""
+        """Whether it was pruned before training, since its file would violate a constraint."""
         return self.state == "PRUNED" and bool(self.metrics)
 
 
 def outcome(returned: JobReturn, objectives: Iterable[str], folder: Path) -> Outcome:
-    """The outcome of a trial. One whose objectives are not all finite has failed.
+    """The outcome of a trial. A trial whose objectives are not all finite has failed.
 
     Args:
-        returned: what the launcher returned.
+        returned: the JobReturn of the launcher.
         objectives: the metrics that have to be finite.
-        folder: of the trial, whose `error.txt` tells best why it failed.
+        folder: the folder of the trial; its `error.txt` has the reason of a failure.
     """
-    value = returned._return_value  # the property would print a line of Hydra's own and raise
+    value = returned._return_value  # Hydra's property would print a line and raise
     if isinstance(value, Mapping) and "pruned" in value:
         return Outcome("PRUNED", {name: known for name, known in value.items() if name != "pruned"}, value["pruned"])
     if returned.status is JobStatus.COMPLETED and isinstance(value, Mapping):
         infinite = [name for name in objectives if not math.isfinite(float(value.get(name, math.nan)))]
         return Outcome("FAIL", {}, f"not a finite number: {', '.join(infinite)}") if infinite else Outcome("COMPLETE", value)
-    written = folder / TrialFile.ERROR
-    if written.exists():
-        return Outcome("FAIL", {}, written.read_text().strip())
+    error_file = folder / TrialFile.ERROR
+    if error_file.exists():
+        return Outcome("FAIL", {}, error_file.read_text().strip())
     cause = value if isinstance(value, BaseException) else RuntimeError(str(value))
     return Outcome("FAIL", {}, explain.explain(cause)[1])
