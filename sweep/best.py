@@ -11,7 +11,7 @@ from sweep.core.metric import Kind, Prominence
 from sweep.core.metrics import METRICS, of_kind, seen_in
 from sweep.reporting.card import export
 from sweep.results import reader
-from sweep.results.budget import Budget, NoneFits, choose, described
+from sweep.results.budget import Budget, NoneFits, choose, overrides_text
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     headline = dict.fromkeys([*seen_in(Prominence.HEADLINE), budget.metric])
     values = ", ".join(f"{name} {METRICS[name].in_line(trial.metrics[name])}" for name in headline)
-    print(f"trial {trial.number} ({described(trial)}): {values}\n{folder}")
+    print(f"trial {trial.number} ({overrides_text(trial)}): {values}\n{folder}")
     return 0
 
 

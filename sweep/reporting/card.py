@@ -21,23 +21,23 @@ from sweep.tflite import audit
 _CARD, _HEADER, _MODEL = "MODEL_CARD.md", "model.h", TrialFile.MODEL
 _MARK = "<!-- An export of `python -m sweep.best`, which may write over this folder. -->"
 _NOT_REPEATED = ("hydra.", "hydra/", "sweep.name", "tracking.parent_run_id")
-"""Overrides that say where and how a sweep runs, not what a trial computes."""
+"""Prefixes of overrides that do not affect the result of a trial."""
 
 
 def command(trial: Trial, config: Mapping[str, Any]) -> str:
-    """The command line that makes a trial again, quoted for a shell: one plain run with all its overrides.
+    """The command line that reproduces a trial as a plain run with all overrides, quoted for a shell.
 
-    The seed and the number of threads determine the result too, so they are written out where the configuration has them.
+    The seed and the number of threads affect the result, so they are included if the configuration has them.
     """
-    given = {**trial.fixed, **trial.overrides}
-    given |= {key: str(config[key]) for key in ("seed", "threads") if key not in given and config.get(key) is not None}
-    kept = {key: text for key, text in given.items() if not key.lstrip("+~").startswith(_NOT_REPEATED)}
+    overrides = {**trial.fixed, **trial.overrides}
+    overrides |= {key: str(config[key]) for key in ("seed", "threads") if key not in overrides and config.get(key) is not None}
+    kept = {key: text for key, text in overrides.items() if not key.lstrip("+~").startswith(_NOT_REPEATED)}
     words = (key if key.startswith("~") and not text else f"{key}={text}" for key, text in kept.items())
     return " ".join(["python -m sweep.main", *map(shlex.quote, words)])
 
 
 def header(content: bytes) -> str:
-    """A file as a C header that C11 and C++17 take: `model_tflite` (aligned as TensorFlow Lite Micro asks) and its length."""
+    """A file as a header for C11 and C++17: the array `model_tflite`, aligned for TensorFlow Lite Micro, and its length."""
     rows = (content[start : start + 16] for start in range(0, len(content), 16))
     body = "\n".join(f"    {', '.join(f'0x{byte:02x}' for byte in row)}," for row in rows)
     return f"""\
@@ -64,7 +64,7 @@ alignas(16) static const unsigned char model_tflite[model_tflite_len]
 
 
 def card(sweep: Sweep, trial: Trial, content: bytes) -> str:
-    """The model card: what the file is, what it measures, how to feed it, how it was made, and what it is not for.
+    """The model card: the file, its metrics, its input and output, its training, its data and its limits.
 
     Raises:
         ConfigError: for a file that cannot be read, or a damaged `config.yaml`.
@@ -173,7 +173,7 @@ def _hash(trial: Trial, name: str) -> str:
 
 
 def _feeding(input_type: str) -> str:
-    """How pixels become the file's input."""
+    """The conversion from pixels to the file's input, as text."""
     kind = input_type.lower()
     start = "One image at a time, (1, height, width, channels). A pixel p of 0 to 255 stands for the real value p / 255,"
     if kind.startswith("float"):
@@ -186,7 +186,7 @@ given as {kind} on the grid of the input tensor: q = round(p / 255 / scale) + ze
 
 
 def export(sweep: Sweep, trial: Trial, folder: Path) -> None:
-    """Write a trial's export: the whole folder aside, then in its place.
+    """Writes a trial's export to a temporary folder and renames it.
 
     Raises:
         ConfigError: for a folder that holds anything but an earlier export, or a trial whose records or file are damaged.

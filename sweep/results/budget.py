@@ -1,4 +1,4 @@
-"""The best model of a sweep within a budget."""
+"""The choice of the best model of a sweep within a budget."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _NEAREST = 3
 
 @dataclass(frozen=True)
 class Budget:
-    """What the model may take, and what it must reach.
+    """Bounds on the size, accuracy and latency of a model; None leaves a quantity unbounded.
 
     Args:
-        max_kib: KiB of `metric`, above 0.
-        min_accuracy: of `val_accuracy`, in [0, 1].
-        max_latency_ms: of `latency_ms`, above 0.
-        metric: which size counts.
+        max_kib: the largest size in KiB, above 0.
+        min_accuracy: the smallest `val_accuracy`, in [0, 1].
+        max_latency_ms: the largest `latency_ms`, above 0.
+        metric: the metric of the size, in bytes.
 
     Raises:
         ConfigError: for a value outside these ranges.
@@ -43,7 +43,7 @@ class Budget:
 
     @property
     def limits(self) -> Limits:
-        """The budget by metric."""
+        """Metric to (lowest, highest) value, of the bounds that are set."""
         limits = {}
         if self.max_kib is not None:
             limits[self.metric] = (-math.inf, self.max_kib * 1024)
@@ -55,21 +55,21 @@ class Budget:
 
     @property
     def order(self) -> Mapping[str, str]:
-        """Objectives in the order in which they decide: accuracy first, or the size where only an accuracy is asked for."""
+        """The objectives in lexicographic order: accuracy first, or size first if only an accuracy is bounded."""
         if self.min_accuracy is not None and self.max_kib is None:
             return directions(self.metric, "val_accuracy")
         return directions("val_accuracy", self.metric)
 
 
 class NoneFits(LookupError):
-    """No trial keeps the budget. The text names the nearest ones and what each misses, one a line."""
+    """No trial is within the budget. The message lists the nearest trials and the bounds that each violates."""
 
 
 def choose(sweep: Sweep, budget: Budget) -> Trial:
-    """The trial to ship: complete, within the sweep's constraints and the budget, first by `budget.order`, then by number.
+    """The best complete trial within the sweep's constraints and the budget, by `budget.order`, then by number.
 
     Raises:
-        NoneFits: when there is none.
+        NoneFits: when no trial is.
     """
     trials = sweep.complete
     columns = {name: [trial.metrics[name] for trial in trials] for name in METRICS}
@@ -81,12 +81,14 @@ def choose(sweep: Sweep, budget: Budget) -> Trial:
         raise NoneFits(f"{sweep.name} has no complete trial")
     near = [trials[row] for row in pareto.nearest(points, violations, _NEAREST)]
     lines = [f"no trial of {sweep.name} keeps the budget" + (f"; the nearest of {len(trials)}:" if near else "")]
-    lines += [f"  trial {trial.number}: {', '.join(_misses(trial, sweep, budget))}  ({described(trial)})" for trial in near]
+    lines += [
+        f"  trial {trial.number}: {', '.join(_violations(trial, sweep, budget))}  ({overrides_text(trial)})" for trial in near
+    ]
     raise NoneFits("\n".join(lines))
 
 
-def _misses(trial: Trial, sweep: Sweep, budget: Budget) -> Iterator[str]:
-    """What of the constraints and the budget a trial does not keep."""
+def _violations(trial: Trial, sweep: Sweep, budget: Budget) -> Iterator[str]:
+    """The constraints and bounds that a trial violates, as text."""
     for metric, (low, high) in [*sweep.limits.items(), *budget.limits.items()]:
         value = trial.metrics[metric]
         if value > high:
@@ -95,6 +97,6 @@ def _misses(trial: Trial, sweep: Sweep, budget: Budget) -> Iterator[str]:
             yield f"{metric} {METRICS[metric].in_line(value)}, needed {METRICS[metric].in_line(low)}"
 
 
-def described(trial: Trial) -> str:
+def overrides_text(trial: Trial) -> str:
     """A trial by its overrides, as on the command line."""
     return sweeps.override_line(trial.overrides) or "the defaults"
