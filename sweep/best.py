@@ -11,7 +11,7 @@ from sweep.core.metric import Kind, Prominence
 from sweep.core.metrics import METRICS, of_kind, seen_in
 from sweep.reporting.export import export
 from sweep.results import reader
-from sweep.results.budget import Budget, NoneFits, choose, described, known
+from sweep.results.budget import Budget, NoneFits, choose, known, overrides_text
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     headline = dict.fromkeys([*seen_in(Prominence.HEADLINE), *budget.order, *budget.limits])
     values = ", ".join(f"{name} {METRICS[name].in_line(trial.metrics[name])}" for name in headline if known(trial, name))
-    print(f"trial {trial.number} ({described(trial)}): {values}\n{folder}")
+    print(f"trial {trial.number} ({overrides_text(trial)}): {values}\n{folder}")
     return 0
 
 

@@ -1,1 +1,5 @@
-"""How a command starts, shows its progress, reports an error in one line, and ends."""
+"""What the commands share. Start in `command`: start-up, exit codes, and one line for each error.
+
+`supervisor` runs a command in a child process and reports its crash, `progress` draws the progress bar, and `arguments` and
+`sweep_arguments` parse the command lines without Hydra.
+"""

@@ -1,4 +1,4 @@
-"""The command line of the commands that compose no configuration: a mistake on it is reported in one line."""
+"""The command-line parser of the commands without a Hydra configuration."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ class CommandLine(argparse.ArgumentParser):
     """A parser that ends the program with exit code 2 and one line, `error: …`, without the usage."""
 
     def error(self, message: str) -> NoReturn:
-        """Exit with 2, after one line."""
+        """Prints one line and exits with code 2."""
         self.exit(2, f"error: {' '.join(message.split())}\n")

@@ -1,4 +1,4 @@
-"""What the commands that compose a configuration share: how they start, how they report mistakes and interrupts, exit codes."""
+"""What the commands with a Hydra configuration share: start-up, error reports, interrupts and exit codes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from types import TracebackType
 from sweep.cli import supervisor
 from sweep.config.invocation import Invocation
 
-# A user who sets this wants the traceback. Otherwise a command sets it, since it makes Hydra raise its errors, which it would
-# report over several lines.
+# A user who sets this wants the traceback. Otherwise a command sets it, so that Hydra raises its errors and does not print them
+# over several lines.
 _TRACEBACK = "HYDRA_FULL_ERROR" in os.environ
 
 
@@ -22,7 +22,7 @@ class Command:
     """A command from its start to its end, as a context manager.
 
     Attributes:
-        code: the exit code: 0, 1 for work that failed, 2 for input that cannot be used, 130 for Ctrl-C.
+        code: the exit code: 0, 1 for a failed run, 2 for invalid input, 130 for Ctrl-C.
     """
 
     code = 0
@@ -46,11 +46,11 @@ class Command:
 
 @contextmanager
 def invoked() -> Iterator[Invocation]:
-    """What Hydra has called a command for. A sweep gets an error as it is, a person gets it in one line.
+    """Yields the current invocation. An error of a trial is raised to its sweep; that of a plain run is printed in one line.
 
     Raises:
-        SystemExit: with the exit code, after the line was written.
-        Exception: what went wrong, to a sweep.
+        SystemExit: with the exit code, after the line is printed.
+        Exception: the error of a trial.
     """
     invocation = Invocation.current()
     _warn_on_stderr()
@@ -68,17 +68,17 @@ def invoked() -> Iterator[Invocation]:
 
 
 def _warn_on_stderr() -> None:
-    """Send our warnings to the terminal, one line each; what is finer, and every traceback, is in the trial's log."""
+    """Prints warnings to stderr, one line each; lower levels and tracebacks go to the trial's log alone."""
     handler = logging.StreamHandler()
     handler.setLevel(logging.WARNING)
     handler.addFilter(lambda record: record.exc_info is None)
     handler.setFormatter(logging.Formatter("warning: %(message)s"))
-    ours = logging.getLogger("sweep")
-    ours.handlers, ours.propagate = [handler], False
+    logger = logging.getLogger("sweep")
+    logger.handlers, logger.propagate = [handler], False
 
 
 def _report(error: Exception) -> int:
-    """Write in one line what is wrong; returns the exit code."""
+    """Prints the error in one line; returns the exit code."""
     from sweep.config import explain
 
     code, line = explain.explain(error)

@@ -1,7 +1,7 @@
-"""What the terminal shows while a trial runs: a line for each stage that ended, and a bar for the one under way.
+"""The progress display of a trial on stderr: a line for each finished stage, and a bar for the running one.
 
-On a terminal the bar is redrawn in place; elsewhere (a file, CI) only the lines are written. Everything goes to stderr. Whoever
-watches the process (see `watched`) gets the same.
+On a terminal the bar is redrawn in place; elsewhere (a file, CI) only the lines are printed. The supervising process receives
+the stages too (`sweep.core.process_status`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from sweep.core import watched
+from sweep.core import process_status
 from sweep.core.types import Progress
 
 
@@ -18,8 +18,8 @@ class Terminal(Progress):
     """Progress on stderr, as a context manager around one trial.
 
     Args:
-        folder: where the trial's files go, noted for whoever watches the process when the trial begins.
-        label: put before every line, where several trials share a terminal.
+        folder: the folder of the trial, reported to the supervising process.
+        label: a prefix of every line, for trials that share a terminal.
     """
 
     def __init__(self, folder: Path, label: str = "") -> None:
@@ -44,7 +44,7 @@ class Terminal(Progress):
         self._label = f"  {label}" if label else ""
 
     def __enter__(self) -> Terminal:
-        watched.begin(self._folder)
+        process_status.begin(self._folder)
         self._bars.start()
         return self
 
@@ -52,25 +52,25 @@ class Terminal(Progress):
         self._bars.stop()
 
     def stage(self, name: str, unit: str = "epoch") -> None:
-        """Show an empty bar for the stage, whose work is counted in `unit`."""
-        watched.note(f"during {name}")
+        """Shows an empty bar for a stage, whose work is counted in `unit`."""
+        process_status.set_stage(f"during {name}")
         self._clear()
         self._unit = unit
         self._task = self._bars.add_task(name, total=None, note="", left="")
 
     def advance(self, done: float, total: float, note: str) -> None:
-        """Move the bar."""
+        """Moves the bar to `done` of `total` units."""
         if self._task is not None:
             where = f"{self._unit} {min(int(done) + 1, int(total))}/{int(total)}"
             self._bars.update(self._task, completed=done, total=total, note=f"{where} {note}", left="left")
 
     def finish(self, name: str, seconds: float, reused: bool) -> None:
-        """Leave a line in the bar's place."""
-        watched.note(f"after {name}")
+        """Replaces the bar by a line."""
+        process_status.set_stage(f"after {name}")
         self.say(f"{name:<10} reused, saved {seconds:.1f} s" if reused else f"{name:<10} done in {seconds:.1f} s")
 
     def say(self, line: str) -> None:
-        """Write a line in the bar's place."""
+        """Replaces the bar by a line of text."""
         self._clear()
         self._console.print(f"{self._label}  {line}", markup=False)
 

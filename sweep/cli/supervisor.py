@@ -1,7 +1,7 @@
-"""A plain run in a process of its own, so that its death is reported: where, and by what signal.
+"""Runs a command in a child process, so that a crash is reported with its stage and signal.
 
-The child is forked before anything heavy is imported, so nothing is imported twice. It does the whole work; the parent waits,
-hands signals on, and dies with nothing to lose. A sweep needs none of this: its workers have a parent already.
+The child is forked before any heavy import. The parent only waits and forwards signals. A sweep needs no supervisor: it is the
+parent of its workers.
 """
 
 from __future__ import annotations
@@ -17,23 +17,26 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from sweep.core import watched
+from sweep.core import process_status
 from sweep.core.trial_files import TrialFile
 
 _SWEEPS = frozenset({"-m", "--multirun"})
-_SAME = 1.0  # seconds within which a second interrupt is the first one, received twice
-_interrupted = -_SAME
+_DUPLICATE_SECONDS = 1.0  # a second interrupt within this time is the first one, received twice
+_interrupted = -_DUPLICATE_SECONDS
 
 
 def supervised(command: Callable[[], int]) -> int:
-    """The command's exit code; 1, with a line and an `error.txt`, where its process died of a signal.
+    """Runs a command under supervision.
 
     Args:
-        command: what to do. It runs in this process where that is asked to sweep, and where processes cannot fork.
+        command: returns an exit code. It runs in this process for a sweep, and on a system without fork.
+
+    Returns:
+        The exit code of the command; 1, after a line on stderr and an `error.txt`, if a signal killed it.
     """
     if not hasattr(os, "fork") or not _SWEEPS.isdisjoint(sys.argv[1:]):
         return command()
-    folder = watched.make()
+    folder = process_status.make_folder()
     read, write = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -47,32 +50,31 @@ def supervised(command: Callable[[], int]) -> int:
             signal.signal(number, lambda number, _: _forward(child, number))
         _, status = os.waitpid(child, 0)
         code = os.waitstatus_to_exitcode(status)
-        return code if code >= 0 else _report_death(code, watched.last(folder))
+        return code if code >= 0 else _report_death(code, process_status.last_status(folder))
     finally:
-        watched.remove(folder)
+        process_status.remove_folder(folder)
 
 
 def interrupt(*_: object) -> None:
-    """A signal handler that ends the command as Ctrl-C does, with everything closed.
+    """A signal handler that ends the command as Ctrl-C does.
 
-    The terminal sends Ctrl-C to parent and child, and the parent forwards it: the child acts on it once.
+    The terminal sends Ctrl-C to parent and child, and the parent forwards it, so the child ignores the duplicate.
 
     Raises:
-        KeyboardInterrupt: always, but for a signal right after another.
+        KeyboardInterrupt: unless another signal was handled within the last second.
     """
     global _interrupted
     before, _interrupted = _interrupted, time.monotonic()
-    if _interrupted - before > _SAME:
+    if _interrupted - before > _DUPLICATE_SECONDS:
         raise KeyboardInterrupt
 
 
 def _work(command: Callable[[], int], folder: Path, alive: int) -> NoReturn:
-    """Run the command in the child, which exits here and never returns to what the parent goes on with.
+    """Runs the command in the child process and exits.
 
-    What is registered for the exit runs. The interpreter is not taken down piece by piece after it: with TensorFlow loaded that
-    takes seconds, and nothing is left to save.
+    The exit handlers run, but the interpreter is not finalised: with TensorFlow loaded that takes seconds.
     """
-    watched.enter(folder)
+    process_status.use_folder(folder)
     for number in _handled_signals():
         signal.signal(number, interrupt)
     threading.Thread(target=_die_with_parent, args=(alive, folder), daemon=True).start()
@@ -84,20 +86,20 @@ def _work(command: Callable[[], int], folder: Path, alive: int) -> NoReturn:
         code = stop.code or 0
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # closed at the other end
+        with suppress(OSError, ValueError):  # a closed pipe
             stream.flush()
     os._exit(code)
 
 
 def _handled_signals() -> list[signal.Signals]:
-    """The signals that end a command, but for those that it was started to ignore, as background jobs ignore Ctrl-C."""
+    """The signals that end a command, without those that are ignored at start-up, as Ctrl-C in a background job."""
     return [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 def _die_with_parent(alive: int, folder: Path) -> None:
-    """Wait for the pipe's other end, which only the parent has, to be closed."""
+    """Ends this process when the parent dies, which closes the write end of the pipe."""
     os.read(alive, 1)
-    watched.remove(folder)
+    process_status.remove_folder(folder)
     os._exit(1)
 
 
@@ -106,13 +108,13 @@ def _forward(child: int, number: int) -> None:
         os.kill(child, number)
 
 
-def _report_death(code: int, doing: watched.Doing) -> int:
-    """Write that the child died, here and in its run's folder; returns the exit code."""
-    line = watched.death(code, doing)
+def _report_death(code: int, status: process_status.Status) -> int:
+    """Reports the crash of the child on stderr and in the run's folder; returns the exit code."""
+    line = process_status.death_message(code, status)
     if sys.stderr.isatty():
-        print("\x1b[?25h", file=sys.stderr)  # its progress bar hid the cursor
+        print("\x1b[?25h", file=sys.stderr)  # show the cursor, which the progress bar hid
     print(f"error: {line}; finished stages are kept, and the same command goes on from them", file=sys.stderr)
-    if doing.folder is not None and doing.folder.is_dir():
+    if status.folder is not None and status.folder.is_dir():
         with suppress(OSError):
-            (doing.folder / TrialFile.ERROR).write_text(f"WorkerDied: {line}\n")  # as a sweep has it
+            (status.folder / TrialFile.ERROR).write_text(f"WorkerDied: {line}\n")  # the same text as for a trial of a sweep
     return 1

@@ -1,4 +1,4 @@
-"""The arguments of the commands that work on a finished sweep."""
+"""The command-line parser of the commands that read a sweep."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sweep.cli import arguments
 
 
 class CommandLine(arguments.CommandLine):
-    """The command line of what works on a sweep: its NAME, and `--output`."""
+    """A parser with the arguments NAME and `--output`."""
 
     def __init__(self, prog: str, description: str) -> None:
         super().__init__(prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)

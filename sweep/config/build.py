@@ -1,4 +1,4 @@
-"""From the composed configuration to plain objects. Below the commands, the only module that sees a DictConfig."""
+"""Builds plain objects from the composed configuration, so that the packages below see no DictConfig."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PLAN_GROUPS = ("dataset", "model", "train", "distill", "prune", "cluster", "qua
 
 
 def plan(config: DictConfig) -> Plan:
-    """What the configuration asks for, every value of it validated.
+    """The plan of a configuration, with every value validated.
 
     Raises:
         ConfigError: for a key that its target does not take, a missing one, or a value out of range.
@@ -42,10 +42,10 @@ def plan(config: DictConfig) -> Plan:
 
 
 def metrics(config: DictConfig) -> None:
-    """Add the configuration's own metrics to the table, for a sweep whose objectives may name them.
+    """Adds the user's own metrics to the table of metrics, since a sweep's objectives may name them.
 
     Raises:
-        ConfigError: as `plan`.
+        ConfigError: for an invalid key or value of a metric.
     """
     own_metrics.add(instantiate(config.metrics, "metrics"))
 
@@ -94,38 +94,38 @@ def threads(config: DictConfig) -> int:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def tracker(config: DictConfig) -> Tracker:
-    """Where runs are logged.
+    """The tracker of a configuration.
 
     Raises:
-        ConfigError: as `plan`.
+        ConfigError: for an invalid key or value of the tracker.
     """
     built: Tracker = instantiate(config.tracking, "tracking")
     return built
 
 
-def prepare(logged: Tracker) -> None:
-    """Make sure, before anything trains, that runs can be logged.
+def prepare(runs_tracker: Tracker) -> None:
+    """Checks, before anything trains, that the tracker can log runs.
 
     Raises:
         ConfigError: for a tracking server or database that cannot be used.
     """
     try:
-        logged.prepare()
+        runs_tracker.prepare()
     except ConfigError as error:
         raise error.under("tracking") from error
 
 
 def job(config: DictConfig, invocation: Invocation) -> Job:
-    """What the configuration asks for, with all that its run leaves behind.
+    """The job of a run: its plan, its tracker, its folders and its record.
 
     Args:
         config: the composed configuration.
-        invocation: of the run.
+        invocation: the run's folder, choices and overrides.
 
     Raises:
         ConfigError: as `plan`; for a trial whose sweep has left no record; for references, which a single run does not show.
@@ -155,7 +155,7 @@ def job(config: DictConfig, invocation: Invocation) -> Job:
 
 
 def output(config: DictConfig) -> Path:
-    """The folder that everything is written to.
+    """The output folder.
 
     Raises:
         ConfigError: when it is a file, or read-only.
@@ -169,15 +169,16 @@ def output(config: DictConfig) -> Path:
 
 
 def sweep_name(config: DictConfig) -> str:
-    """The name of the sweep, which names its folder.
+    """The name of the sweep, which is the name of its folder.
 
     Raises:
-        ConfigError: for anything but letters, digits, dots, dashes and underscores; for another key beside it.
+        ConfigError: for a name with other characters than letters, digits, dots, dashes and underscores; for another key under
+            `sweep`.
     """
     if unknown := [str(key) for key in config.sweep if key not in ("name", "references")]:
         raise ConfigError("sweep", "one of the keys name, references", unknown[0])
     name = config.sweep.name
-    if type(name) is int:  # 2024, say, in a YAML
+    if type(name) is int:  # such as 2024 in a YAML file
         name = str(name)
     if not isinstance(name, str):
         raise ConfigError("sweep.name", "a text, which a YAML has in quotes where it looks like something else", repr(name))
@@ -200,13 +201,13 @@ def references(config: DictConfig) -> tuple[Path, ...]:
 
 
 def flat(config: DictConfig) -> dict[str, str]:
-    """Every leaf of the configuration but the `_target_`s, resolved: dotted key to text. A list is one leaf."""
+    """The resolved leaves of the configuration without the `_target_`s: dotted key to text. A list is one leaf."""
     leaves: dict[str, str] = {}
 
     def walk(node: Any, path: str) -> None:
         if isinstance(node, dict) and node:
             for name, value in node.items():
-                if name != "_target_":  # the group's choice says it shorter
+                if name != "_target_":  # the group's choice already names it
                     walk(value, f"{path}.{name}" if path else str(name))
         else:
             leaves[path] = str(node)
@@ -216,28 +217,28 @@ def flat(config: DictConfig) -> dict[str, str]:
 
 
 def instantiate(node: Any, group: str) -> Any:
-    """The object that a group's node describes; the parts of an object are built before it, so that an error names its key.
+    """Instantiates a group's node, bottom-up, so that an error names the key of the part.
 
     Args:
-        node: the group's part of the configuration.
-        group: its name.
+        node: the node of the group.
+        group: the name of the group.
 
     Raises:
-        ConfigError: as `plan`.
+        ConfigError: for an invalid key, a missing one, or a value out of range.
     """
     return _built(node, group, targets.of_group(group))
 
 
 def _built(node: Any, path: str, place: targets.Annotations) -> Any:
-    """The object of a node with a `_target_`; a list as a tuple, a mapping as a dict, a plain value as it is.
+    """Instantiates a node with a `_target_`; a list becomes a tuple, a mapping a dict, and a plain value stays.
 
     Args:
         node: a configuration node, or a plain value.
-        path: its dotted key.
-        place: what is taken there.
+        path: the dotted key of the node.
+        place: the annotations that the object must satisfy.
 
     Raises:
-        ConfigError: as `plan`.
+        ConfigError: for an invalid key, a missing one, or a value out of range.
     """
     try:
         if isinstance(node, ListConfig):
@@ -247,14 +248,14 @@ def _built(node: Any, path: str, place: targets.Annotations) -> Any:
             return node
         if "_target_" not in node:
             return {name: _built(node[name], f"{path}.{name}", targets.of_value(place)) for name in map(str, node)}
-        target = targets.located(node["_target_"], place, path)
-        takes = targets.parameters(target, path)
-        given = [str(name) for name in node if name != "_target_"]
-        if wrong := [name for name in given if name not in takes]:
-            raise ConfigError(path, f"no keys but {', '.join(takes) or 'none at all'}", wrong[0])
-        if absent := [name for name, parameter in takes.items() if name not in given and parameter.required]:
-            raise ConfigError(path, f"the keys {', '.join(takes)}", f"no {absent[0]}")
-        values = {name: _built(node[name], f"{path}.{name}", takes[name].place) for name in given}
+        target = targets.resolve(node["_target_"], place, path)
+        accepted = targets.parameters(target, path)
+        present = [str(name) for name in node if name != "_target_"]
+        if unknown := [name for name in present if name not in accepted]:
+            raise ConfigError(path, f"no keys but {', '.join(accepted) or 'none at all'}", unknown[0])
+        if missing := [name for name, parameter in accepted.items() if name not in present and parameter.required]:
+            raise ConfigError(path, f"the keys {', '.join(accepted)}", f"no {missing[0]}")
+        values = {name: _built(node[name], f"{path}.{name}", accepted[name].place) for name in present}
     except OmegaConfBaseException as error:
         raise ConfigError(path, "a value for every key", str(error).splitlines()[0]) from error
     try:
@@ -267,5 +268,5 @@ def _built(node: Any, path: str, place: targets.Annotations) -> Any:
 
 
 def _masked(text: str) -> str:
-    """The text without the password of any address in it."""
+    """The text with the credentials of every URL masked."""
     return re.sub(r"(?<=://)[^/@\s]+(?=@)", "***", text)

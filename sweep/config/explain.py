@@ -1,4 +1,4 @@
-"""An error as an exit code and one line for the user."""
+"""Turns an error into an exit code and one line for the user."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from sweep.core.errors import ConfigError, shortened
 
-# The first word of a launcher of Hydra's, and the extra that brings it.
+# The first word of a Hydra launcher's name to the extra that installs it.
 _EXTRAS = {"joblib": "joblib", "ray": "ray", "submitit": "slurm"}
-# Mappings that a user adds keys to.
+# Mappings to which a user adds keys.
 _OPEN = ("hydra.sweeper.objectives.", "hydra.sweeper.constraints.", "hydra.sweeper.params.")
-# OmegaConf's words for people.
+# OmegaConf's type names in plain words.
 _KINDS = {"Integer": "an integer", "Float": "a number", "Boolean": "true or false"}
 
 
 def explain(error: BaseException) -> tuple[int, str]:
-    """The exit code and the one line for an error: 2 for input that cannot be used, 1 for work that failed."""
+    """The exit code and the one line for an error: 2 for invalid input, 1 for a failed run."""
     refusal = _refusal(error)
     if refusal is not None:
         return 2, str(refusal)
@@ -35,7 +35,7 @@ def explain(error: BaseException) -> tuple[int, str]:
 
 
 def _refusal(error: BaseException) -> ConfigError | None:
-    """The error as a refusal of the user's input, where it is one."""
+    """The error as a ConfigError, if it is about the user's input; else None."""
     if isinstance(error, ConfigError):
         return error
     first = (str(error).strip().splitlines() or [""])[0]
@@ -69,7 +69,7 @@ def _refusal(error: BaseException) -> ConfigError | None:
 
 
 def _instantiation_refusal(error: InstantiationException, first: str) -> ConfigError:
-    """What a plugin of Hydra's could not be made of: where it says so itself, in its words."""
+    """The ConfigError of a Hydra plugin that could not be instantiated: its own, if it raised one."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, ConfigError):
         cause = cause.__cause__
@@ -77,7 +77,7 @@ def _instantiation_refusal(error: InstantiationException, first: str) -> ConfigE
 
 
 def _composition_refusal(error: ConfigCompositionException, first: str) -> ConfigError:
-    """What Hydra could not compose, by its cause and the first line of what it says."""
+    """The ConfigError of a failed composition, from its cause and the first line of Hydra's message."""
     cause = error.__cause__
     if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
         full, parent = str(cause.full_key), cause.parent_node

@@ -1,8 +1,7 @@
-"""What a composed configuration must not ask of Hydra: to call, to unpickle or to write what the configuration itself names.
+"""Checks of a composed configuration before Hydra acts on it.
 
-A configuration may come from anybody. Hydra calls the callbacks, the logging handlers and whatever else has a `_target_` under
-its own keys, and sets environment variables, before a run begins. What a run itself calls is checked where it is built (see
-`targets`).
+A configuration may come from an untrusted source. Before a run begins, Hydra calls the callbacks, the logging handlers and any
+other `_target_` under its own keys, and sets environment variables. `targets` checks the `_target_`s of the run itself.
 """
 
 from __future__ import annotations
@@ -21,17 +20,17 @@ from omegaconf.errors import OmegaConfBaseException
 
 _SWEEPER = "hydra_plugins.pareto_sweeper.sweeper.ParetoSweeper"
 _LOGGING = ("hydra_logging", "job_logging")
-# What `instantiate` takes for orders, not for keys.
-_SPECIAL = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
-# The keys of Hydra's launchers that a shell or another Python runs.
+# Keys that `instantiate` interprets itself.
+_INSTANTIATE_KEYS = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
+# The launchers' keys whose values a shell or another Python executes.
 _COMMANDS = ("setup", "additional_parameters", "runtime_env")
 
 
 def check(config: DictConfig) -> None:
-    """Refuse what Hydra would act on before anything looks at the configuration.
+    """Refuses a configuration that would make Hydra call or write what the configuration names.
 
     Raises:
-        ConfigError: at the key of Hydra's that would be acted on.
+        ConfigError: at the key.
     """
     own = config.hydra
     if callbacks := OmegaConf.select(own, "callbacks"):
@@ -48,7 +47,7 @@ def check(config: DictConfig) -> None:
 
 
 def _check_logging(name: str, own: DictConfig) -> None:
-    """Refuse logging that is not as one of Hydra's own choices has it, levels aside: a handler is a class that is called."""
+    """Refuses logging other than Hydra's own choices, levels aside, since a handler is a class that is called."""
     folder = Path(hydra.__file__).parent / "conf" / "hydra" / name
     known = {path.stem: _without_levels(OmegaConf.to_container(OmegaConf.load(path))) for path in folder.glob("*.yaml")}
     known.pop("hydra_debug", None)  # writes to the working folder
@@ -61,7 +60,7 @@ def _check_logging(name: str, own: DictConfig) -> None:
 
 
 def _without_levels(logging: Any) -> Any:
-    """A logging configuration without the names of its levels, which may be any."""
+    """A logging configuration without its levels, which are free."""
     if not isinstance(logging, dict):
         return logging
     names = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -72,7 +71,7 @@ def _check_sweeper(own: DictConfig) -> None:
     if (target := _resolved(own, "sweeper").get("_target_")) != _SWEEPER:
         choice = own.runtime.choices.get("hydra/sweeper")
         _refuse("hydra/sweeper", "pareto", target if choice == "pareto" else choice)
-    _refuse_orders("hydra.sweeper", _resolved(own, "sweeper"))
+    _refuse_objects("hydra.sweeper", _resolved(own, "sweeper"))
 
 
 def _check_launcher(own: DictConfig) -> None:
@@ -81,30 +80,30 @@ def _check_launcher(own: DictConfig) -> None:
     kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in Plugins.instance().discover(Launcher)}
     if target not in kinds:
         _refuse("hydra.launcher._target_", "the launcher that hydra/launcher=CHOICE names", target)
-    _refuse_orders("hydra.launcher", launcher)
+    _refuse_objects("hydra.launcher", launcher)
     jobs = launcher.get("n_jobs", 1)
     if not isinstance(jobs, int) or isinstance(jobs, bool) or jobs == 0:
         _refuse("hydra.launcher.n_jobs", "an integer, not 0", jobs)
-    typed = {str(text).lstrip("+~").partition("=")[0] for text in own.overrides.hydra}
+    command_line = {str(text).lstrip("+~").partition("=")[0] for text in own.overrides.hydra}
     for key, value in launcher.items():
         commands = key in _COMMANDS or key.endswith("_commands")
-        if commands and value and value != _default(own, key) and f"hydra.launcher.{key}" not in typed:
+        if commands and value and value != _default(own, key) and f"hydra.launcher.{key}" not in command_line:
             _refuse(f"hydra.launcher.{key}", "commands for another machine on the command line, not in a file", value)
         if any("\n" in text for text in _texts(value)) and value != _default(own, key):
             _refuse(f"hydra.launcher.{key}", "one line, since it may become one of a script", value)
 
 
 def _default(own: DictConfig, key: str) -> Any:
-    """What the launcher's plugin has for a key."""
+    """The default of the launcher's plugin for a key."""
     try:
         node = ConfigStore.instance().load(f"hydra/launcher/{own.runtime.choices['hydra/launcher']}.yaml").node
         return OmegaConf.to_container(node, resolve=False).get(key)  # type: ignore[union-attr]
-    except Exception:  # noqa: BLE001 - a launcher of another kind, which has none
+    except Exception:  # noqa: BLE001 - another kind of launcher without defaults
         return None
 
 
 def _resolved(own: DictConfig, name: str) -> dict[str, Any]:
-    """A part of Hydra's configuration, as `instantiate` would see it."""
+    """A part of Hydra's configuration, resolved as `instantiate` resolves it."""
     try:
         node = OmegaConf.select(own, name)
         resolved = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_dict(node) else {}
@@ -113,18 +112,18 @@ def _resolved(own: DictConfig, name: str) -> dict[str, Any]:
     return {str(key): value for key, value in resolved.items()} if isinstance(resolved, dict) else {}
 
 
-def _refuse_orders(where: str, node: dict[str, Any]) -> None:
-    """Refuse what `instantiate` would call within a plugin's keys."""
+def _refuse_objects(where: str, node: dict[str, Any]) -> None:
+    """Refuses objects that `instantiate` would build below a plugin's keys."""
     for key, value in node.items():
         for path, inner in _keys(value, f"{where}.{key}"):
-            if inner in _SPECIAL:
+            if inner in _INSTANTIATE_KEYS:
                 _refuse(path, "no object", inner)
-    if special := [key for key in node if key in _SPECIAL[1:]]:
+    if special := [key for key in node if key in _INSTANTIATE_KEYS[1:]]:
         _refuse(where, "no object", special[0])
 
 
 def _keys(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Every key of a mapping at any depth below a value, after the path of that mapping."""
+    """Yields (path of the mapping, key) for every mapping at any depth of a value."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in items:
         if isinstance(value, dict):
@@ -133,7 +132,7 @@ def _keys(value: Any, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Every text in a value, keys included."""
+    """Yields every text in a value, keys included."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):

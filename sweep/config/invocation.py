@@ -1,4 +1,4 @@
-"""How Hydra calls what runs under a composed configuration."""
+"""What Hydra knows of a run besides its configuration."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from hydra.types import RunMode
 
 @dataclass(frozen=True)
 class Invocation:
-    """What Hydra knows of one run besides its configuration.
+    """A run as Hydra invoked it.
 
     Attributes:
-        folder: where the run's files go; it exists.
+        folder: the output folder of the run; it exists.
         choices: group to choice, as composed.
-        overrides: the overrides that the run was given, but for those of Hydra's own keys.
+        overrides: the overrides of the run, without those of Hydra's own keys.
         swept: whether it is a trial of a sweep.
     """
 
@@ -28,7 +28,7 @@ class Invocation:
 
     @staticmethod
     def current() -> Invocation:
-        """The one under way in this process."""
+        """The current invocation of this process."""
         state = HydraConfig.get()
         return Invocation(
             folder=Path(state.runtime.output_dir),

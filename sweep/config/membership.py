@@ -1,6 +1,6 @@
-"""What a trial knows of its sweep, read from the records that the sweeper writes before it starts the trial.
+"""The place of a trial in its sweep, from the records that the sweeper writes before it starts the trial.
 
-The records lie in the sweep's folder, which every launcher's processes see, so nothing of this is in the configuration.
+Every launcher's processes see the folder of the sweep, so the configuration needs none of this.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ SWEEP, TRIAL, FRONT = "sweep.json", "trial.json", "front.json"
 
 @dataclass(frozen=True)
 class Membership:
-    """Where a trial belongs.
+    """The place of a trial in its sweep.
 
     Attributes:
-        swept: override key, without a leading +, to text of what the sweep varies, in the order of its axes.
-        parent_run_id: the sweep's run in the tracker; None where nothing is tracked.
+        swept: override key, without a leading +, to text, for the axes of the sweep in their order.
+        parent_run_id: the id of the sweep's run in the tracker; None without tracking.
         limits: metric to the (lowest, highest) value that the sweep's constraints allow.
-        front: the file with the front of the sweep so far; there is none where no trial is stopped early.
+        front: the file with the current front of the sweep; it is missing without early stopping.
     """
 
     swept: Mapping[str, str]
@@ -35,17 +35,17 @@ class Membership:
 
     @staticmethod
     def read(folder: Path) -> Membership:
-        """The membership of the trial in a folder.
+        """Reads the membership of the trial in a folder.
 
         Raises:
             ConfigError: for a record that is missing or damaged.
         """
-        own, above = folder / TRIAL, folder.parent / SWEEP
-        overrides = jsonfiles.texts(own, jsonfiles.read(own), "overrides")
-        sweep = jsonfiles.read(above)
+        trial_path, sweep_path = folder / TRIAL, folder.parent / SWEEP
+        overrides = jsonfiles.texts(trial_path, jsonfiles.read(trial_path), "overrides")
+        sweep = jsonfiles.read(sweep_path)
         return Membership(
             swept={key.lstrip("+"): text for key, text in overrides.items()},
-            parent_run_id=jsonfiles.get(above, sweep, "parent_run_id", str, None),
-            limits=reader.limits(above, sweep),
+            parent_run_id=jsonfiles.get(sweep_path, sweep, "parent_run_id", str, None),
+            limits=reader.limits(sweep_path, sweep),
             front=folder.parent / FRONT,
         )

@@ -1,6 +1,6 @@
-"""Where a run or a sweep writes: below `output`, in folders that the commands of a sweep find by its name.
+"""Checks of the output folders of a run or a sweep: all lie below `output`, where the other commands find them by name.
 
-The places are checked as composed, before Hydra makes any of them.
+The check precedes Hydra's creation of the folders.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from sweep.config import build
 from sweep.core.errors import ConfigError
 
 _SUBDIR = "trial-${hydra.job.num}"
-# Where Hydra's launchers for submitit and joblib write.
+# The folders of Hydra's submitit and joblib launchers.
 _LAUNCHER_FOLDERS = ("submitit_folder", "temp_folder")
 
 
 def check(config: DictConfig) -> None:
-    """Refuse places that cannot be written to, or that lie elsewhere.
+    """Refuses folders that are not writable or not below `output`.
 
     Args:
-        config: as composed, with Hydra's own part.
+        config: the composed configuration, with its `hydra` node.
 
     Raises:
-        ConfigError: as `build.output` and `build.sweep_name`; for a folder or file of Hydra's outside of the output.
+        ConfigError: for an invalid `output` or `sweep.name`; for a folder or file of Hydra's outside the output folder.
     """
     output, name, own = _absolute(build.output(config)), build.sweep_name(config), config.hydra
     run = _absolute(_text("hydra.run.dir", own.run.dir))
@@ -55,5 +55,5 @@ def _text(where: str, value: Any) -> str:
 
 
 def _absolute(path: str | Path) -> Path:
-    """The path as `open` would take it, links not followed, `..` taken out."""
+    """The absolute path with `..` resolved and links not followed."""
     return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps `..`

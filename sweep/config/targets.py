@@ -1,8 +1,8 @@
-"""What a `_target_` of a configuration may name, checked before it is called.
+"""Checks of each `_target_` before it is called.
 
-A configuration may come from anybody, and `_target_` names a class that is called with the other keys. So a class must be what
-its place takes: the protocol of its group, or the annotated type of the constructor's parameter that it is for. A place that
-takes a text or a number takes no object at all. Naming a class imports its module; that alone is left to trust.
+A configuration may come from an untrusted source, and `_target_` names a class that is called with the other keys. So the class
+must satisfy the protocol of its group, or the annotation of the constructor parameter that it is for. A parameter that is a
+text or a number accepts no object. Resolving a class imports its module, which is not checked.
 """
 
 from __future__ import annotations
@@ -24,45 +24,45 @@ from sweep.pipeline.plan import Plan
 from sweep.tracking.tracker import Tracker
 
 Annotations = tuple[Any, ...]
-"""What a place takes: the members of its annotation's union."""
-# The modules of the classes that are values, or that hold them.
+"""The annotations that a value may satisfy: the members of a union."""
+# The modules of plain values and containers, which no `_target_` builds.
 _PLAIN = ("builtins", "collections", "collections.abc", "numbers", "types", "typing")
 
 
 @cache
 def of_group(group: str) -> Annotations:
-    """What a choice of a group must be; nothing where there is no such group."""
+    """The annotations of a group; empty for an unknown group."""
     return _alternatives(typing.get_type_hints(Plan).get(group, Tracker if group == "tracking" else None))
 
 
-def located(named: Any, place: Annotations, path: str) -> type:
-    """The class that a `_target_` names, once it is known to be what its place takes.
+def resolve(name: Any, place: Annotations, path: str) -> type:
+    """Imports the class that a `_target_` names and checks it against the annotations.
 
     Args:
-        named: the value of `_target_`.
-        place: what the place takes.
+        name: the value of `_target_`.
+        place: the accepted annotations.
         path: the dotted key of the node.
 
     Raises:
-        ConfigError: for what cannot be imported, is no class, or is not what the place takes.
+        ConfigError: for a name that cannot be imported, is no class, or satisfies no annotation.
     """
     where, kinds = f"{path}._target_", _kinds(place)
     if not kinds:
-        raise ConfigError(where, f"no object at {path}, which takes {_spelled(place)}", named)
-    if not isinstance(named, str):
-        raise ConfigError(where, "the dotted name of a class", repr(named))
-    kind = _imported(named, where)
+        raise ConfigError(where, f"no object at {path}, which takes {_spelled(place)}", name)
+    if not isinstance(name, str):
+        raise ConfigError(where, "the dotted name of a class", repr(name))
+    kind = _imported(name, where)
     if not any(_fits(kind, accepted) for accepted in kinds):
         wanted = " or ".join(dict.fromkeys(_described(accepted) for accepted in kinds))
         lacking = [protocols.missing(kind, accepted) for accepted in kinds if protocols.is_protocol(accepted)]
         without = f" (without {', '.join(lacking[0])})" if lacking else ""
-        raise ConfigError(where, wanted, f"{named}{without}")
+        raise ConfigError(where, wanted, f"{name}{without}")
     return kind
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of a constructor: what it takes, and whether it must be given."""
+    """A parameter of a constructor: its annotations, and whether it has no default."""
 
     place: Annotations
     required: bool
@@ -72,11 +72,11 @@ def parameters(kind: type, path: str) -> dict[str, Parameter]:
     """The parameters of a class's constructor, by name.
 
     Raises:
-        ConfigError: for a class that does not tell.
+        ConfigError: for a class without a signature.
     """
     try:
         signature = inspect.signature(kind).parameters
-    except (ValueError, TypeError):  # a builtin, or a signature that is none
+    except (ValueError, TypeError):  # a builtin, or an invalid signature
         raise ConfigError(f"{path}._target_", "a class whose constructor names its parameters", kind.__qualname__) from None
     hints = _hints(kind)
     return {
@@ -86,7 +86,7 @@ def parameters(kind: type, path: str) -> dict[str, Parameter]:
 
 
 def of_item(place: Annotations, position: int) -> Annotations:
-    """What an item of a list takes at a place."""
+    """The annotations of an item of a list."""
     items: list[Any] = []
     for annotation in place:
         origin, arguments = _origin(annotation), typing.get_args(annotation)
@@ -100,7 +100,7 @@ def of_item(place: Annotations, position: int) -> Annotations:
 
 
 def of_value(place: Annotations) -> Annotations:
-    """What a value of a mapping takes at a place."""
+    """The annotations of a value of a mapping."""
     items: list[Any] = []
     for annotation in place:
         origin, arguments = _origin(annotation), typing.get_args(annotation)
@@ -109,59 +109,63 @@ def of_value(place: Annotations) -> Annotations:
     return tuple(items)
 
 
-def _imported(named: str, where: str) -> type:
-    """The class of that name.
+def _imported(name: str, where: str) -> type:
+    """Imports a class by its dotted name.
 
     Raises:
-        ConfigError: with the reason why there is none.
+        ConfigError: with the reason of the failure.
     """
-    # A user's module may import TensorFlow, which greets the terminal past Python.
-    quiet = nullcontext() if named.rpartition(".")[0] in sys.modules else native.caught()
+    # A user's module may import TensorFlow, whose native code writes to the terminal.
+    quiet = nullcontext() if name.rpartition(".")[0] in sys.modules else native.caught()
     try:
         with quiet:
-            found = _walked(named.split("."))
+            resolved = _resolved(name.split("."))
     except (Exception, SystemExit) as error:
-        raise ConfigError(where, "the dotted name of a class that can be imported", f"{named} ({_reason(error)})") from error
-    if not isinstance(found, type):
-        raise ConfigError(where, "the dotted name of a class", f"{named} (a {type(found).__name__})")
-    return found
+        raise ConfigError(where, "the dotted name of a class that can be imported", f"{name} ({_reason(error)})") from error
+    if not isinstance(resolved, type):
+        raise ConfigError(where, "the dotted name of a class", f"{name} (a {type(resolved).__name__})")
+    return resolved
 
 
-def _walked(names: Sequence[str]) -> Any:
-    """The object at the end of a dotted name: modules, then what is in the last of them."""
-    found: Any = import_module(names[0])
+def _resolved(names: Sequence[str]) -> Any:
+    """The object of a dotted name: modules, then attributes of the last module."""
+    resolved: Any = import_module(names[0])
     for position, name in enumerate(names[1:], start=1):
-        if not hasattr(found, name) and hasattr(found, "__path__"):
+        if not hasattr(resolved, name) and hasattr(resolved, "__path__"):
             import_module(".".join(names[: position + 1]))
-        found = getattr(found, name)
-    return found
+        resolved = getattr(resolved, name)
+    return resolved
 
 
 def _reason(error: BaseException) -> str:
-    said = " ".join(str(error).split())
-    return said if isinstance(error, (ImportError, AttributeError)) and said else f"{type(error).__name__}: {said}".rstrip(": ")
+    message = " ".join(str(error).split())
+    return (
+        message
+        if isinstance(error, (ImportError, AttributeError)) and message
+        else f"{type(error).__name__}: {message}".rstrip(": ")
+    )
 
 
 @cache
 def _hints(kind: type) -> dict[str, Any]:
-    """Parameter of the constructor to its annotation; without those of an owner whose annotations cannot be evaluated."""
+    """Constructor parameter to annotation, without those of a class whose annotations cannot be evaluated."""
     fields: dict[str, Any] = {}
     for base in reversed(kind.__mro__):
         fields |= _annotations(base)
-    constructor = _annotations(getattr(kind, "__init__"))  # noqa: B009 - mypy knows no constructor of a class that it does not know
-    # A dataclass writes its constructor itself; where a field is declared is where its annotation has its names from.
+    constructor = _annotations(getattr(kind, "__init__"))  # noqa: B009 - mypy knows no constructor of an unknown class
+    # A dataclass's constructor is generated; the names in a field's annotation are those of the module that declares it.
     return constructor | fields if is_dataclass(kind) else fields | constructor
 
 
 def _annotations(owner: Any) -> dict[str, Any]:
     try:
         return inspect.get_annotations(owner, eval_str=True)
-    except Exception:  # noqa: BLE001 - a name that only a type checker imports, a wrapper: whatever evaluating it raises
+    except Exception:  # noqa: BLE001 - evaluating an annotation may raise anything, as for a name under TYPE_CHECKING
         return {}
 
 
 def _alternatives(annotation: Any) -> Annotations:
-    """The members of an annotation's union, without what is only said about them."""
+    """The members of an annotation's union, without Annotated and Final."""
     if annotation is None:
         return ()
     if isinstance(annotation, InitVar):
@@ -179,7 +183,7 @@ def _origin(annotation: Any) -> Any:
 
 
 def _kinds(place: Annotations) -> tuple[type, ...]:
-    """The classes and protocols at a place that a `_target_` makes: no numbers, no texts, nothing that holds them."""
+    """The classes and protocols that a `_target_` may build: no plain values, no containers."""
     origins = [_origin(annotation) or annotation for annotation in place]
     return tuple(kind for kind in origins if isinstance(kind, type) and kind.__module__ not in _PLAIN)
 
@@ -189,14 +193,14 @@ def _fits(kind: type, wanted: type) -> bool:
 
 
 def _described(kind: type) -> str:
-    """What a class must be, for people."""
+    """The requirement on a class, for the error."""
     if protocols.is_protocol(kind):
         return f"a class with {', '.join(protocols.members(kind))} (see {_named(kind)})"
     return f"{_named(kind)} or a subclass of it"
 
 
 def _spelled(place: Annotations) -> str:
-    spelled = (_named(one) if isinstance(one, type) and not typing.get_args(one) else str(one) for one in place)
+    spelled = (_named(kind) if isinstance(kind, type) and not typing.get_args(kind) else str(kind) for kind in place)
     return " or ".join(spelled) or "a plain value"
 
 

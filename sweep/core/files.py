@@ -1,4 +1,4 @@
-"""Files that other processes read, or that a kill may interrupt."""
+"""Atomic writes of text, JSON and CSV files."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Any
 
 
 def write(path: Path, content: str | bytes) -> Path:
-    """Write aside and rename, so that a reader, a kill, a power cut and a second writer find all of one version or nothing.
+    """Writes a file atomically, by a temporary file and a rename: a reader sees a complete version or none, even after a kill.
 
     Returns:
         `path`.
 
     Raises:
-        OSError: naming `path`, for a disk that is full, say; what was there before still is.
+        OSError: naming `path`, for example when the disk is full; an earlier version is kept.
     """
     aside = path.with_name(f".{path.name}.{os.getpid()}.aside")
     try:
@@ -35,12 +35,12 @@ def write(path: Path, content: str | bytes) -> Path:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> Path:
-    """`write` an object, indented."""
+    """Writes an object as indented JSON, atomically."""
     return write(path, json.dumps(content, indent=2) + "\n")
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """CSV with floats as their shortest text that reads back the same, and empty cells for None."""
+    """Formats rows as CSV, with floats in their shortest exact decimal form and empty cells for None."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(header)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
-from sweep.core import native, watched
+from sweep.core import native, process_status
 from sweep.core.errors import shortened
 
 _SPAWN = multiprocessing.get_context("spawn")  # nothing of this process is inherited
@@ -42,7 +42,7 @@ def call(function: Callable[..., _Result], *arguments: Any, seconds: float) -> _
         result, error = ours.recv()
     except EOFError:
         process.join()
-        raise FailedError(f"its process died: {watched.cause(process.exitcode)}") from None
+        raise FailedError(f"its process died: {process_status.cause(process.exitcode)}") from None
     finally:
         process.kill()
         process.join()

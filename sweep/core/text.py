@@ -1,4 +1,4 @@
-"""Numbers, counts, times and Markdown tables as text for people."""
+"""Formatting of counts, durations and Markdown tables."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ def finite_or_zero(value: float) -> float:
 
 
 def count(number: int, noun: str) -> str:
-    """So many of something: `1 trial`, `2 trials`."""
+    """A number with its noun: `1 trial`, `2 trials`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def clock(seconds: float) -> str:
-    """A time in hours, minutes and seconds: `0:01:30`; a question mark for one that is not finite."""
+    """A duration as hours, minutes and seconds: `0:01:30`; a question mark if it is not finite."""
     if not math.isfinite(seconds):
         return "?"
     minutes, rest = divmod(round(seconds), 60)

@@ -1,6 +1,6 @@
-"""The values that pass between the packages: frozen dataclasses and numpy arrays.
+"""The data types that the packages exchange: frozen dataclasses of numpy arrays, and protocols.
 
-Nothing here computes, reads a file or imports TensorFlow; every package may import this one.
+This module does no computation, reads no file and imports no TensorFlow; every package may import it.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """A data set as every stage sees it.
+    """A data set in three splits.
 
     Attributes:
         name: the data set's name.
-        classes: how many classes the labels name.
-        train: what networks learn from and are calibrated on.
-        validation: held out of the official training images; what a search may see.
-        test: the official test split; reported, never chosen on.
-        content_hash: sha256 (hex) over the official arrays, before any split.
-        split_hash: sha256 (hex) over the content hash and whatever fixes the three splits.
+        classes: the number of classes.
+        train: the images for training and calibration.
+        validation: images held out of the official training images; the only ones that a search may see.
+        test: the official test split; reported, never used for a choice.
+        content_hash: sha256 (hex) of the official arrays, before splitting.
+        split_hash: sha256 (hex) of the content hash and the parameters of the splits.
     """
 
     name: str
@@ -60,29 +60,33 @@ class Data:
 
 
 class Spec(Protocol):
-    """A network still to be built: a frozen dataclass of one family (see `models`)."""
+    """The specification of a network: a frozen dataclass whose fields are its hyperparameters."""
 
     def check(self, input_shape: tuple[int, int, int]) -> None:
-        """Refuse, with a ConfigError and without TensorFlow, an image size that the network cannot take."""
+        """Checks the input shape (height, width, channels) without TensorFlow.
+
+        Raises:
+            ConfigError: for images that are too small for the network.
+        """
 
     def kinds(self) -> frozenset[str]:
-        """Which prunable kinds of layer it has: a subset of {"conv", "dense"}."""
+        """The prunable kinds of layer in the network: a subset of {"conv", "dense"}."""
 
     def build(self, input_shape: tuple[int, int, int], classes: int) -> Any:
-        """The Keras model, fresh weights, from float32 (n, height, width, channels) in [0, 1] to logits (n, classes)."""
+        """Builds the Keras model with fresh weights: float32 (n, height, width, channels) in [0, 1] to logits (n, classes)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A network between two stages, as data: nothing of one stage's TensorFlow state can leak into the next.
+    """A network between two stages, as data, so that no TensorFlow state passes from one stage to the next.
 
     Attributes:
         architecture: the float network as Keras JSON.
-        weights: its arrays, in the order of `model.get_weights()`. After `qat` those of the fake-quantised model.
-        masks: layer name to bool array of its kernel's shape; False marks a weight that pruning has set to zero for good.
-        clusters: layer name to int array of its kernel's shape: weights with the same number are equal.
-        filters: layer name to how many filters it had before pruning first removed some, and how many are left.
-        bits: layer name to the bits of the grid that its kernel gets or has in a full-integer file; empty before `quant`.
+        weights: the weights, in the order of `model.get_weights()`; after `qat` those of the fake-quantised model.
+        masks: layer name to pruning mask, bool of the kernel's shape; False marks a weight that stays zero.
+        clusters: layer name to cluster indices, int of the kernel's shape; weights with the same index are equal.
+        filters: layer name to (filters before pruning, filters left), for layers that lost filters.
+        bits: layer name to bit-width of the kernel in a full-integer file; empty before `quant`.
     """
 
     architecture: str
@@ -94,34 +98,34 @@ class Checkpoint:
 
     @property
     def zeros(self) -> int:
-        """How many weights the masks hold at zero."""
+        """The number of weights that the masks set to zero."""
         return sum(int(mask.size - np.count_nonzero(mask)) for mask in self.masks.values())
 
     @property
     def removed(self) -> int:
-        """How many filters pruning has removed."""
+        """The number of filters that pruning removed."""
         return sum(before - left for before, left in self.filters.values())
 
     @property
     def fingerprint(self) -> str:
         """sha256 (hex) of the architecture and the weights."""
-        found = hashlib.sha256(self.architecture.encode())
+        digest = hashlib.sha256(self.architecture.encode())
         for weight in self.weights:
-            found.update(weight.tobytes())
-        return found.hexdigest()
+            digest.update(weight.tobytes())
+        return digest.hexdigest()
 
     def to_arrays(self) -> dict[str, Array]:
         """The checkpoint as named arrays, none of dtype object."""
         arrays = {"architecture": np.array(self.architecture)}
         arrays |= {f"weight/{position:04d}": weight for position, weight in enumerate(self.weights)}
         arrays |= {f"mask/{name}": mask for name, mask in self.masks.items()}
-        arrays |= {f"cluster/{name}": numbers for name, numbers in self.clusters.items()}
+        arrays |= {f"cluster/{name}": indices for name, indices in self.clusters.items()}
         arrays |= {f"filters/{name}": np.array(counts) for name, counts in self.filters.items()}
         return arrays | {f"bits/{name}": np.array(bits) for name, bits in self.bits.items()}
 
     @staticmethod
     def from_arrays(arrays: Arrays) -> Checkpoint:
-        """The checkpoint that `to_arrays` took apart; further names are ignored."""
+        """The inverse of `to_arrays`; further names are ignored."""
         weights = tuple(arrays[name] for name in sorted(arrays) if name.startswith("weight/"))
         masks, clusters, filters, bits = (
             {name.removeprefix(kind): array for name, array in arrays.items() if name.startswith(kind)}
@@ -137,7 +141,7 @@ Curves = Mapping[str, tuple[float, ...]]
 
 
 class Storage(Enum):
-    """How the written file stores and computes: the four kinds of `.tflite` that the converter makes."""
+    """The storage format of a `.tflite` file: the four that the converter supports."""
 
     FLOAT32 = "float32"
     FLOAT16 = "float16"
@@ -147,21 +151,21 @@ class Storage(Enum):
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One finished trial, as it is written to its folder and logged.
+    """An ended trial, as it is written to its folder and logged.
 
     Attributes:
         name: the run's name (`trial-003`, or a time stamp for a plain run).
-        folder: where its files are.
-        swept: override key to text for what the sweep varies, in the order given; empty for a plain run.
+        folder: the folder of its files.
+        swept: override key to text, for the axes of the sweep in their order; empty for a plain run.
         params: every leaf of the composed configuration, dotted key to text.
         metrics: metric name to value; empty for a failed trial.
         curves: stage name to its learning curves.
         tags: further facts (data-set hash, git commit, versions).
         error: why the trial failed or was stopped; None for a finished one.
-        start: seconds since the epoch when it began.
-        end: seconds since the epoch when it ended.
-        pruned: whether it was stopped early because a finished trial was far ahead of it.
-        parent_run_id: the run of its sweep, which its own run is nested under; None for a plain run.
+        start: the time of its start, in seconds since the epoch.
+        end: the time of its end, in seconds since the epoch.
+        pruned: whether it was stopped early or refused before training.
+        parent_run_id: the id of the sweep's run, its parent in MLflow; None for a plain run.
     """
 
     name: str
@@ -179,13 +183,13 @@ class TrialRecord:
 
 
 class Progress(Protocol):
-    """Where long work says how far it is."""
+    """A progress display."""
 
     def stage(self, name: str, unit: str = "epoch") -> None:
-        """A stage begins to be computed; its work is counted in `unit`."""
+        """Shows that a stage begins, whose work is counted in `unit`."""
 
     def advance(self, done: float, total: float, note: str) -> None:
-        """`done` of `total` units are through; `note` is a word on how it goes."""
+        """Shows that `done` of `total` units are complete, with a short note such as the loss."""
 
     def finish(self, name: str, seconds: float, reused: bool) -> None:
-        """A stage ended: computed in `seconds`, or reused and `seconds` were saved."""
+        """Shows that a stage ended: computed in `seconds`, or reused from the cache, which saved `seconds`."""

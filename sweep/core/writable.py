@@ -1,4 +1,4 @@
-"""Whether a folder can be written to, asked before anything trains."""
+"""Checks that a folder is writable, before anything trains."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from pathlib import Path
 
 from sweep.core.errors import ConfigError
 
-_PATH_LIMIT, _NAME_LIMIT = 3500, 255  # bytes that a file system takes, with room below the folder
+_PATH_LIMIT, _NAME_LIMIT = 3500, 255  # bytes: limits of Linux file systems, with room for the files in the folder
 
 
 def require_writable(where: str, folder: Path) -> None:
-    """Refuse a folder that cannot be created or written in.
+    """Refuses a folder that cannot be created or written to.
 
-    The superuser may write anywhere; a folder that nobody has write permission for is meant to be left alone all the same.
+    A folder without any write permission is refused to the superuser too.
+
+    Args:
+        where: the key of the error.
+        folder: an absolute path.
 
     Raises:
-        ConfigError: with the nearest existing folder, or the file in its place.
+        ConfigError: naming the nearest existing folder, or the file in its place.
     """
     if len(os.fsencode(folder)) > _PATH_LIMIT or any(len(os.fsencode(part)) > _NAME_LIMIT for part in folder.parts):
         raise ConfigError(where, "a folder with a name that the system takes", str(folder))
@@ -28,12 +32,12 @@ def require_writable(where: str, folder: Path) -> None:
 
 
 def _kind(path: Path) -> str:
-    """What is there, in words."""
+    """Why the path is not a writable folder, for the error."""
     if path.is_dir():
         return "read-only"
     return "a file" if path.exists() else "a link that leads nowhere"
 
 
 def writable(path: Path) -> bool:
-    """Whether anybody may write to a file or folder, and this process can."""
+    """Whether a file or folder has a write permission bit and this process can write to it."""
     return bool(path.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)) and os.access(path, os.W_OK)

@@ -1,6 +1,7 @@
-"""Reads untrusted files: regular files only, with bounded memory.
+"""Bounded readers of untrusted files: regular files, gzip streams and tar archives.
 
-Nothing is unpacked to disk. The sizes, names and counts that an archive declares are not trusted.
+Only regular files are opened, memory is bounded, and nothing is unpacked to disk. The sizes, names and counts in an archive's
+headers are not trusted.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 
-PIECE = 1 << 20
-"""Bytes that are read, inflated or skipped at once."""
+CHUNK = 1 << 20
+"""Bytes that are read, decompressed or skipped at once."""
 _GZIP_MEMBERS = 1 << 14
 _TAR_MEMBERS = 10_000
-_TAR_EXTENSION = 1 << 16  # bytes of a record that holds the long name of the next member
-_TAR_OTHER = 1 << 28  # bytes of an archive beyond those that are wanted
+_TAR_EXTENSION = 1 << 16  # bytes of an extension header with the long name of the next member
+_TAR_OVERHEAD = 1 << 28  # decompressed bytes that an archive may have beyond the wanted members
 _BLOCK = 512
 _EMPTY = (tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE)
-_KINDS = {
+_FILE_TYPES = {
     stat.S_IFIFO: "a FIFO",
     stat.S_IFSOCK: "a socket",
     stat.S_IFCHR: "a character device",
@@ -40,18 +41,18 @@ _KINDS = {
 
 
 class BrokenFileError(ValueError):
-    """A file whose bytes are broken. The text follows "which": `ends too early`."""
+    """A malformed file. The message is a predicate that follows "which", for example `ends too early`."""
 
 
-def located(place: Path, accepts: str) -> Path:
-    """Returns the path with its `~` expanded: that of a regular file or a folder. Nothing is read.
+def resolve_path(place: Path, accepts: str) -> Path:
+    """Expands `~` and checks that the path is a regular file or a folder. Nothing is read.
 
     Args:
         place: the path as the user wrote it.
         accepts: what is accepted there, for the error.
 
     Raises:
-        ConfigError: at `path`, for a path that does not exist, cannot be opened, or is a FIFO, a device or a socket.
+        ConfigError: at `path`, for a path that does not exist, cannot be accessed, or is a FIFO, a device or a socket.
     """
     try:
         place = place.expanduser()
@@ -61,29 +62,29 @@ def located(place: Path, accepts: str) -> Path:
         raise ConfigError("path", accepts, f"{place}, {absent}") from error
     except OSError as error:
         raise ConfigError("path", accepts, f"{place}, which cannot be opened ({error.strerror})") from error
-    except (RuntimeError, ValueError) as error:  # the home folder of nobody, a zero byte
+    except (RuntimeError, ValueError) as error:  # an unknown user's home folder, a null byte
         raise ConfigError("path", accepts, f"{place}, which cannot be opened ({error})") from error
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        raise ConfigError("path", accepts, f"{place}, {_KINDS.get(stat.S_IFMT(mode), 'which is neither')}")
+        raise ConfigError("path", accepts, f"{place}, {_FILE_TYPES.get(stat.S_IFMT(mode), 'which is neither')}")
     return place
 
 
 def open_regular(file: Path, form: str) -> IO[bytes]:
-    """Opens a regular file for reading. It never waits for a FIFO and opens no device.
+    """Opens a regular file for reading. It never blocks on a FIFO and never opens a device.
 
     Args:
-        file: its path.
-        form: what it should be, for the error.
+        file: the path.
+        form: the expected format, for the error.
 
     Raises:
         ConfigError: at `path`, for anything but a regular file.
-        OSError: for a file that cannot be opened.
+        OSError: when the file cannot be opened.
     """
     _require_regular(file, form, file.stat().st_mode)
     descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    stream = _Bounded(io.FileIO(descriptor), PIECE)
+    stream = _BoundedReader(io.FileIO(descriptor), CHUNK)
     try:
-        _require_regular(file, form, os.fstat(descriptor).st_mode)  # it may have been replaced in between
+        _require_regular(file, form, os.fstat(descriptor).st_mode)  # it may have been replaced since
     except ConfigError:
         stream.close()
         raise
@@ -92,24 +93,24 @@ def open_regular(file: Path, form: str) -> IO[bytes]:
 
 def _require_regular(file: Path, form: str, mode: int) -> None:
     if not stat.S_ISREG(mode):
-        raise ConfigError("path", form, f"{file}, {_KINDS.get(stat.S_IFMT(mode), 'which is no regular file')}")
+        raise ConfigError("path", form, f"{file}, {_FILE_TYPES.get(stat.S_IFMT(mode), 'which is no regular file')}")
 
 
-class _Bounded(io.BufferedReader):
-    """A file of which at most PIECE bytes are read at once, whatever sizes its own tables declare."""
+class _BoundedReader(io.BufferedReader):
+    """Reads at most CHUNK bytes at once, whatever size the file's headers claim."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        content = super().read(PIECE + 1 if size is None or not 0 <= size <= PIECE else size)
-        if len(content) > PIECE:
-            raise BrokenFileError(f"has a table of more than {PIECE >> 20} MiB")
+        content = super().read(CHUNK + 1 if size is None or not 0 <= size <= CHUNK else size)
+        if len(content) > CHUNK:
+            raise BrokenFileError(f"has a table of more than {CHUNK >> 20} MiB")
         return content
 
 
 def read_exactly(stream: IO[bytes], size: int) -> bytes:
-    """Returns the next `size` bytes, at most PIECE.
+    """Reads the next `size` bytes, at most CHUNK.
 
     Raises:
-        BrokenFileError: where the stream ends before.
+        BrokenFileError: when the stream ends before.
     """
     content = stream.read(size)
     if len(content) != size:
@@ -117,15 +118,19 @@ def read_exactly(stream: IO[bytes], size: int) -> bytes:
     return content
 
 
-def fill(stream: Any, view: memoryview) -> None:
-    """Read the rest of a stream into a view of bytes, which it fills.
+def read_into(stream: Any, view: memoryview) -> None:
+    """Reads the rest of a stream into a view of exactly its length.
+
+    Args:
+        stream: a binary stream with `readinto`.
+        view: uint8 (bytes,), filled in place.
 
     Raises:
-        BrokenFileError: where the stream holds less, or more.
+        BrokenFileError: when the stream has fewer or more bytes.
     """
     done = 0
     while done < len(view):
-        count = stream.readinto(view[done : done + PIECE])
+        count = stream.readinto(view[done : done + CHUNK])
         if not count:
             raise BrokenFileError("ends too early")
         done += count
@@ -133,21 +138,21 @@ def fill(stream: Any, view: memoryview) -> None:
         raise BrokenFileError("goes on beyond its end")
 
 
-def inflated(raw: IO[bytes]) -> IO[bytes]:
-    """What a .gz holds, as a stream. Its checksums are compared when its end is read.
+def open_gzip(raw: IO[bytes]) -> IO[bytes]:
+    """The decompressed stream of a .gz. Each member's checksum is verified when its end is read.
 
     Raises:
-        zlib.error, BrokenFileError: while reading, for bytes that are no .gz.
+        zlib.error, BrokenFileError: while reading, for a malformed .gz.
     """
-    return io.BufferedReader(_Inflated(raw), PIECE)
+    return io.BufferedReader(_GzipReader(raw), CHUNK)
 
 
-class _Inflated(io.RawIOBase):
-    """Inflates no more than each read asks for. gzip.GzipFile goes through zeros behind the end for ever."""
+class _GzipReader(io.RawIOBase):
+    """Decompresses no more than each read asks for; gzip.GzipFile reads trailing zeros without a bound."""
 
     def __init__(self, raw: IO[bytes]) -> None:
-        self._raw, self._waiting = raw, b""
-        self._member: Any = None  # zlib's type has no name
+        self._raw, self._pending = raw, b""
+        self._member: Any = None  # zlib exports no name for its type
         self._members = self._position = 0
 
     def readable(self) -> bool:
@@ -159,10 +164,10 @@ class _Inflated(io.RawIOBase):
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         view = memoryview(buffer)
         while self._member is not None or self._begin():
-            self._waiting = self._waiting or self._raw.read(PIECE)
-            ended = not self._waiting
-            content = self._member.decompress(self._waiting, len(view))
-            self._waiting = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
+            self._pending = self._pending or self._raw.read(CHUNK)
+            ended = not self._pending
+            content = self._member.decompress(self._pending, len(view))
+            self._pending = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
             if self._member.eof:
                 self._member = None
             elif ended and not content:
@@ -174,13 +179,13 @@ class _Inflated(io.RawIOBase):
         return 0
 
     def _begin(self) -> bool:
-        """Begin the next member. False at the end, which zeros may follow."""
-        self._waiting = self._waiting or self._raw.read(PIECE)
-        if self._members and not self._waiting.strip(b"\0"):
+        """Begins the next member; returns False at the end of the file, where trailing zeros are allowed."""
+        self._pending = self._pending or self._raw.read(CHUNK)
+        if self._members and not self._pending.strip(b"\0"):
             if self._raw.read(1):
                 raise BrokenFileError("goes on beyond its end")
             return False
-        if self._waiting[:1] != b"\x1f":
+        if self._pending[:1] != b"\x1f":
             raise BrokenFileError("goes on beyond its end" if self._members else "is no .gz")
         if self._members == _GZIP_MEMBERS:
             raise BrokenFileError(f"is made of more than {_GZIP_MEMBERS} members")
@@ -194,10 +199,10 @@ class Member:
     """A file in an archive.
 
     Attributes:
-        name: its name, without folders.
-        size: its bytes, as the archive states them.
-        is_file: False for a link, a device and the like.
-        stream: its content comes next here.
+        name: the file name without folders.
+        size: the size in bytes that the header states.
+        is_file: False for a link, a device and other special members.
+        stream: the decompressed archive, positioned at the content of the member.
     """
 
     name: str
@@ -206,24 +211,26 @@ class Member:
     stream: IO[bytes]
 
 
-def tar_members(raw: IO[bytes], wanted: int) -> Iterator[Member]:
-    """The members of a .tar.gz but its folders, each to be read before the next one is asked for. The checksum comes last.
+def iter_tar_members(raw: IO[bytes], wanted: int) -> Iterator[Member]:
+    """Iterates over the members of a .tar.gz, without its folders. Read each member before asking for the next.
+
+    The checksum is verified after the last member.
 
     Args:
-        raw: the file.
-        wanted: bytes of the members that will be read. Much more than these is not inflated.
+        raw: the compressed file.
+        wanted: the total size in bytes of the members that the caller reads, which bounds what is decompressed.
 
     Raises:
-        BrokenFileError, tarfile.TarError, zlib.error: for bytes that are no .tar.gz.
+        BrokenFileError, tarfile.TarError, zlib.error: for a malformed .tar.gz.
     """
-    stream, most = inflated(raw), wanted + _TAR_OTHER
+    stream, most = open_gzip(raw), wanted + _TAR_OVERHEAD
     long_name: str | None = None
     for _ in range(_TAR_MEMBERS):
         header = read_exactly(stream, _BLOCK)
         if not header.strip(b"\0"):
             break
         member = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
-        size = 0 if member.type in _EMPTY else member.size  # the header of a link may count bytes that do not follow
+        size = 0 if member.type in _EMPTY else member.size  # a link's header may state a size without content
         end = stream.tell() + -(-size // _BLOCK) * _BLOCK
         if size < 0 or end > most:
             raise BrokenFileError(f"inflates to more than {most >> 20} MiB")
@@ -236,10 +243,10 @@ def tar_members(raw: IO[bytes], wanted: int) -> Iterator[Member]:
                 name = PurePosixPath(long_name or member.name).name
                 yield Member(name, size, member.isreg() and member.type != tarfile.GNUTYPE_SPARSE, stream)
             long_name = None
-        _skip(stream, end - stream.tell())
+        _skip_bytes(stream, end - stream.tell())
     else:
         raise BrokenFileError(f"has more than {_TAR_MEMBERS} members")
-    while stream.read(PIECE):
+    while stream.read(CHUNK):
         if stream.tell() > most:
             raise BrokenFileError(f"inflates to more than {most >> 20} MiB")
 
@@ -251,8 +258,8 @@ def _long_name(member: tarfile.TarInfo, content: bytes) -> str | None:
     return path[1].decode("utf-8", "surrogateescape") if path else None
 
 
-def _skip(stream: IO[bytes], size: int) -> None:
+def _skip_bytes(stream: IO[bytes], size: int) -> None:
     if size < 0:
         raise BrokenFileError("was read beyond a member's end")
     while size:
-        size -= len(read_exactly(stream, min(size, PIECE)))
+        size -= len(read_exactly(stream, min(size, CHUNK)))

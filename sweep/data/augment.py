@@ -1,4 +1,4 @@
-"""Augmentation of the training images: deterministic, the same on every machine."""
+"""Augmentation of training images, deterministic across machines."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from sweep.core.types import Array
 
 @dataclass(frozen=True)
 class Augment:
-    """Random crops and mirror images, for training images only.
+    """Random translation and horizontal flip, for training images only.
 
     Args:
-        shift: the largest shift in pixels, up, down, left or right; the border is filled with 0.
-        flip: whether an image is mirrored left to right with probability 1/2, after the shift.
+        shift: the largest translation in pixels, vertically and horizontally, uniform in [-shift, shift]; the border is 0.
+        flip: whether an image is then flipped horizontally with probability 1/2.
 
     Raises:
         ConfigError: for a `shift` that is no integer of at least 0, or a `flip` that is no bool.
@@ -30,15 +30,15 @@ class Augment:
         require_choice("flip", self.flip, (True, False))
 
     def __call__(self, images: Array, seed: int, epoch: int) -> Array:
-        """Returns the augmented images of one epoch. Image i depends on seed, epoch and i alone, not on the other images.
+        """Augments the images of an epoch. The transformation of image i depends on seed, epoch and i alone.
 
         Args:
-            images: uint8 (n, height, width, channels), in the same order each epoch; they are not changed.
+            images: uint8 (n, height, width, channels), in the same order each epoch; not modified.
             seed: in [0, 2**64).
             epoch: in [0, 2**64).
 
         Returns:
-            uint8, same shape; `images` itself where there is nothing to do.
+            uint8, same shape; `images` itself without a shift and a flip.
         """
         if not self.shift and not self.flip:
             return images
@@ -56,5 +56,5 @@ class Augment:
 
 
 def random_words(key: tuple[int, int], count: int) -> Array:
-    """Returns uint64 (count,): a prefix of the raw stream of a counter-based generator, which NumPy keeps stable."""
+    """Philox's raw stream under a key: uint64 (count,), stable across numpy versions. A longer stream has the same prefix."""
     return np.random.Philox(key=np.array(key, np.uint64)).random_raw(count)

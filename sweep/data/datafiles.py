@@ -1,7 +1,7 @@
-"""Readers of image and label files: .npz archives, idx files, and CIFAR-10's binary files in a folder or an archive.
+"""Readers of image data files: .npz archives, idx files, and CIFAR-10's binary version in a folder or an archive.
 
-A file is read in two steps: what it declares (names, types, shapes) and, once that is validated, its arrays. So nothing is
-inflated that cannot be used. Pickles are never loaded.
+Reading has two steps: first the headers (names, dtypes, shapes), which the caller validates, then the arrays. So nothing is
+decompressed that could not be used. Pickles are never loaded.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 from sweep.core.errors import ConfigError
 from sweep.core.types import Array
 from sweep.data import archives
-from sweep.data.archives import PIECE, BrokenFileError, fill, open_regular, read_exactly
+from sweep.data.archives import CHUNK, BrokenFileError, open_regular, read_exactly, read_into
 
 IDX = {
     "x_train": "train-images-idx3-ubyte",
@@ -35,19 +35,19 @@ KEYS = tuple(IDX)
 BATCHES = (*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin")
 _NPZ = f"an .npz with the arrays {', '.join(KEYS)}"
 _RECORD = 1 + 3 * 32 * 32
-_NPY_HEAD = 1 << 14  # bytes that hold the header of any .npy with plain numbers
-_DEFLATE = 1032  # no deflated byte becomes more bytes than these
-_SHOWN = 100  # characters of a text out of a file
+_NPY_HEAD = 1 << 14  # bytes; the header of an .npy of plain numbers is shorter
+_DEFLATE = 1032  # the largest compression ratio of deflate
+_MAX_PRINTED = 100  # characters of a file's text in a message
 
 
 @dataclass(frozen=True)
-class Declared:
-    """An array as its file declares it.
+class DeclaredArray:
+    """An array that is not read yet, by its header.
 
     Attributes:
-        dtype: the element type.
-        shape: without negative axes.
-        read: reads the array, while the file is open.
+        dtype: the dtype.
+        shape: the shape; no axis is negative.
+        read: reads the array; the file has to be open.
     """
 
     dtype: np.dtype[np.generic]
@@ -56,45 +56,45 @@ class Declared:
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory."""
+        """The size in memory, in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     def __str__(self) -> str:
-        return shown(f"{self.dtype} {self.shape}")
+        return printable(f"{self.dtype} {self.shape}")
 
 
 @dataclass(frozen=True)
-class Source:
-    """The arrays that a file or a folder declares.
+class ArraySource:
+    """The arrays of a file or folder.
 
     Attributes:
-        arrays: those named by KEYS, in this order.
-        unread: the names of further arrays.
+        arrays: name to array, for the names KEYS in this order.
+        unread: the names of further arrays, which are not read.
     """
 
-    arrays: Mapping[str, Declared]
+    arrays: Mapping[str, DeclaredArray]
     unread: tuple[str, ...] = ()
 
 
-def shown(text: str) -> str:
-    """Returns a text from a file, escaped and shortened so that it can be printed."""
+def printable(text: str) -> str:
+    """A text from a file with control characters escaped, shortened to 100 characters."""
     plain = repr(text)[1:-1]
-    return plain if len(plain) <= _SHOWN else f"{plain[:_SHOWN]}…"
+    return plain if len(plain) <= _MAX_PRINTED else f"{plain[:_MAX_PRINTED]}…"
 
 
-def listed(names: list[str]) -> str:
-    """Returns the first few names, and how many more there are."""
+def summarize(names: list[str]) -> str:
+    """The first six names, and the number of the others; `none` for an empty list."""
     more = f" and {len(names) - 6} more" if len(names) > 6 else ""
-    return ", ".join(map(shown, names[:6])) + more or "none"
+    return ", ".join(map(printable, names[:6])) + more or "none"
 
 
 @contextmanager
-def parsing(file: Path, form: str) -> Iterator[None]:
-    """Turns any error of reading a file into a ConfigError at `path` that names the file.
+def parse_errors(file: Path, form: str) -> Iterator[None]:
+    """Turns any error of a parser into a ConfigError at `path` that names the file.
 
     Args:
-        file: the path that is being read.
-        form: what it should be, for the error.
+        file: the file that is read.
+        form: the expected format.
     """
     try:
         yield
@@ -113,14 +113,14 @@ def parsing(file: Path, form: str) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class _Form:
+class _NpyHeader:
     """The header of an .npy.
 
     Attributes:
-        dtype: the array's type.
-        shape: its shape.
-        is_fortran: whether it is in column-major order.
-        start: the offset of its first element in bytes.
+        dtype: the dtype.
+        shape: the shape.
+        is_fortran: whether the array is in Fortran order.
+        start: the offset of the first element, in bytes.
     """
 
     dtype: np.dtype[np.generic]
@@ -130,28 +130,28 @@ class _Form:
 
 
 @contextmanager
-def open_npz(file: Path) -> Iterator[Source]:
-    """Opens an .npz and yields the arrays named by KEYS.
+def open_npz(file: Path) -> Iterator[ArraySource]:
+    """Opens an .npz and reads the headers of the arrays KEYS.
 
     Raises:
-        ConfigError: at `path`, for a file that is not an .npz, or in which an array is missing, doubled, encrypted or pickled.
+        ConfigError: at `path`, for a file that is no .npz, or an array that is missing, duplicate, encrypted or pickled.
     """
-    with parsing(file, _NPZ), open_regular(file, _NPZ) as stream:
+    with parse_errors(file, _NPZ), open_regular(file, _NPZ) as stream:
         _require_zip(file, stream)
         with zipfile.ZipFile(stream) as archive:
             members = {name: count for name, count in Counter(archive.namelist()).items() if not name.endswith("/")}
             wanted = [f"{key}.npy" for key in KEYS]
             if absent := [name for name in wanted if name not in members]:
-                received = f"{file} with {listed([name.removesuffix('.npy') for name in members])}"
+                received = f"{file} with {summarize([name.removesuffix('.npy') for name in members])}"
                 raise ConfigError("path", _NPZ, f"{received}, without {', '.join(absent)}")
             if twice := [name for name in wanted if members[name] > 1]:
                 raise ConfigError("path", f"{_NPZ}, each once", f"{file} with {twice[0]} {members[twice[0]]} times")
             unread = tuple(name.removesuffix(".npy") for name in members if name not in wanted)
-            yield Source({key: _declared_npy(archive, key, file) for key in KEYS}, unread)
+            yield ArraySource({key: _open_npy(archive, key, file) for key in KEYS}, unread)
 
 
 def _require_zip(file: Path, stream: IO[bytes]) -> None:
-    """Refuses files that are often taken for an .npz, each with its own reason."""
+    """Refuses what is commonly mistaken for an .npz, with a message of its own."""
     start = stream.read(6)
     if start == b"\x93NUMPY":
         raise ConfigError("path", f"{_NPZ} (np.savez writes it)", f"{file}, an .npy with one array")
@@ -160,10 +160,10 @@ def _require_zip(file: Path, stream: IO[bytes]) -> None:
         raise ConfigError("path", f"{_NPZ}, whole and readable", f"{file}, {broken}")
 
 
-def _declared_npy(archive: zipfile.ZipFile, key: str, file: Path) -> Declared:
-    """Returns one array of an .npz as its header declares it; at most _NPY_HEAD bytes are inflated."""
+def _open_npy(archive: zipfile.ZipFile, key: str, file: Path) -> DeclaredArray:
+    """Reads the header of an array of an .npz; at most _NPY_HEAD bytes are decompressed."""
     member, written = archive.getinfo(f"{key}.npy"), f"{_NPZ}, as np.savez and np.savez_compressed write them"
-    with parsing(file, f"an .npz with a readable {key}"):
+    with parse_errors(file, f"an .npz with a readable {key}"):
         if member.flag_bits & 1:
             raise ConfigError("path", written, f"{file}, where {key} is encrypted")
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -174,37 +174,37 @@ def _declared_npy(archive: zipfile.ZipFile, key: str, file: Path) -> Declared:
         with archive.open(member) as stream:
             head = io.BytesIO(stream.read(_NPY_HEAD))
         try:
-            form = _npy_form(head)
-        except Exception as error:  # numpy parses the header as Python, which runs out of stack and of memory too
+            form = _read_npy_header(head)
+        except Exception as error:  # numpy parses the header as Python, which may raise RecursionError or MemoryError
             raise BrokenFileError(f"has no header of a .npy for {key}") from error
         if form.dtype.hasobject:
-            # numpy's own words
+            # numpy's wording
             raise ConfigError("path", f"{key} to be numbers", f"{file}, where it is pickled (Object arrays cannot be loaded)")
-        declared = Declared(form.dtype, form.shape, partial(_read_npy, archive, file, key, form))
+        declared = DeclaredArray(form.dtype, form.shape, partial(_read_npy, archive, file, key, form))
         if any(size < 0 for size in form.shape) or form.start + declared.nbytes != member.file_size:
             raise BrokenFileError(f"has {member.file_size - form.start} bytes for {key}, {declared}")
         return declared
 
 
-def _npy_form(stream: IO[bytes]) -> _Form:
-    """Reads the header at the beginning of a stream."""
+def _read_npy_header(stream: IO[bytes]) -> _NpyHeader:
+    """Reads the header at the start of a stream, versions 1.0 and 2.0 (numpy.lib.format)."""
     version = np.lib.format.read_magic(stream)
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    if version not in readers:  # the third one is for names of fields
+    if version not in readers:  # version 3.0 is for structured dtypes alone
         raise ValueError(f"unknown version {version}")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of Python 2's integers, and of old names of types
+        warnings.simplefilter("ignore")  # about Python 2's integers and deprecated names of dtypes
         shape, is_fortran, dtype = readers[version](stream)
     if any(abs(size) >= 1 << 63 for size in shape):
         raise ValueError("an axis longer than any address")
-    return _Form(dtype, tuple(map(int, shape)), bool(is_fortran), stream.tell())
+    return _NpyHeader(dtype, tuple(map(int, shape)), bool(is_fortran), stream.tell())
 
 
-def _read_npy(archive: zipfile.ZipFile, file: Path, key: str, form: _Form) -> Array:
-    with parsing(file, f"an .npz with a readable {key}"), archive.open(f"{key}.npy") as stream:
+def _read_npy(archive: zipfile.ZipFile, file: Path, key: str, form: _NpyHeader) -> Array:
+    with parse_errors(file, f"an .npz with a readable {key}"), archive.open(f"{key}.npy") as stream:
         read_exactly(stream, form.start)
         array = np.empty(form.shape[::-1] if form.is_fortran else form.shape, form.dtype)
-        fill(stream, _bytes_of(array))  # to the end, where zipfile compares the checksum
+        read_into(stream, _bytes_of(array))  # to the end, where zipfile verifies the checksum
         return array.T if form.is_fortran else array
 
 
@@ -212,59 +212,59 @@ def _bytes_of(array: Array) -> memoryview:
     return array.reshape(-1).view(np.uint8).data
 
 
-def declared_idx(folder: Path) -> Source:
-    """Returns the arrays that the four idx files in a folder declare, each plain or .gz.
+def open_idx(folder: Path) -> ArraySource:
+    """Reads the headers of the four idx files in a folder, each plain or .gz.
 
     Raises:
-        ConfigError: at `path`, for a file that is missing or not an idx file.
+        ConfigError: at `path`, for a file that is missing or malformed.
     """
-    return Source({key: _declared_idx(folder, name) for key, name in IDX.items()})
+    return ArraySource({key: _open_idx_file(folder, name) for key, name in IDX.items()})
 
 
-def _declared_idx(folder: Path, name: str) -> Declared:
+def _open_idx_file(folder: Path, name: str) -> DeclaredArray:
     file = next((file for file in (folder / name, folder / f"{name}.gz") if file.exists()), None)
     if file is None:
         raise ConfigError("path", f"a folder with {name} or {name}.gz", f"{folder}, which has neither")
     axes = 3 if "idx3" in name else 1
     form = f"an idx file of unsigned bytes along {axes} {'axes' if axes > 1 else 'axis'}"
-    with parsing(file, form), open_regular(file, form) as raw:
-        stream = _plain(file, raw)
+    with parse_errors(file, form), open_regular(file, form) as raw:
+        stream = _decompressed(file, raw)
         start = stream.read(4)
         if start != bytes((0, 0, 8, axes)):
             raise BrokenFileError(f"begins with {start.hex(' ') or 'nothing'}")
         shape = tuple(np.frombuffer(read_exactly(stream, 4 * axes), ">u4").tolist())
-        return Declared(np.dtype(np.uint8), shape, partial(_read_idx, file, shape))
+        return DeclaredArray(np.dtype(np.uint8), shape, partial(_read_idx, file, shape))
 
 
 def _read_idx(file: Path, shape: tuple[int, ...]) -> Array:
     form = f"an idx file of {math.prod(shape)} bytes, as its header counts"
-    with parsing(file, form), open_regular(file, form) as raw:
+    with parse_errors(file, form), open_regular(file, form) as raw:
         size = file.stat().st_size
         if math.prod(shape) > size * (_DEFLATE if file.suffix == ".gz" else 1):
             raise BrokenFileError(f"has {size} bytes")
-        stream = _plain(file, raw)
+        stream = _decompressed(file, raw)
         read_exactly(stream, 4 + 4 * len(shape))
         array = np.empty(shape, np.uint8)
-        fill(stream, _bytes_of(array))
+        read_into(stream, _bytes_of(array))
         return array
 
 
-def _plain(file: Path, raw: IO[bytes]) -> IO[bytes]:
-    return archives.inflated(raw) if file.suffix == ".gz" else raw
+def _decompressed(file: Path, raw: IO[bytes]) -> IO[bytes]:
+    return archives.open_gzip(raw) if file.suffix == ".gz" else raw
 
 
-def declared_cifar(place: Path, accepts: str, records: int) -> Source:
-    """Returns the arrays of CIFAR-10's six binary files, in a folder or a .tar.gz.
+def open_cifar(place: Path, accepts: str, records: int) -> ArraySource:
+    """The six files of CIFAR-10's binary version, in a folder or a .tar.gz. The format has no headers, so nothing is read yet.
 
     Args:
         place: the folder or the archive.
         accepts: what is accepted there, for the error.
-        records: the number of images in each file.
+        records: images in each file.
     """
 
     @cache
     def rows() -> Array:
-        """Returns uint8 (6, records, 3073): in each record a label, then the red, the green and the blue plane."""
+        """uint8 (6, records, 3073): a record is the label and the red, green and blue plane."""
         return _cifar_rows(place, accepts, records)
 
     def images(part: slice) -> Array:
@@ -273,44 +273,47 @@ def declared_cifar(place: Path, accepts: str, records: int) -> Source:
     def labels(part: slice) -> Array:
         return rows()[part, :, 0].reshape(-1)
 
-    arrays: dict[str, Declared] = {}
+    arrays: dict[str, DeclaredArray] = {}
     for split, part, files in (("train", slice(5), 5), ("test", slice(5, 6), 1)):
         count, dtype = files * records, np.dtype(np.uint8)
-        arrays[f"x_{split}"] = Declared(dtype, (count, 32, 32, 3), partial(images, part))
-        arrays[f"y_{split}"] = Declared(dtype, (count,), partial(labels, part))
-    return Source(arrays)
+        arrays[f"x_{split}"] = DeclaredArray(dtype, (count, 32, 32, 3), partial(images, part))
+        arrays[f"y_{split}"] = DeclaredArray(dtype, (count,), partial(labels, part))
+    return ArraySource(arrays)
 
 
 def _cifar_rows(place: Path, accepts: str, records: int) -> Array:
     rows = np.empty((len(BATCHES), records, _RECORD), np.uint8)
-    found = (_fill_from_folder if place.is_dir() else _fill_from_tar)(rows, place)
-    missing = [name for name in BATCHES if name not in found]
-    if missing and found & {name.removesuffix(".bin") for name in BATCHES}:
+    names = (_read_from_folder if place.is_dir() else _read_from_tar)(rows, place)
+    missing = [name for name in BATCHES if name not in names]
+    if missing and names & {name.removesuffix(".bin") for name in BATCHES}:
         raise ConfigError("path", f"{accepts} (pickles are never loaded)", f"{place}, the version for Python")
     if missing:
         raise ConfigError("path", accepts, f"{place}, without {', '.join(missing)}")
     return rows
 
 
-def _fill_from_folder(rows: Array, folder: Path) -> set[str]:
-    """Reads those of the six files that are in the folder into their rows. Returns the names found, the pickles' too."""
+def _read_from_folder(rows: Array, folder: Path) -> set[str]:
+    """Reads the batches that the folder has into their rows. Returns the names of batches and of pickled batches in it."""
     names = {name for batch in BATCHES for name in (batch, batch.removesuffix(".bin")) if (folder / name).exists()}
     for content, name in zip(rows, BATCHES, strict=True):
         if name in names:
-            with parsing(folder / name, _records(rows)), open_regular(folder / name, _records(rows)) as stream:
-                fill(stream, _bytes_of(content))
+            with (
+                parse_errors(folder / name, _expected_records(rows)),
+                open_regular(folder / name, _expected_records(rows)) as stream,
+            ):
+                read_into(stream, _bytes_of(content))
     return names
 
 
-def _fill_from_tar(rows: Array, file: Path) -> set[str]:
-    """Reads those of the six files that are in an archive into their rows. Returns the names of all members."""
+def _read_from_tar(rows: Array, file: Path) -> set[str]:
+    """Reads the batches that the archive has into their rows. Returns the names of all members."""
     names, read = set[str](), set[str]()
     form = f"a .tar.gz with {', '.join(BATCHES)}"
-    with parsing(file, form), open_regular(file, form) as raw:
-        for member in archives.tar_members(raw, rows.nbytes):
+    with parse_errors(file, form), open_regular(file, form) as raw:
+        for member in archives.iter_tar_members(raw, rows.nbytes):
             names.add(member.name)
             if member.name in BATCHES:
-                with parsing(file / member.name, _records(rows)):
+                with parse_errors(file / member.name, _expected_records(rows)):
                     if not member.is_file:
                         raise BrokenFileError("is a link, or no file at all")
                     if member.name in read:
@@ -319,11 +322,11 @@ def _fill_from_tar(rows: Array, file: Path) -> set[str]:
                         raise BrokenFileError(f"has {member.size} bytes")
                     read.add(member.name)
                     content = _bytes_of(rows[BATCHES.index(member.name)])
-                    for start in range(0, len(content), PIECE):
-                        piece = content[start : start + PIECE]
+                    for start in range(0, len(content), CHUNK):
+                        piece = content[start : start + CHUNK]
                         piece[:] = read_exactly(member.stream, len(piece))
     return names
 
 
-def _records(rows: Array) -> str:
+def _expected_records(rows: Array) -> str:
     return f"{rows.shape[1]} records of {_RECORD} bytes"

@@ -1,8 +1,8 @@
-"""Data sets: read or downloaded, validated, split deterministically, and returned as NumPy arrays.
+"""Data sets: read or downloaded, validated, split deterministically, and returned as numpy arrays.
 
-Scope: images as uint8 NHWC with integer labels, held in memory. The official test split is never touched, the validation
-split is cut from the official training images, and neither depends on a run's seed. Pixels are not scaled here, pickles are
-never loaded, and nothing is unpacked to disk. Downloads go to $SWEEP_DATA_DIR, or to the user's cache folder.
+Scope: images as uint8 NHWC with integer labels, in memory. The official test split stays as published, the validation split is
+cut from the official training images, and neither depends on a run's seed. Pixels are not scaled here, pickles are never
+loaded, and nothing is unpacked to disk. Downloads go to $SWEEP_DATA_DIR, or to the user's cache folder.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ _log = logging.getLogger(__name__)
 
 
 _TF_KERAS = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
-_MOST_GIB = 1024
+_MAX_GIB = 1024
 _SPLIT_VERSION = 1
-"""Part of every `split_hash`; raised whenever `fair_order` or its use in `_load` changes."""
+"""Part of every `split_hash`; incremented whenever `fair_order` or the way the splits are cut changes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset(ABC):
-    """A data set by its parameters. A subclass provides the official arrays. Every split keeps the order of the file.
+    """A data set by its parameters; a subclass supplies the official arrays. Every split keeps the order of the file.
 
     Args:
-        validation: the fraction, in (0, 1), of the n official training images that is the validation split: the first
+        validation: the fraction, in (0, 1), of the n official training images in the validation split: the first
             round(validation · n) of their `fair_order`.
-        limit: the number of the other images to train on, the first of their own `fair_order`; None for all.
+        limit: the number of the remaining images to train on: the first of their own `fair_order`; None for all.
         augment: the augmentation of training images; `load` does not apply it.
 
     Raises:
@@ -64,11 +64,11 @@ class Dataset(ABC):
             raise ConfigError("augment", "the keys shift and flip", self.augment)
 
     def load(self) -> Data:
-        """Returns the three splits, read once a process, as read-only arrays.
+        """Loads the three splits, once a process; every array is read-only.
 
         Raises:
-            ConfigError: at `path` for a file that cannot be downloaded, read or used; at `validation` or `limit` where a split
-                would be empty, or is smaller than the limit; at `augment.shift` where the shift is as large as the image.
+            ConfigError: at `path` for a file that cannot be downloaded, read or used; at `validation` for an empty split; at
+                `limit` for more images than there are; at `augment.shift` for a shift of the image's size or more.
         """
         data = _load(replace(self, augment=Augment(shift=0, flip=False)))
         require_integer("augment.shift", self.augment.shift, 0, min(data.input_shape[:2]) - 1)
@@ -76,25 +76,26 @@ class Dataset(ABC):
 
     @abstractmethod
     def official(self) -> tuple[Arrays, int]:
-        """Returns the official arrays by their .npz names, each C-contiguous, and the number of classes.
+        """Reads the official arrays.
 
-        Images are uint8 (n, height, width, channels), labels int64 (n,) from 0. Arrays of the user's are validated (see
-        `imagechecks`).
+        Returns:
+            `x_train`, `y_train`, `x_test` and `y_test`, C-contiguous, and the number of classes. Images are uint8
+            (n, height, width, channels), labels int64 (n,) in [0, classes).
         """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Digits(Dataset):
-    """1,797 handwritten digits, grey, 8×8, in 10 classes; they come with scikit-learn.
+    """1,797 handwritten digits, 8×8, greyscale, in 10 classes; they come with scikit-learn.
 
-    Pixels v of 0 to 16 become round(v · 255 / 16). In the file's own order the first 1,437 are the official training images
-    and the last 360 the test split, by other writers than those at the beginning.
+    Pixel values v in 0 to 16 become round(v · 255 / 16). The first 1,437 images of the file are the official training images,
+    the last 360 the test split, by other writers.
     """
 
     name: ClassVar[str] = "digits"
 
     def official(self) -> tuple[Arrays, int]:
-        """Returns the arrays, and 10 classes."""
+        """The arrays, and 10 classes."""
         from sklearn.datasets import load_digits
 
         digits = load_digits()
@@ -103,54 +104,54 @@ class Digits(Dataset):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Filed(Dataset):
+class _FileDataset(Dataset):
     """A data set that is read from files.
 
     Args:
-        path: of the files; None where it is not given.
-        max_gib: the most memory of the arrays in GiB, above 0 and at most 1,024. Files that declare more are not read.
+        path: the file or folder; None where the user names none.
+        max_gib: the most memory of the arrays, in GiB, in (0, 1024]. Files whose headers declare more are not read.
     """
 
     accepts: ClassVar[str]
 
     path: str | None
-    max_gib: float = field(default=4, compare=False)  # it makes no other data set
+    max_gib: float = field(default=4, compare=False)  # it does not change the data
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if type(self.path) not in (str, type(None)) or self.path == "":
             raise ConfigError("path", self.accepts, self.path)
-        require_number("max_gib", self.max_gib, 0, _MOST_GIB, open_low=True)
+        require_number("max_gib", self.max_gib, 0, _MAX_GIB, open_low=True)
 
     def _read(
         self, place: Path, shape: tuple[int, int, int] | None, classes: int | None, channels: int | None = None
     ) -> tuple[Arrays, int]:
-        """Returns the official arrays at a path and the number of classes; logs likely mistakes in arrays of the user's.
+        """Reads and validates the official arrays at a path. Suspicious arrays of the user's own cause warnings in the log.
 
         Args:
             place: the path as the user wrote it.
-            shape: the required (height, width, channels); None for that of x_train.
-            classes: the number of classes; None for the number of different labels in y_train.
-            channels: the number of channels that the user declares.
+            shape: the required (height, width, channels); None for the shape of x_train.
+            classes: the number of classes; None for the number of distinct labels in y_train.
+            channels: the number of channels that the user states; None to infer it.
         """
-        place = archives.located(place, self.accepts)
-        with datafiles.parsing(place, self.accepts), self._open(place) as source:
-            imagechecks.require_form(source, place, shape, channels)
-            imagechecks.require_room(source, place, self.max_gib)
-            arrays, classes = imagechecks.checked({key: one.read() for key, one in source.arrays.items()}, place, classes)
+        place = archives.resolve_path(place, self.accepts)
+        with datafiles.parse_errors(place, self.accepts), self._open(place) as source:
+            imagechecks.require_layout(source, place, shape, channels)
+            imagechecks.require_memory(source, place, self.max_gib)
+            arrays, classes = imagechecks.normalize({key: array.read() for key, array in source.arrays.items()}, place, classes)
         if self.path is not None:
-            for oddity in imagechecks.oddities(arrays, classes, source.unread, channels):
-                _log.warning("%s: %s", place, oddity)
+            for suspicion in imagechecks.suspicions(arrays, classes, source.unread, channels):
+                _log.warning("%s: %s", place, suspicion)
         return arrays, classes
 
     @abstractmethod
-    def _open(self, place: Path) -> AbstractContextManager[datafiles.Source]:
-        """Opens a regular file or a folder; may raise any error where it is broken."""
+    def _open(self, place: Path) -> AbstractContextManager[datafiles.ArraySource]:
+        """Opens the arrays of a regular file or a folder; may raise any exception for a malformed file."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Published(_Filed):
-    """A data set of 10 classes that is downloaded from its publisher, or read from a place of the user's.
+class _PublishedDataset(_FileDataset):
+    """A data set of 10 classes that is downloaded from its publisher, or read from the user's own path.
 
     Args:
         path: an .npz with uint8 images x_train, x_test and integer labels y_train, y_test, or the publisher's own files;
@@ -159,39 +160,39 @@ class _Published(_Filed):
 
     base: ClassVar[str]
     files: ClassVar[Mapping[str, str]]
-    """File name below `base` to its hash, as `algorithm:hex`."""
+    """File name below `base` to hash, as `algorithm:hex`."""
     shape: ClassVar[tuple[int, int, int]]
 
     def official(self) -> tuple[Arrays, int]:
-        """Returns the arrays, downloaded or read, and 10 classes."""
-        place = download.fetched(self.name, self.base, self.files) if self.path is None else Path(self.path)
+        """The arrays, downloaded or read, and 10 classes."""
+        place = download.fetch(self.name, self.base, self.files) if self.path is None else Path(self.path)
         return self._read(place, self.shape, 10)
 
-    def _open(self, place: Path) -> AbstractContextManager[datafiles.Source]:
+    def _open(self, place: Path) -> AbstractContextManager[datafiles.ArraySource]:
         if place.suffix.lower() == ".npz" and not place.is_dir():
             return datafiles.open_npz(place)
         return nullcontext(self._declared(place))
 
     @abstractmethod
-    def _declared(self, place: Path) -> datafiles.Source:
-        """Returns what the publisher's own files declare."""
+    def _declared(self, place: Path) -> datafiles.ArraySource:
+        """Opens the files in the publisher's own format."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Idx(_Published):
-    """28×28 grey images in idx files, as LeCun, Cortes and Burges defined them for MNIST."""
+class _IdxDataset(_PublishedDataset):
+    """28×28 greyscale images in idx files, the format of MNIST (LeCun, Cortes and Burges)."""
 
     shape: ClassVar[tuple[int, int, int]] = (28, 28, 1)
     accepts: ClassVar[str] = f"an .npz, or a folder with {', '.join(IDX.values())} (each as it is or .gz)"
 
-    def _declared(self, place: Path) -> datafiles.Source:
+    def _declared(self, place: Path) -> datafiles.ArraySource:
         if not place.is_dir():
             raise ConfigError("path", self.accepts, f"{place}, which is neither")
-        return datafiles.declared_idx(place)
+        return datafiles.open_idx(place)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mnist(_Idx):
+class Mnist(_IdxDataset):
     """MNIST: 60,000 and 10,000 handwritten digits."""
 
     name: ClassVar[str] = "mnist"
@@ -202,7 +203,7 @@ class Mnist(_Idx):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FashionMnist(_Idx):
+class FashionMnist(_IdxDataset):
     """Fashion-MNIST: 60,000 and 10,000 articles of clothing."""
 
     name: ClassVar[str] = "fashion_mnist"
@@ -216,7 +217,7 @@ class FashionMnist(_Idx):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kmnist(_Idx):
+class Kmnist(_IdxDataset):
     """Kuzushiji-MNIST: 60,000 and 10,000 handwritten Japanese characters (Clanuwat et al. 2018, arXiv 1812.01718)."""
 
     name: ClassVar[str] = "kmnist"
@@ -230,7 +231,7 @@ class Kmnist(_Idx):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cifar10(_Published):
+class Cifar10(_PublishedDataset):
     """CIFAR-10: 50,000 and 10,000 colour photographs, 32×32."""
 
     name: ClassVar[str] = "cifar10"
@@ -241,21 +242,21 @@ class Cifar10(_Published):
     records: ClassVar[int] = 10_000
     """Images in each of the six files."""
 
-    def _declared(self, place: Path) -> datafiles.Source:
+    def _declared(self, place: Path) -> datafiles.ArraySource:
         if not place.is_dir() and not place.name.lower().endswith((".tar.gz", ".tgz")):
             raise ConfigError("path", self.accepts, f"{place}, which is neither")
-        return datafiles.declared_cifar(place, self.accepts, self.records)
+        return datafiles.open_cifar(place, self.accepts, self.records)
 
 
 @dataclass(frozen=True, kw_only=True)
-class OwnArrays(_Filed):
-    """Images of the user's own, of any size and number of channels, in any number of classes.
+class OwnArrays(_FileDataset):
+    """The user's own images, of any size and number of channels, in any number of classes.
 
     Args:
         path: an .npz with uint8 images x_train, x_test (n, height, width) or (n, height, width, channels), and integer labels
             y_train, y_test that number the classes from 0.
-        channels: the number of channels, always the last axis. A shape that looks as if its axes were in another order, such as
-            (n, 3, 32, 32), is accepted only where this declares it.
+        channels: the number of channels, the length of the last axis; None to infer it. It has to be stated for a shape
+            that looks like another layout, as (n, 3, 32, 32) does.
     """
 
     name: ClassVar[str] = "arrays"
@@ -269,12 +270,12 @@ class OwnArrays(_Filed):
             require_integer("channels", self.channels, 1)
 
     def official(self) -> tuple[Arrays, int]:
-        """Returns the arrays of the file, and the number of different labels."""
+        """The arrays of the file, and the number of distinct labels in y_train."""
         if self.path is None:
             raise ConfigError("path", self.accepts, "null")
         return self._read(Path(self.path), shape=None, classes=None, channels=self.channels)
 
-    def _open(self, place: Path) -> AbstractContextManager[datafiles.Source]:
+    def _open(self, place: Path) -> AbstractContextManager[datafiles.ArraySource]:
         return datafiles.open_npz(place)
 
 
@@ -292,7 +293,7 @@ def _load(dataset: Dataset) -> Data:
             raise ConfigError("limit", f"null or at most {len(train)}, the training images there are", dataset.limit)
         train = train[np.sort(fair_order(labels[train])[: dataset.limit])]
     if absent := np.setdiff1d(labels, labels[train]).tolist():
-        missing = datafiles.listed(list(map(str, absent)))
+        missing = datafiles.summarize(list(map(str, absent)))
         _log.warning("dataset.validation and dataset.limit leave no image of class %s to train on", missing)
     content_hash = hash_arrays(arrays)
     split = json.dumps([_SPLIT_VERSION, content_hash, dataset.validation, dataset.limit])

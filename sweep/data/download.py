@@ -1,52 +1,55 @@
-"""Downloads of published files: each once, verified by its hash, and kept.
+"""Downloads of published files, verified by their hashes and kept.
 
-A download is written to a temporary file and renamed when it is complete.
+A download goes to a temporary file, which is renamed only when it is complete.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from sweep.core import locks
 from sweep.core.errors import ConfigError
-from sweep.data.archives import PIECE, open_regular
+from sweep.data.archives import CHUNK, open_regular
 
 _TIMEOUT = (10, 30)
-"""Seconds to wait for a connection, and for each next piece of the answer."""
-_PATIENCE = 60
-"""Seconds after which a download must have a mean rate of `_SLOWEST`."""
-_SLOWEST = 1024
-"""Bytes a second."""
-_MOST = 1 << 30
-"""The largest size of a file in bytes; the largest published one is a sixth of it."""
+"""Seconds to wait for a connection, and for each chunk of the response."""
+_GRACE_SECONDS = 60
+"""Seconds after which the mean rate of a download must be at least `_MIN_BYTES_PER_SECOND`."""
+_MIN_BYTES_PER_SECOND = 1024
+_MAX_BYTES = 1 << 30
+"""The largest accepted file; the largest published one has a sixth of it."""
 
 
-class _BadAnswer(Exception):
-    """A server's answer that cannot be used, and why."""
+class _BadResponse(Exception):
+    """A response that is not the published file, with the reason as message."""
 
 
-def fetched(name: str, base: str, files: Mapping[str, str]) -> Path:
-    """Returns the file, or the folder of several files; downloads those that are missing or have another hash.
+def fetch(name: str, base: str, files: Mapping[str, str]) -> Path:
+    """Downloads the files of a data set that are not present with the right hash.
 
     Args:
-        name: of the data set, and of its folder.
-        base: the URL of the files' folder.
-        files: file name to its hash, as `algorithm:hex`.
+        name: the data set's name, which names its folder.
+        base: the URL prefix of the files.
+        files: file name to hash, as `algorithm:hex`.
+
+    Returns:
+        The path of a single file, or the folder of several.
 
     Raises:
         ConfigError: at `path`, for a file that cannot be downloaded or written.
     """
-    folder = _home() / name
+    folder = _download_folder() / name
     for file, known_hash in files.items():
         try:
-            if not _holds(folder / file, known_hash):
+            if not _has_hash(folder / file, known_hash):
                 _download(f"{base}{file}", folder / file, known_hash)
         except OSError as error:
             room = f"{folder} to have room for {base}{file} (SWEEP_DATA_DIR=FOLDER is another place), or dataset.path=FILE.npz"
@@ -54,19 +57,19 @@ def fetched(name: str, base: str, files: Mapping[str, str]) -> Path:
     return folder / next(iter(files)) if len(files) == 1 else folder
 
 
-def _home() -> Path:
-    """Returns the folder of all downloads."""
+def _download_folder() -> Path:
+    """The folder of all downloads: $SWEEP_DATA_DIR, or the user's cache folder."""
     import pooch  # type: ignore[import-untyped]
 
-    given = os.environ.get("SWEEP_DATA_DIR")
+    configured = os.environ.get("SWEEP_DATA_DIR")
     try:
-        return Path(given or pooch.os_cache("sweep")).expanduser()
+        return Path(configured or pooch.os_cache("sweep")).expanduser()
     except RuntimeError as error:
-        raise ConfigError("path", "SWEEP_DATA_DIR to be a folder, or dataset.path=FILE.npz", str(given)) from error
+        raise ConfigError("path", "SWEEP_DATA_DIR to be a folder, or dataset.path=FILE.npz", str(configured)) from error
 
 
-def _holds(file: Path, known_hash: str) -> bool:
-    """Returns whether the file exists and has this hash."""
+def _has_hash(file: Path, known_hash: str) -> bool:
+    """Whether the file exists with this hash."""
     algorithm, _, digest = known_hash.partition(":")
     if not file.exists():
         return False
@@ -75,64 +78,79 @@ def _holds(file: Path, known_hash: str) -> bool:
 
 
 def _download(url: str, file: Path, known_hash: str) -> None:
-    """Downloads a file, unless another process has just done so.
+    """Downloads a file, unless another process has done so in the meantime.
 
     Raises:
-        ConfigError: at `path`, for an answer that fails, is too large, too slow or has another hash.
+        ConfigError: at `path`, for a server that is unreachable or too slow, and for another file than the published one.
         OSError: for a folder that cannot be written to.
     """
     import requests
     import urllib3
 
     file.parent.mkdir(parents=True, exist_ok=True)
-    with locks.locked(file.parent) as alone:
-        if _holds(file, known_hash):
+    with _folder_lock(file.parent) as locked:
+        if _has_hash(file, known_hash):
             return
-        if alone:
-            for left in file.parent.glob(f".{file.name}.*.part"):  # by processes that were killed
-                left.unlink(missing_ok=True)
+        if locked:
+            for stale in file.parent.glob(f".{file.name}.*.part"):  # of killed processes
+                stale.unlink(missing_ok=True)
         part = file.with_name(f".{file.name}.{os.getpid()}.part")
         try:
             with part.open("wb") as out:
                 _receive(url, out, known_hash)
             part.replace(file)
-        except (requests.RequestException, urllib3.exceptions.HTTPError, _BadAnswer) as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError, _BadResponse) as error:
             expected = f"a reachable {url}, or dataset.path=FILE.npz"
-            raise ConfigError("path", expected, _reason(error)) from error
+            raise ConfigError("path", expected, _error_reason(error)) from error
         finally:
             part.unlink(missing_ok=True)
 
 
 def _receive(url: str, out: IO[bytes], known_hash: str) -> None:
-    """Writes the answer of a URL to `out`, and compares its hash."""
+    """Writes the response of a URL and verifies its hash."""
     import requests
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     algorithm, _, digest = known_hash.partition(":")
-    sums, size, began = hashlib.new(algorithm), 0, time.monotonic()
+    digest_state, size, began = hashlib.new(algorithm), 0, time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     progress = Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
-    with progress, requests.get(url, timeout=_TIMEOUT, stream=True) as answer:
-        answer.raise_for_status()
-        task = progress.add_task(url, total=int(answer.headers.get("content-length", 0)) or None)
-        # read1, since read waits for all that it was asked for, however slowly that comes.
-        while piece := answer.raw.read1(PIECE, decode_content=True):
-            size += len(piece)
+    with progress, requests.get(url, timeout=_TIMEOUT, stream=True) as response:
+        response.raise_for_status()
+        task = progress.add_task(url, total=int(response.headers.get("content-length", 0)) or None)
+        # read1 returns what has arrived; read would block until the whole chunk is there, however slow the server is.
+        while chunk := response.raw.read1(CHUNK, decode_content=True):
+            size += len(chunk)
             seconds = time.monotonic() - began
-            if size > _MOST:
-                raise _BadAnswer(f"an answer of more than {_MOST >> 20} MiB")
-            if seconds > _PATIENCE and size / seconds < _SLOWEST:
-                raise _BadAnswer(f"{size} bytes in {seconds:.0f} seconds")
-            sums.update(piece)
-            out.write(piece)
+            if size > _MAX_BYTES:
+                raise _BadResponse(f"an answer of more than {_MAX_BYTES >> 20} MiB")
+            if seconds > _GRACE_SECONDS and size / seconds < _MIN_BYTES_PER_SECOND:
+                raise _BadResponse(f"{size} bytes in {seconds:.0f} seconds")
+            digest_state.update(chunk)
+            out.write(chunk)
             progress.update(task, completed=size)
-    if sums.hexdigest() != digest:
-        raise _BadAnswer(f"another file (of {size} bytes, its hash is not that of the published one)")
+    if digest_state.hexdigest() != digest:
+        raise _BadResponse(f"another file (of {size} bytes, its hash is not that of the published one)")
 
 
-def _reason(error: Exception) -> str:
-    """Returns the cause of an error in a few words, without the messages of the libraries that it passed through."""
+@contextmanager
+def _folder_lock(folder: Path) -> Iterator[bool]:
+    """Holds an exclusive lock on the folder. Yields False on a file system without locks, where it does not wait."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            locked = True
+        except OSError:
+            locked = False
+        yield locked
+    finally:
+        os.close(descriptor)
+
+
+def _error_reason(error: Exception) -> str:
+    """The cause of a network error, without the wrapping messages of requests and urllib3."""
     text = str(error)
     if number := re.search(r"\[Errno -?\d+\] ([\w ]+)", text):
         return number[1]

@@ -1,4 +1,4 @@
-"""Class-stratified orders that the splits are cut from, and content hashes of arrays."""
+"""The order that splits are cut from, and the hash of the arrays."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from sweep.data.augment import random_words
 
 
 def fair_order(labels: Array) -> Array:
-    """Returns a fixed, class-stratified order of the images: every prefix has each class in proportion (Sainte-Laguë's method).
+    """A stratified order of the images: every prefix has the classes in proportion (Sainte-Laguë's method).
 
-    Each image draws a word of Philox's raw stream under the key (0, 0). The image with the r-th smallest word of its class
-    (r = 0, 1, …), of n images, is ranked by (r + 1/2) / n; ties go to the smaller label.
+    Every image gets a word of Philox's raw stream under the key (0, 0). The image with the r-th smallest word (r = 0, 1, …) of
+    the n of its class has the sort key (r + 1/2) / n; ties go to the smaller label.
 
     Args:
         labels: integers (n,), at least 0.
@@ -29,7 +29,7 @@ def fair_order(labels: Array) -> Array:
 
 
 def hash_arrays(arrays: Arrays) -> str:
-    """Returns the sha256 (hex) over the names, dtypes, shapes and bytes of C-contiguous arrays."""
+    """The sha256 (hex) of the names, dtypes, shapes and bytes of C-contiguous arrays."""
     digest = hashlib.sha256()
     for key, array in arrays.items():
         digest.update(f"{key} {array.dtype.str} {array.shape}\n".encode())
@@ -38,7 +38,7 @@ def hash_arrays(arrays: Arrays) -> str:
 
 
 def read_only(images: Array, labels: Array) -> Split:
-    """Returns the split of these arrays, which are made read-only."""
+    """The split of these arrays, which become read-only."""
     images.setflags(write=False)
     labels.setflags(write=False)
     return Split(images, labels)

@@ -10,7 +10,7 @@ from sweep.core.types import Array, Checkpoint
 
 
 def fresh(seed: int) -> None:
-    """Clears Keras's state and sets the seed, so that no stage depends on the one before it."""
+    """Clears Keras's state and sets the seed, so that no stage depends on an earlier one."""
     import tf_keras as keras
 
     keras.backend.clear_session()
@@ -23,7 +23,7 @@ def snapshot(model: Any, masks: Mapping[str, Array] | None = None) -> Checkpoint
 
 
 def restore(checkpoint: Checkpoint) -> Any:
-    """The Keras model of a float checkpoint. The JSON names layers; no code is loaded from it."""
+    """The Keras model of a float checkpoint. Its JSON names layers and contains no code."""
     model = architecture(checkpoint)
     model.set_weights(list(checkpoint.weights))
     return model

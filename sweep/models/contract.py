@@ -1,9 +1,8 @@
-"""Checks on the built Keras model, before anything trains, that a network can be trained, compressed and converted.
+"""Validates a built Keras model before anything trains: it has to be trainable, compressible and convertible.
 
-The checks are of behaviour where possible, so that unknown layers are caught too: the model is run, restored from its
-checkpoint as every later stage does, built a second time, and counted in its own file. What a model carries (losses that its
-layers add, constraints, frozen layers, weights that `build` sets) is honoured, or refused by the name of its layer.
-`equivalence` checks rewritten networks.
+The checks are behavioural where possible, so that they apply to unknown layers: the model is run, restored from its checkpoint
+as in every later stage, built a second time, and counted in its own file. Losses that layers add, constraints, frozen layers
+and weights that `build` sets are supported, or refused with the name of the layer.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ from sweep.models.layers import all_layers, last_with_weights, layer_list, of_ke
 from sweep.models.probes import close, first_line, random_images
 from sweep.models.restorable import first_difference, not_restorable, outputs, require_restorable
 
-_LARGE = 100.0  # of a last layer's weights, so that a bounded activation shows its bounds
-_BELOW = -2.0  # what logits fall below then, and no activation does: SELU ends at -1.76
+_LARGE = 100.0  # magnitude of the last layer's weights, so that a bounded activation saturates
+_BELOW = -2.0  # unbounded logits fall below this then; no activation does, since SELU saturates at -1.76
 
 
 def build(spec: Spec, input_shape: tuple[int, int, int], classes: int) -> Any:
@@ -32,7 +31,7 @@ def build(spec: Spec, input_shape: tuple[int, int, int], classes: int) -> Any:
     Args:
         spec: the network.
         input_shape: (height, width, channels) of an image.
-        classes: how many there are.
+        classes: the number of classes.
 
     Raises:
         ConfigError: without a key, for a `build` that fails or returns anything but a Sequential or functional Keras 2 model.
@@ -44,7 +43,7 @@ def build(spec: Spec, input_shape: tuple[int, int, int], classes: int) -> Any:
         model = spec.build(input_shape, classes)
     except (ConfigError, MemoryError):
         raise
-    except Exception as error:  # the user's own code: whatever it raises is what is wrong with it
+    except Exception as error:  # the user's code may raise anything
         raise ConfigError("", expected, f"{type(error).__name__}: {first_line(error)}") from error
     if not isinstance(model, keras.Model):
         kind = type(model)
@@ -56,16 +55,16 @@ def build(spec: Spec, input_shape: tuple[int, int, int], classes: int) -> Any:
 
 
 def require(spec: Spec, input_shape: tuple[int, int, int], classes: int, seed: int) -> None:
-    """Refuse a network that no stage can work with.
+    """Refuses a network that a stage could not process.
 
     Args:
         spec: the network.
         input_shape: (height, width, channels) of an image.
-        classes: how many logits there must be.
-        seed: of its fresh weights.
+        classes: the number of logits.
+        seed: the seed of the fresh weights.
 
     Raises:
-        ConfigError: without a key, naming the layer where there is one.
+        ConfigError: without a key, naming the layer if there is one.
     """
     before = _settings()
     try:
@@ -77,7 +76,7 @@ def require(spec: Spec, input_shape: tuple[int, int, int], classes: int, seed: i
         _require_layers(model, spec)
         checkpoints.fresh(seed)
         _require_equal_builds(model, build(spec, input_shape, classes))
-        _require_answers(model, input_shape, classes)
+        _require_stable_logits(model, input_shape, classes)
         require_restorable(model, input_shape)
         _require_logits(model, input_shape, classes)
     finally:
@@ -85,12 +84,12 @@ def require(spec: Spec, input_shape: tuple[int, int, int], classes: int, seed: i
 
 
 def require_targets(model: Any, layers: str, *, removed: bool = False) -> None:
-    """Refuse a network without kernels of a kind, or with a frozen one among them.
+    """Refuses a network without kernels of a kind, or with a frozen kernel of it.
 
     Args:
         model: a Keras model.
         layers: `conv`, `dense` or `all`.
-        removed: whether filters are removed, which other kinds of layer have too.
+        removed: whether filters are removed, for which a network without such kernels is accepted.
 
     Raises:
         ConfigError: at `layers` for a network without such kernels, else without a key, naming the layers.
@@ -102,7 +101,7 @@ def require_targets(model: Any, layers: str, *, removed: bool = False) -> None:
 
 
 def require_wrappable(model: Any) -> None:
-    """Refuse what is lost where layers are wrapped for quantisation-aware training: what is frozen, and losses of activations.
+    """Refuses frozen layers and activity regularisers, which wrapping for quantisation-aware training would lose.
 
     Raises:
         ConfigError: without a key, naming the layers.
@@ -118,7 +117,7 @@ def _refuse_frozen(model: Any, names: Collection[str]) -> None:
 
 
 def _settings() -> dict[str, Any]:
-    """Keras's own settings, which outlive a model."""
+    """Keras's global settings."""
     from tf_keras import backend, mixed_precision
 
     return {
@@ -140,7 +139,7 @@ def _set(settings: Mapping[str, Any]) -> None:
 
 
 def _require_ends(model: Any, input_shape: tuple[int, int, int], classes: int) -> None:
-    """One input of images in any number, one output of logits."""
+    """Requires one input of images and one output of logits, both of any batch size."""
     import tensorflow as tf
 
     taken = f"one float32 input (n, {', '.join(map(str, input_shape))})"
@@ -159,7 +158,7 @@ def _require_ends(model: Any, input_shape: tuple[int, int, int], classes: int) -
 
 
 def _tensor(tensor: Any) -> str:
-    """A symbolic tensor for people: its type, its shape and where it comes from."""
+    """Describes a symbolic tensor for an error: dtype, shape and layer."""
     spec = tensor.type_spec
     shape = "of unknown shape"
     if spec.shape.rank is not None:
@@ -172,7 +171,7 @@ def _tensor(tensor: Any) -> str:
 
 
 def _require_layers(model: Any, spec: Spec) -> None:
-    """What each layer, those inside of others too, may be."""
+    """Requires layers, nested ones included, that can be compiled, restored and trained in float32."""
     if getattr(model, "optimizer", None) is not None or getattr(model, "compiled_loss", None) is not None:
         raise ConfigError("", "a model that is not compiled: `train` says how it learns", "its own optimizer or loss")
     for layer in all_layers(model):
@@ -191,7 +190,7 @@ def _require_layers(model: Any, spec: Spec) -> None:
 
 
 def _imported_with(kind: type, spec: Spec) -> bool:
-    """Whether a class is there as soon as its spec is: a checkpoint is restored without building the network first."""
+    """Whether importing the spec's module imports a class: a checkpoint is restored without building the network first."""
     if "<locals>" in kind.__qualname__:
         return False
     home = inspect.getmodule(type(spec))
@@ -203,45 +202,45 @@ def _imported_with(kind: type, spec: Spec) -> bool:
     )
 
 
-def _require_equal_builds(one: Any, other: Any) -> None:
-    """Two builds from the same seed are the same network: their checkpoints, cache keys and files must be."""
+def _require_equal_builds(first: Any, second: Any) -> None:
+    """Requires that two builds with the same seed are equal, since checkpoints, cache keys and files depend on it."""
     expected = "the same network from every call of build with the same seed"
-    mine, theirs = _description(one), _description(other)
-    for layer, again in zip(mine.get("layers", ()), theirs.get("layers", ()), strict=False):
+    expected_config, config = _description(first), _description(second)
+    for layer, again in zip(expected_config.get("layers", ()), config.get("layers", ()), strict=False):
         if layer != again:
             names = [entry["config"].get("name") for entry in (layer, again)]
             difference = " and ".join(map(str, names)) if names[0] != names[1] else f"two different layers called {names[0]}"
             raise ConfigError("", expected, difference)
-    if mine != theirs:
-        raise ConfigError("", expected, f"{len(one.layers)} and {len(other.layers)} layers, joined otherwise")
-    for weight, again in zip(one.weights, other.weights, strict=True):
+    if expected_config != config:
+        raise ConfigError("", expected, f"{len(first.layers)} and {len(second.layers)} layers, joined otherwise")
+    for weight, again in zip(first.weights, second.weights, strict=True):
         if not np.array_equal(weight.numpy(), again.numpy()):
             raise ConfigError("", expected, f"other weights: {weight.name.removesuffix(':0')}")
 
 
 def _description(model: Any) -> dict[str, Any]:
-    """The network as every checkpoint keeps it.
+    """The configuration of the network in its checkpoint.
 
     Raises:
-        ConfigError: naming the layer that has no description.
+        ConfigError: naming the layer that cannot be serialised.
     """
     import tf_keras as keras
 
     try:
         described: dict[str, Any] = json.loads(model.to_json())["config"]
-    except Exception as error:  # of a layer's own get_config
+    except Exception as error:  # from a layer's get_config
         raise not_restorable(model, lambda layer: json.dumps(keras.layers.serialize(layer)), error) from error
     return described
 
 
-def _require_answers(model: Any, input_shape: tuple[int, int, int], classes: int) -> None:
+def _require_stable_logits(model: Any, input_shape: tuple[int, int, int], classes: int) -> None:
     """Requires finite logits that are the same at every call and do not depend on the rest of the batch."""
     images = random_images(input_shape)
     expected = f"logits ({len(images)}, {classes}) for {len(images)} images"
     try:
         answers = model(images, training=False)
         again, alone = model(images, training=False), model(images[1:2], training=False)
-    except Exception as error:  # of TensorFlow, or of a layer's own code
+    except Exception as error:  # from TensorFlow or a layer's own code
         raise ConfigError("", expected, f"{type(error).__name__}: {first_line(error)}") from error
     if tuple(answers.shape) != (len(images), classes):
         raise ConfigError("", expected, f"answers of shape {tuple(answers.shape)}")

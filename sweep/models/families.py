@@ -7,14 +7,14 @@ from typing import Any
 
 from sweep.core.errors import MOST_CHANNELS, ConfigError, require_integer, require_number
 
-# Small data sets have few steps an epoch: with Keras's 0.99 the moving statistics would lag far behind the weights.
+# Small data sets have few steps an epoch, so that with Keras's 0.99 the moving statistics would lag behind the weights.
 _MOMENTUM = 0.9
 Shape = tuple[int, int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Family:
-    """What the families share: the width multiplier and the checks.
+    """The base of the families: the width multiplier and the checks.
 
     Args:
         width: multiplies every layer's channels (rounded, at least 1), in (0, 16].
@@ -34,7 +34,7 @@ class _Family:
         return 1
 
     def check(self, input_shape: Shape) -> None:
-        """Refuse an image that the strides and poolings would shrink to nothing.
+        """Refuses an image that the strides and poolings would shrink to nothing.
 
         Raises:
             ConfigError: when a side of `input_shape` (height, width, channels) is too small.
@@ -80,7 +80,7 @@ class LeNet5(_Family):
 
     @property
     def smallest_side(self) -> int:
-        """Two halvings."""
+        """4: two poolings of stride 2."""
         return 4
 
     def build(self, input_shape: Shape, classes: int) -> Any:
@@ -99,7 +99,7 @@ class LeNet5(_Family):
 
 @dataclass(frozen=True, kw_only=True)
 class _Stack(_Family):
-    """Convolutions, then dense layers, each by its width.
+    """The base of families of convolutions followed by dense layers.
 
     Args:
         filters: channels of each convolution.
@@ -115,7 +115,7 @@ class _Stack(_Family):
         _channel_list("units", self.units)
 
     def kinds(self) -> frozenset[str]:
-        """Without filters there is no convolution to prune."""
+        """The prunable kinds of layer; without filters only dense ones."""
         return frozenset({"conv", "dense"} if self.filters else {"dense"})
 
 
@@ -130,7 +130,7 @@ class CNN(_Stack):
 
     @property
     def smallest_side(self) -> int:
-        """One halving a convolution."""
+        """2 to the number of convolutions, each with a pooling of stride 2."""
         return int(2 ** len(self.filters))
 
     def build(self, input_shape: Shape, classes: int) -> Any:
@@ -165,7 +165,7 @@ class ResNet(_Family):
 
     @property
     def smallest_side(self) -> int:
-        """Two stages of stride 2."""
+        """4: two stages of stride 2."""
         return 4
 
     def build(self, input_shape: Shape, classes: int) -> Any:
@@ -209,7 +209,7 @@ class MobileNet(_Family):
 
     @property
     def smallest_side(self) -> int:
-        """One halving a stride of 2."""
+        """2 to the number of strides of 2."""
         return int(2 ** self.strides.count(2))
 
     def build(self, input_shape: Shape, classes: int) -> Any:

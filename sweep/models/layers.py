@@ -13,34 +13,34 @@ from sweep.models.probes import flat
 def last_with_weights(model: Any) -> tuple[list[Any], Any]:
     """The last layer with weights on each path to the output, and the last layer that computes."""
     last = model.outputs[0]._keras_history.layer
-    waiting, seen, layers = [last], set(), []
+    pending, seen, layers = [last], set(), []
     while type(last).__name__ in ("Dropout", "Flatten", "Reshape"):
         last = _before(last, model)[0]
-    while waiting:
-        layer = waiting.pop()
+    while pending:
+        layer = pending.pop()
         if id(layer) in seen:
             continue
         seen.add(id(layer))
         if layer.weights:
             layers.append(layer)
         else:
-            waiting += _before(layer, model)
+            pending += _before(layer, model)
     return layers, last
 
 
 def _before(layer: Any, model: Any) -> list[Any]:
-    """The layers whose outputs a layer takes."""
+    """The layers whose outputs are the inputs of a layer."""
     nodes = [node for node in layer.inbound_nodes if any(node in nodes for nodes in model._nodes_by_depth.values())]
     return [parent for node in nodes for parent in flat(node.inbound_layers)]
 
 
 def all_layers(model: Any) -> Iterator[Any]:
-    """Every layer, nested ones included, each once."""
+    """Yields every layer once, nested ones included."""
     yield from model._flatten_layers(include_self=False, recursive=True)
 
 
 def flat_layers(model: Any) -> Iterator[Any]:
-    """The layers of a network, with a nested network replaced by its layers."""
+    """Yields the layers of a network, with each nested network replaced by its layers."""
     import tf_keras as keras
 
     for layer in model.layers:
@@ -51,7 +51,7 @@ def flat_layers(model: Any) -> Iterator[Any]:
 
 
 def kernel_weights(layer: Any) -> list[Any]:
-    """The kernels of a layer; of a user's own layer every weight of two dimensions or more."""
+    """The kernels of a layer; for a user's own layer, every weight of two or more dimensions."""
     own = not of_keras(type(layer))
     roles = [(weight, weight.name.rpartition("/")[2]) for weight in layer.weights]
     return [weight for weight, role in roles if "kernel" in role or "embeddings" in role or (own and _rank(weight) > 1)]
@@ -67,10 +67,10 @@ def weight_count(weight: Any) -> int:
 
 
 def layer_list(*layers: Any) -> str:
-    """The layers as messages name them: `conv1 (Conv2D), conv2 (Conv2D)`."""
+    """Layers as text for a message: `conv1 (Conv2D), conv2 (Conv2D)`."""
     return ", ".join(f"{layer.name} ({type(layer).__name__})" for layer in layers)
 
 
 def of_keras(kind: type) -> bool:
-    """Whether a class is one of Keras 2 (tf_keras) itself."""
+    """Whether a class belongs to Keras 2 (tf_keras)."""
     return kind.__module__.partition(".")[0] == "tf_keras"

@@ -9,7 +9,7 @@ import numpy as np
 from sweep.core.types import Array
 
 _IMAGES = 3
-_CLOSE = 1e-4  # relative: sums in another order
+_CLOSE = 1e-4  # relative tolerance: float32 sums in another order
 
 
 def random_images(input_shape: tuple[int, int, int]) -> Array:
@@ -18,13 +18,11 @@ def random_images(input_shape: tuple[int, int, int]) -> Array:
     return images
 
 
-def close(one: Any, other: Any) -> bool:
+def close(first: Any, second: Any) -> bool:
     """Whether two arrays are equal up to the rounding of float32 sums in another order."""
-    mine, theirs = np.asarray(one), np.asarray(other)
-    largest = max(float(np.abs(mine).max(initial=0)), 1e-6)
-    return mine.shape == theirs.shape and bool(
-        (np.abs(mine - theirs) <= _CLOSE * largest).all() or np.array_equal(mine, theirs)
-    )
+    a, b = np.asarray(first), np.asarray(second)
+    largest = max(float(np.abs(a).max(initial=0)), 1e-6)
+    return a.shape == b.shape and bool((np.abs(a - b) <= _CLOSE * largest).all() or np.array_equal(a, b))
 
 
 def flat(value: Any) -> list[Any]:
@@ -36,6 +34,6 @@ def flat(value: Any) -> list[Any]:
 
 
 def first_line(error: BaseException) -> str:
-    """The first sentence of an error's text, at most 300 letters; its class where it has none."""
+    """The first sentence of an error's message, at most 300 characters; the name of its class for an empty one."""
     text = " ".join(str(error).split())
     return text.partition(". ")[0][:300] or type(error).__name__

@@ -1,8 +1,8 @@
-"""Random weights for a network that is checked before it is trained.
+"""Random weights for checks of an untrained network.
 
-No factor is exactly 1 and no offset exactly 0: in a fresh network they are, and the converter folds away what a trained network
-keeps. Kernels preserve the variance of their inputs (He et al. 2015, arXiv 1502.01852), so that the activations of a network of
-any depth are of the size that a trained network's have.
+No factor is exactly 1 and no offset exactly 0, as they are in a fresh network, since the converter would fold them away.
+Kernels preserve the variance of their inputs (He et al. 2015, arXiv 1502.01852), so that activations have a realistic magnitude
+at any depth.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ def network(model: Spec, input_shape: tuple[int, int, int], classes: int, seed: 
     """A network with random weights.
 
     Args:
-        model: builds it.
-        input_shape: of its images.
-        classes: how many logits it has.
-        seed: of what building it draws.
+        model: the specification of the network.
+        input_shape: (height, width, channels) of an image.
+        classes: the number of logits.
+        seed: the seed of what `build` draws.
     """
     checkpoints.fresh(seed)
     built = model.build(input_shape, classes)
@@ -35,14 +35,15 @@ def network(model: Spec, input_shape: tuple[int, int, int], classes: int, seed: 
 
 
 def draw(weights: Sequence[tuple[str, Array]]) -> list[Array]:
-    """New values for a network's weights, the same ones at every call.
+    """Random values for a network's weights, the same at every call.
 
     Args:
-        weights: name in Keras (`conv1/kernel:0`) and value of each.
+        weights: (name in Keras, value) of each weight, with names such as `conv1/kernel:0`.
 
     Returns:
-        Values of the same shapes and types: kernels of both signs, offsets of magnitudes in [0.05, 0.15] of both signs, factors
-        and variances in [0.8, 1.25] but not 1. Weights that are no floats (a counter, say) are unchanged.
+        Values of the same shapes and dtypes: kernels normal with variance 2 / fan-in, offsets of either sign with magnitude in
+        [0.05, 0.15], factors and variances in [0.8, 1.25] but not 1. Weights that are no floats, such as counters, are
+        unchanged.
     """
     draws = np.random.default_rng(0)
     return [_drawn(name.rpartition("/")[2].partition(":")[0], value, draws) for name, value in weights]
@@ -61,11 +62,11 @@ def _drawn(role: str, value: Array, draws: np.random.Generator) -> Array:
 
 
 def _both_signs(value: Array, low: float, high: float, draws: np.random.Generator) -> Array:
-    """Uniform magnitudes in [low, high], each sign for half of them."""
+    """Values with uniform magnitudes in [low, high] and random signs."""
     drawn: Array = draws.uniform(low, high, value.shape) * draws.choice((-1.0, 1.0), value.shape)
     return drawn
 
 
 def _fan_in(role: str, shape: tuple[int, ...]) -> int:
-    """The fan-in of a kernel; of a depthwise kernel that of one channel."""
+    """The fan-in of a kernel; for a depthwise kernel, of one channel."""
     return max(1, math.prod(shape[:-2] if role == "depthwise_kernel" else shape[:-1]))

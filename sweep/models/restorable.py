@@ -1,4 +1,4 @@
-"""Checks that a network can be restored from its checkpoint, as every later stage does."""
+"""Checks that a network can be restored from its checkpoint, as in every later stage."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def not_restorable(model: Any, attempt: Callable[[Any], object], error: Exceptio
     for layer in model.layers:
         try:
             attempt(layer)
-        except Exception as reason:  # noqa: BLE001 - the message says it
+        except Exception as reason:  # noqa: BLE001 - the message has it
             return ConfigError("", _RESTORABLE, f"{layer_list(layer)}: {first_line(reason)}")
     return ConfigError("", _RESTORABLE, f"{type(error).__name__}: {first_line(error)}")
 
@@ -35,7 +35,7 @@ def require_restorable(model: Any, input_shape: tuple[int, int, int]) -> None:
     """
     import tf_keras as keras
 
-    # All different, so that nothing is hidden by a factor of 1 or a bias of 0; no larger than they were.
+    # Distinct values, so that no factor of 1 or bias of 0 hides a difference; of similar magnitude as before.
     draws = np.random.default_rng(0)
     weights = [
         (value * draws.uniform(0.9, 1.1, value.shape) + draws.uniform(0, 0.02, value.shape)).astype(value.dtype)
@@ -46,12 +46,12 @@ def require_restorable(model: Any, input_shape: tuple[int, int, int]) -> None:
     try:
         model.set_weights(weights)
         restored = checkpoints.restore(checkpoints.snapshot(model))
-    except Exception as error:  # of a layer's own code
+    except Exception as error:  # from a layer's own code
         raise not_restorable(model, lambda layer: keras.layers.deserialize(keras.layers.serialize(layer)), error) from error
     for weight, again in zip(model.weights, restored.weights, strict=True):
-        mine, theirs = ((one.name, one.trainable, type(one.constraint).__name__) for one in (weight, again))
-        if mine != theirs:
-            raise ConfigError("", _RESTORABLE, f"{mine[0]} as {theirs}, which was {mine}")
+        before, after = ((each.name, each.trainable, type(each.constraint).__name__) for each in (weight, again))
+        if before != after:
+            raise ConfigError("", _RESTORABLE, f"{before[0]} as {after}, which was {before}")
     images = random_images(input_shape)
 
     def behaviour(network: Any, *, training: bool) -> list[Array]:
@@ -78,9 +78,9 @@ def outputs(model: Any, images: Array) -> dict[str, list[Array]]:
     return {layer.name: [np.asarray(values.pop(0)) for _ in flat(layer.output)] for layer in layers}
 
 
-def first_difference(model: Any, one: Mapping[str, list[Array]], other: Mapping[str, list[Array]]) -> str:
-    """The first layer of which two sets of outputs differ; the last one where none does."""
-    for name, parts in one.items():
-        if not all(map(close, parts, other[name])):
+def first_difference(model: Any, first: Mapping[str, list[Array]], second: Mapping[str, list[Array]]) -> str:
+    """The first layer whose outputs differ between two sets; the last layer if none does."""
+    for name, parts in first.items():
+        if not all(map(close, parts, second[name])):
             return layer_list(model.get_layer(name))
     return layer_list(model.layers[-1])

@@ -71,7 +71,7 @@ class Converter:
         return {
             "tflite": np.frombuffer(self._packed(named, form), np.uint8),
             "named": np.frombuffer(named, np.uint8),
-            "float_accuracy": np.array(loop.Answers(model).accuracy(self.data.validation)),
+            "float_accuracy": np.array(loop.Predictor(model).accuracy(self.data.validation)),
         }
 
     def refusal(self, network: Checkpoint, form: Quantisation, few: Split) -> str:

@@ -80,7 +80,7 @@ def measure(network: Checkpoint, split: Split, weight_range: clipping.ClippingMe
         progress: where to say how far it is.
     """
     model = checkpoints.restore(network)
-    answers, kernels, prunable = loop.Answers(model), checkpoints.every_kernel(model), checkpoints.kernels(model)
+    answers, kernels, prunable = loop.Predictor(model), checkpoints.every_kernel(model), checkpoints.kernels(model)
     whole = answers(split.images)
 
     def point(layer: str, parameters: int, kind: str, value: float | None, logits: Array) -> Point:

@@ -1,4 +1,4 @@
-"""The section of the report on what each axis of a sweep does to its objectives."""
+"""The section of the report on the effect of each axis on the objectives."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sweep.core.text import table
 from sweep.results import sweeps
 from sweep.results.sweeps import Sweep, Trial
 
-_MOST_VALUES = 8
-"""An axis with more values than that is reported by quarters of its trials."""
+_MAX_VALUES = 8
+"""An axis with more values is reported by quartiles of its trials."""
 
 
 def section(sweep: Sweep) -> Iterator[str]:
-    """A table for each axis that has several values: the objectives by value."""
+    """A table of the objectives by value, for each axis with several values."""
     objectives = tuple(sweep.objectives)
     trials = [trial for trial in sweep.complete if all(math.isfinite(trial.metrics[name]) for name in objectives)]
     parts = []
@@ -49,13 +49,13 @@ def section(sweep: Sweep) -> Iterator[str]:
 
 
 def _by_value(trials: Sequence[Trial], key: str) -> Iterator[tuple[str, list[Trial]]]:
-    """The trials by their value of an axis; a continuous one in quarters of equal number."""
-    having = [trial for trial in trials if key in trial.overrides]
-    numbers = {trial.number: sweeps.number(trial.overrides[key]) for trial in having}
+    """Groups the trials by their value of an axis, or by quartiles for a continuous axis."""
+    applicable = [trial for trial in trials if key in trial.overrides]
+    numbers = {trial.number: sweeps.number(trial.overrides[key]) for trial in applicable}
     numeric = not any(map(math.isnan, numbers.values()))
-    ordered = sorted(having, key=lambda trial: (numbers[trial.number], trial.number)) if numeric else having
+    ordered = sorted(applicable, key=lambda trial: (numbers[trial.number], trial.number)) if numeric else applicable
     texts = dict.fromkeys(trial.overrides[key] for trial in ordered)
-    if numeric and len(texts) > _MOST_VALUES:
+    if numeric and len(texts) > _MAX_VALUES:
         for part in np.array_split(np.arange(len(ordered)), 4):
             members = [ordered[index] for index in part.tolist()]
             low, high = (f"{numbers[trial.number]:.3g}" for trial in (members[0], members[-1]))

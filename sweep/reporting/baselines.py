@@ -13,9 +13,9 @@ BASELINE_NAMES = {"start": "start network, float32", "student": "uncompressed st
 
 
 def baselines(sweep: Sweep, role: str) -> list[list[Baseline]]:
-    """The different baselines in a role: files of one size, which differ in accuracy only, stay together.
+    """The distinct baselines in a role, grouped by size and name; a group differs in accuracy alone.
 
-    A network that was trained once and has several roles (a teacher that is another trial's student) is there once.
+    A network with several roles (a teacher that is another trial's student) is included once.
 
     Args:
         sweep: the sweep.

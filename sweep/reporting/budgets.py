@@ -1,4 +1,4 @@
-"""The section of the report on the best model within a budget, and the round budgets that candidates are compared at."""
+"""The section of the report on the best model within a size budget."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def section(sweep: Sweep, ranking: Ranking) -> Iterator[str]:
 
 
 def size_metric(sweep: Sweep) -> str:
-    """The size that budgets are of: the first file size among the objectives, or else the first of all."""
+    """The metric of the budgets: the first file size among the objectives, or without one the first file size."""
     sizes = of_kind(Kind.FILE_SIZE)
     return next((name for name in sizes if name in sweep.objectives), sizes[0])
 
 
 def round_budgets(sizes: Sequence[float]) -> list[int]:
-    """Powers of two, in KiB: from the first that the smallest of some sizes (in bytes) meets to the first that all do."""
+    """Budgets in KiB, powers of two: from the first that the smallest size (in bytes) meets to the first that all meet."""
     sizes = [size for size in sizes if size > 0]
     if not sizes:
         return []
@@ -46,7 +46,7 @@ def round_budgets(sizes: Sequence[float]) -> list[int]:
 
 
 def within(candidates: Sequence[Candidate], size: str, kib: int) -> Candidate | None:
-    """The most accurate candidate of at most so many KiB; of equals the smallest."""
+    """The most accurate candidate of at most `kib` KiB; of equally accurate ones the smallest."""
     if not candidates:
         return None
     order = directions("val_accuracy", size)

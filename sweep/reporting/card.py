@@ -25,13 +25,13 @@ _NOT_REPEATED = ("hydra.", "hydra/", "sweep.", "tracking.parent_run_id")
 
 
 def command(trial: Trial, config: Mapping[str, Any]) -> str:
-    """The command line that makes a trial again, quoted for a shell: one plain run with all its overrides.
+    """The command line that reproduces a trial as a plain run with all overrides, quoted for a shell.
 
-    The seed and the number of threads determine the result too, so they are written out where the configuration has them.
+    The seed and the number of threads affect the result, so they are included if the configuration has them.
     """
-    given = {**trial.fixed, **trial.overrides}
-    given |= {key: str(config[key]) for key in ("seed", "threads") if key not in given and config.get(key) is not None}
-    kept = {key: text for key, text in given.items() if not key.lstrip("+~").startswith(_NOT_REPEATED)}
+    overrides = {**trial.fixed, **trial.overrides}
+    overrides |= {key: str(config[key]) for key in ("seed", "threads") if key not in overrides and config.get(key) is not None}
+    kept = {key: text for key, text in overrides.items() if not key.lstrip("+~").startswith(_NOT_REPEATED)}
     words = (key if key.startswith("~") and not text else f"{key}={text}" for key, text in kept.items())
     return " ".join(["python -m sweep.main", *map(shlex.quote, words)])
 
@@ -219,7 +219,7 @@ def _hash(trial: Trial, name: str) -> str:
 
 
 def _feeding(input_type: str) -> str:
-    """How pixels become the file's input."""
+    """The conversion from pixels to the file's input, as text."""
     kind = input_type.lower()
     start = "One image at a time, (1, height, width, channels). A pixel p of 0 to 255 stands for the real value p / 255,"
     if kind.startswith("float"):

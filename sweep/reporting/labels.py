@@ -1,4 +1,4 @@
-"""Where the labels of a plot's points go: apart from each other and from what is drawn."""
+"""Placement of the labels of a plot's points without overlap."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Line = tuple[float, float, float, float]
 """From x, y to x, y."""
 _MOST_REFERENCES = 8
 _DISTANCES = (8, 16, 28, 42, 60, 80)
-"""How far a label may be from its point, in points of print; beyond the first a line leads to it."""
+"""The tried distances of a label from its point, in points (1/72 inch); beyond the first it has a leader line."""
 
 
 def place_labels(axes: Any, picture: Picture) -> None:
@@ -36,8 +36,8 @@ def place_labels(axes: Any, picture: Picture) -> None:
         for words in dict.fromkeys((mark.label, *([mark.label.partition(" ")[0]] if mark in front else []))):
             text.set_text(words)
             extent = text.get_window_extent(renderer)
-            if found := room.take(mark, extent.width, extent.height):
-                box, leader = found
+            if placement := room.place(mark, extent.width, extent.height):
+                box, leader = placement
                 text.set(position=from_pixels(box[:2]), verticalalignment="bottom")
                 if leader:
                     axes.plot(*zip((mark.x, mark.y), from_pixels(leader[2:]), strict=True), color=GREY, linewidth=0.6, zorder=2)
@@ -48,36 +48,36 @@ def place_labels(axes: Any, picture: Picture) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Room:
-    """Where labels may stand, in pixels.
+    """The occupied and free areas for labels, in pixels.
 
     Attributes:
         frame: the axes.
-        scale: pixels in a point of print.
-        sides: the directions from a point to its label, first where nothing can be better than the front.
-        points: where every point is.
-        taken: what labels should not cover.
-        labels: those that stand.
-        leaders: the lines to them.
+        scale: pixels in a point (1/72 inch).
+        sides: the directions from a point to its label, the empty side of the front first.
+        points: the positions of the points.
+        obstacles: boxes that labels should not cover.
+        labels: the boxes of placed labels.
+        leaders: their leader lines.
     """
 
     frame: _Box
     scale: float
     sides: tuple[tuple[int, int], ...]
     points: Mapping[Mark, list[float]]
-    taken: tuple[_Box, ...]
+    obstacles: tuple[_Box, ...]
     labels: list[_Box]
     leaders: list[_Line]
 
     @staticmethod
     def of(picture: Picture, to_pixels: Callable[[float, float], list[float]], scale: float, frame: _Box) -> _Room:
-        """The room in a picture whose points `to_pixels` maps."""
+        """The areas of a picture, with `to_pixels` from data to pixel coordinates."""
         side, up = (1 if picture.better[0] else -1), (1 if picture.better[1] else -1)
         sides = ((side, up), (0, up), (side, 0), (-side, up), (-side, 0), (side, -up), (0, -up), (-side, -up))
         points = {mark: to_pixels(mark.x, mark.y) for mark in picture.marks if picture.shows(mark)}
         return _Room(frame, scale, sides, points, tuple(_obstacles(picture, to_pixels, scale)), [], [])
 
-    def take(self, mark: Mark, width: float, height: float) -> tuple[_Box, _Line | None] | None:
-        """Let a label stand where it covers least, with a line to it where it would not be clear; None where it cannot."""
+    def place(self, mark: Mark, width: float, height: float) -> tuple[_Box, _Line | None] | None:
+        """Places a label where it covers least, with a leader line if it would be ambiguous; None if there is no room."""
         x, y = self.points[mark]
         options: list[tuple[float, _Box, _Line | None]] = []
         for distance, box in self._positions(x, y, width, height):
@@ -85,7 +85,7 @@ class _Room:
             unclear = any(_gap(box, *point) < 1.5 * _gap(box, x, y) for point in others)
             leader = _leader(box, x, y) if unclear or distance > _DISTANCES[0] else None
             if self._free(box, leader):
-                covered = sum(_overlap(box, other, self.scale) for other in self.taken)
+                covered = sum(_overlap(box, other, self.scale) for other in self.obstacles)
                 options.append((30 * covered + 15 * unclear + distance / 4, box, leader))
         if not options:
             return None
@@ -95,7 +95,7 @@ class _Room:
         return box, leader
 
     def _positions(self, x: float, y: float, width: float, height: float) -> Iterator[tuple[float, _Box]]:
-        """The boxes around a point, with their distance."""
+        """Yields the candidate boxes around a point, with their distance."""
         for distance, (across, along) in itertools.product(_DISTANCES, self.sides):
             reach = distance * self.scale * (0.75 if across and along else 1)
             left = x + across * (reach + width / 2) - width / 2
@@ -103,7 +103,7 @@ class _Room:
             yield distance, (left, bottom, left + width, bottom + height)
 
     def _free(self, box: _Box, leader: _Line | None) -> bool:
-        """Whether a label is within the axes, and neither it nor its line meets another label or its line."""
+        """Whether a label is within the axes, and neither it nor its leader crosses another label or leader."""
         within = self.frame[0] <= box[0] and box[2] <= self.frame[2] and self.frame[1] <= box[1] and box[3] <= self.frame[3]
         crossed = any(_crosses(line, box, self.scale) for line in self.leaders)
         crossed = crossed or (leader is not None and any(_crosses(leader, other, self.scale) for other in self.labels))
@@ -111,12 +111,12 @@ class _Room:
 
 
 def _leader(box: _Box, x: float, y: float) -> _Line:
-    """From a point to the nearest of its label."""
+    """The leader line from a point to the nearest point of its label."""
     return x, y, min(max(x, box[0]), box[2]), min(max(y, box[1]), box[3])
 
 
 def _crosses(line: _Line, box: _Box, margin: float) -> bool:
-    """Whether a line comes into a box with a margin around it (Liang and Barsky 1984)."""
+    """Whether a line crosses a box with a margin (Liang and Barsky 1984)."""
     x, y, to_x, to_y = line
     first, last = 0.0, 1.0
     for step, behind, ahead in (
@@ -133,7 +133,7 @@ def _crosses(line: _Line, box: _Box, margin: float) -> bool:
 
 
 def _obstacles(picture: Picture, to_pixels: Callable[[float, float], list[float]], scale: float) -> Iterator[_Box]:
-    """What labels should not cover, in pixels: points with their error bars, the knee's ring, and the front's line."""
+    """Yields the boxes that labels should not cover, in pixels: points with error bars, the knee's ring, the front's line."""
     for mark in filter(picture.shows, picture.marks):
         left, bottom = to_pixels(mark.x - mark.spread[0], mark.y - mark.spread[1])
         right, top = to_pixels(mark.x + mark.spread[0], mark.y + mark.spread[1])
@@ -148,11 +148,11 @@ def _obstacles(picture: Picture, to_pixels: Callable[[float, float], list[float]
 
 
 def _overlap(box: _Box, other: _Box, margin: float) -> bool:
-    """Whether two boxes come closer than a margin."""
+    """Whether two boxes are closer than a margin."""
     beside = box[0] - margin >= other[2] or box[2] + margin <= other[0]
     return not beside and box[1] - margin < other[3] and box[3] + margin > other[1]
 
 
 def _gap(box: _Box, x: float, y: float) -> float:
-    """How far a point is from a box."""
+    """The distance of a point from a box."""
     return math.hypot(max(box[0] - x, 0.0, x - box[2]), max(box[1] - y, 0.0, y - box[3]))

@@ -1,4 +1,4 @@
-"""The report of a sweep as Markdown: its sections in their order. What each says is told by a module of its name."""
+"""The report of a sweep as Markdown: its sections in order, each from the module of its name."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from sweep.results.sweeps import Sweep
 
 
 def markdown(sweep: Sweep, ranking: Ranking) -> str:
-    """All sections that have something to say.
+    """The non-empty sections of the report.
 
     Args:
         sweep: the sweep.
-        ranking: of its candidates.
+        ranking: the ranking of its candidates.
     """
     sections = [overview.head(sweep, ranking), overview.run(sweep)]
     if ranking.known.any():

@@ -1,4 +1,4 @@
-"""A point of a plot with its spread, and the span of an axis."""
+"""The points of a plot, and the spans of its axes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, eq=False)
 class Mark:
-    """One point of a plot, in the units of its axes.
+    """A point of a plot, in the units of its axes.
 
     Attributes:
-        x: horizontally.
-        y: vertically.
-        spread: standard deviations of x and y; 0 where not known.
-        group: the value of the axis that colours it.
+        x: the horizontal coordinate.
+        y: the vertical coordinate.
+        spread: the standard deviations of x and y; 0 if unknown.
+        group: the value of the category that colours it.
         shade: the third objective; NaN without one.
-        label: a few words.
-        hover: lines.
+        label: a short label.
+        hover: the lines of its tooltip.
     """
 
     x: float
@@ -33,7 +33,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of an axis."""
+    """An interval of an axis."""
 
     low: float
     high: float
@@ -41,7 +41,7 @@ class Span:
 
     @staticmethod
     def of(reaches: Sequence[tuple[float, float]], logarithmic: bool) -> Span:
-        """What holds some stretches: at least an octave, or a fiftieth of where it is."""
+        """The union of intervals: at least an octave on a logarithmic axis, else 2 % of its position."""
         low, high = min(low for low, _ in reaches), max(high for _, high in reaches)
         if not logarithmic:
             least = 0 if high > low else max(abs(high) * 0.02, 1e-3)
@@ -51,7 +51,7 @@ class Span:
 
     @property
     def extent(self) -> float:
-        """How long it is: in octaves where it is logarithmic."""
+        """Its length; in octaves on a logarithmic axis."""
         return math.log2(self.high / self.low) if self.logarithmic else self.high - self.low
 
     def joined(self, reaches: Iterable[tuple[float, float]]) -> Span:
@@ -63,7 +63,7 @@ class Span:
         return self.joined([(value, value)]).extent / self.extent
 
     def including(self, values: Iterable[float]) -> Span:
-        """With those of some values that make it longer by at most a third."""
+        """The span extended to each value that lengthens it by at most a third."""
         span = self
         for value in values:
             if value > 0 or not self.logarithmic:
@@ -72,19 +72,19 @@ class Span:
         return span
 
     def padded(self, before: float, after: float) -> tuple[float, float]:
-        """Its ends with room before and after them, in parts of it."""
+        """Its ends with padding before and after, as fractions of its extent."""
         if self.logarithmic:
             return self.low / 2 ** (before * self.extent), self.high * 2 ** (after * self.extent)
         return self.low - before * self.extent, self.high + after * self.extent
 
 
 def reach(value: float, spread: float, logarithmic: bool) -> tuple[float, float]:
-    """From one end of an error bar to the other."""
+    """The ends of an error bar."""
     return value if logarithmic and spread >= value else value - spread, value + spread
 
 
 def front_line(points: Sequence[tuple[float, float]], *, ascending: bool) -> list[tuple[float, float]]:
-    """Corners of what points on a front attain: going on with x, the best y so far is kept."""
+    """The corners of the attainment staircase of the points on a front."""
     ordered = sorted(set(points), reverse=not ascending)
     corners = ordered[:1]
     for x, y in ordered[1:]:
@@ -93,7 +93,7 @@ def front_line(points: Sequence[tuple[float, float]], *, ascending: bool) -> lis
 
 
 def running(points: Sequence[tuple[float, float]], more_is_better: bool) -> list[tuple[float, float]]:
-    """Corners of the best value so far, over the trials."""
+    """The corners of the running best value over the trials."""
     if not points:
         return []
     best = list(itertools.accumulate((y for _, y in points), max if more_is_better else min))

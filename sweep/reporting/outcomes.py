@@ -1,4 +1,4 @@
-"""The sections of the report on what the trials cost, which were stopped early, and which have no result."""
+"""The sections of the report on cost, refused and stopped trials, and failures."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from sweep.core.text import clock, count, finite_or_zero, table
 from sweep.results import sweeps
 from sweep.results.sweeps import Sweep, Trial
 
-_MOST_NUMBERS = 12
-"""So many trials at most are named in one cell."""
+_MAX_NUMBERS = 12
+"""The most trial numbers in one cell."""
 
 
 def cost(sweep: Sweep) -> str:
-    """What the trials took, and what reuse of stages saved."""
+    """The time of the trials, and the time that reused stages saved."""
     spent, saved, reused = (
         sum(finite_or_zero(trial.metrics[name]) for trial in sweep.complete)
         for name in ("train_seconds", "seconds_saved", "stages_reused")
@@ -37,7 +37,7 @@ def cost(sweep: Sweep) -> str:
 
 
 def refused(sweep: Sweep) -> Iterator[str]:
-    """The trials that were refused before they trained."""
+    """The trials that were refused before training."""
     if sweep.refused:
         explanation = (
             f"{count(len(sweep.refused), 'trial')} refused before training, since the file would not have kept the constraints:"
@@ -58,7 +58,7 @@ def stopped(sweep: Sweep) -> Iterator[str]:
 
 
 def _reasons(sweep: Sweep, trials: Sequence[Trial]) -> str:
-    """A table of reasons, those together that differ in numbers only."""
+    """A table of reasons, grouped by their text without numbers."""
     alike: dict[str, list[Trial]] = {}
     for trial in trials:
         alike.setdefault(re.sub(r"\d+([.,]\d+)*(e[+-]?\d+)?", "0", _reason(sweep, trial)), []).append(trial)
@@ -70,7 +70,7 @@ def _reasons(sweep: Sweep, trials: Sequence[Trial]) -> str:
 
 
 def failures(sweep: Sweep) -> Iterator[str]:
-    """The trials that are on no front for another reason than an early stop."""
+    """The trials without a result, other than refused and stopped ones."""
     rows = [
         [str(trial.number), trial.state, f"`{sweeps.override_line(trial.overrides)}`" if trial.overrides else "", reason]
         for trial in sweep.trials
@@ -81,7 +81,7 @@ def failures(sweep: Sweep) -> Iterator[str]:
 
 
 def _reason(sweep: Sweep, trial: Trial) -> str:
-    """Why a trial is on no front; empty for one that could be."""
+    """Why a trial has no result; empty for a trial with one."""
     if trial.complete:
         unknown = [name for name in sweep.objectives if not math.isfinite(trial.metrics[name])]
         return f"{', '.join(unknown)}: not a number" if unknown else ""
@@ -91,6 +91,6 @@ def _reason(sweep: Sweep, trial: Trial) -> str:
 
 
 def _numbers(numbers: Sequence[int]) -> str:
-    """Trial numbers, the first few of many."""
-    more = len(numbers) - _MOST_NUMBERS
-    return ", ".join(map(str, numbers[:_MOST_NUMBERS])) + (f" and {more} more" if more > 0 else "")
+    """Trial numbers as text, shortened to the first few."""
+    more = len(numbers) - _MAX_NUMBERS
+    return ", ".join(map(str, numbers[:_MAX_NUMBERS])) + (f" and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""The head of the report: how many trials there are, and what was run."""
+"""The head of the report: the trials by state, and the configuration of the sweep."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _STATUS = {
     "KILLED": "interrupted",
     "RUNNING": "running, or cut short",
 }
-"""MLflow's words for people."""
+"""MLflow's states in plain words."""
 
 
 def head(sweep: Sweep, ranking: Ranking) -> str:
-    """The title, the trials by state, and the plot where there is one."""
+    """The title, the trials by state, and the plot if there is one."""
     outcomes = Counter(trial.outcome for trial in sweep.trials)
     counts = ", ".join(f"{outcomes[outcome]} {word}" for outcome, word in OUTCOMES.items() if outcomes[outcome])
     sentences = [f"{count(len(sweep.trials), 'trial')}{counts and ': '}{counts}."]
@@ -36,7 +36,7 @@ def head(sweep: Sweep, ranking: Ranking) -> str:
 
 
 def run(sweep: Sweep) -> str:
-    """The command, and what the sweep searches, how and when."""
+    """The command, the search space, the sampler and the times."""
     how = "exact grid" if sweep.sampler is None else f"{sweep.sampler}, seed {sweep.seed}"
     facts = {
         "objectives": ", ".join(f"{direction} `{metric}`" for metric, direction in sweep.objectives.items()),

@@ -1,4 +1,4 @@
-"""What the plots of a sweep show: its candidates as points in a plane, in the units of its axes. Nothing here draws."""
+"""The content of a sweep's plots: its candidates as points in the units of the axes. It draws nothing."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from sweep.reporting.words import OUTCOMES, brief
 from sweep.results.ranking import Candidate, Ranking, accuracy_first
 from sweep.results.sweeps import BASELINES, SEED, Sweep
 
-_MOST_LABELS = 8
-_LONGEST_WORD, _LONGEST_LABEL = 20, 40
-"""Characters of one override in a label or the legend, and of a whole label."""
+_MAX_LABELS = 8
+_MAX_OVERRIDE_LENGTH, _MAX_LABEL_LENGTH = 20, 40
+"""The most characters of an override in a label or the legend, and of a label."""
 _FEW = 8
-"""Fewer points than that crowd no plot, and have no outliers to speak of."""
-_MOST_GROUPS = 8
-"""As many values as the plots have colours and shapes."""
+"""With fewer points no outlier is left outside the axes."""
+_MAX_GROUPS = 8
+"""The number of colours and markers of the plots."""
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A sweep as points in a plane.
+    """The content of a sweep's plot.
 
     Attributes:
-        title: the sweep and its trials.
+        title: the name of the sweep and its number of trials.
         x: the horizontal axis.
         y: the vertical axis.
-        shade: the third objective, which is shown as colour.
+        shade: the third objective, shown as colour; None without one.
         better: whether more is better, on x and on y; None for an axis that is no objective.
-        category: the override key that colours and shapes the points; "" for none.
-        groups: its values.
+        category: the override key that determines colour and marker; "" for none.
+        groups: the values of the category.
         others: feasible candidates that are not on the front.
-        front: those on it, the best accuracy first.
-        staircase: what the front attains, as a line's corners; empty with more than two objectives.
-        knee: the front's best compromise.
+        front: the candidates on the front, the best accuracy first.
+        staircase: the corners of the attainment staircase of the front; empty with more than two objectives.
+        knee: the knee of the front; None without one.
         infeasible: candidates that break a constraint.
         baselines: points by what they are; references too, which have labels.
         bounds: constraints on x or y: which axis, where, text.
@@ -74,17 +74,17 @@ class Picture:
 
     @property
     def line(self) -> str:
-        """What the staircase is."""
+        """The legend text of the staircase."""
         return "best so far" if self.better[0] is None else "front"
 
     @property
     def candidates(self) -> tuple[Mark, ...]:
-        """Every point but the baselines."""
+        """All points without the baselines."""
         return (*self.others, *self.front, *self.infeasible)
 
     @property
     def marks(self) -> tuple[Mark, ...]:
-        """Every point."""
+        """All points."""
         return (*self.candidates, *itertools.chain.from_iterable(self.baselines.values()))
 
     @property
@@ -103,7 +103,7 @@ class Picture:
 
     @cached_property
     def window(self) -> tuple[tuple[float, float], tuple[float, float]]:
-        """The ends of both axes, with room for labels on the side that nothing can reach.
+        """The limits of both axes, with room for labels on the empty side of the front.
 
         The candidates keep at least a third of the horizontal axis: a baseline beyond that is left out. They keep half of the
         vertical axis where a reference is beyond what is visible. A constraint is within where it widens its axis by at most
@@ -130,12 +130,12 @@ class Picture:
 
     @property
     def limits(self) -> tuple[tuple[str, float, str], ...]:
-        """The constraints on x or y that are within the axes: which axis, where, text."""
+        """The constraints within the axes, as (axis, position, text)."""
         return tuple(bound for bound in self.bounds if self._within(*bound[:2]))
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the points do not say by themselves: what their bars are, and what is not to be seen."""
+        """Notes for the legend: the meaning of the error bars, and what is outside the axes or not drawn."""
         notes = [self.bars] if self.bars else []
         hidden, front = self.hidden, sum(mark in self.front for mark in self.hidden)
         which = ", ".join(mark.label.partition(" ")[0] for mark in hidden) if len(hidden) <= 3 else f"{len(hidden)} candidates"
@@ -153,11 +153,11 @@ class Picture:
 
     @property
     def chosen(self) -> list[Mark]:
-        """The front's points to name: all of a few, or else its ends, its knee, and others evenly between them."""
+        """The points of the front to label: all if they are few, else the ends, the knee, and evenly spaced ones between."""
         front = [mark for mark in self.front if self.shows(mark)]
-        if len(front) <= _MOST_LABELS:
+        if len(front) <= _MAX_LABELS:
             return front
-        even = np.linspace(0, len(front) - 1, _MOST_LABELS - 1).round().astype(int).tolist()
+        even = np.linspace(0, len(front) - 1, _MAX_LABELS - 1).round().astype(int).tolist()
         return list(dict.fromkeys([*([self.knee] if self.knee in front else []), *(front[index] for index in even)]))
 
     def shows(self, mark: Mark) -> bool:
@@ -165,8 +165,8 @@ class Picture:
         return self._within("x", mark.x) and self._within("y", mark.y)
 
     def named(self, group: str) -> str:
-        """A group for the legend."""
-        return f"{self.category} = {_cut(group, _LONGEST_WORD) or '(none)'}" if self.category else "trial"
+        """The legend text of a group."""
+        return f"{self.category} = {_cut(group, _MAX_OVERRIDE_LENGTH) or '(none)'}" if self.category else "trial"
 
     def _within(self, axis: str, value: float) -> bool:
         low, high = self.window["xy".index(axis)]
@@ -264,7 +264,7 @@ def _visible(values: Sequence[float], axis: Quantity, more_is_better: bool) -> t
 
 def _category(sweep: Sweep) -> str:
     """The axis whose values are told apart by colour: quant, or else the first choice out of a few; "" for none."""
-    varied = [key for key in sweep.keys if key != SEED and 2 <= len(sweep.values(key)) <= _MOST_GROUPS]
+    varied = [key for key in sweep.keys if key != SEED and 2 <= len(sweep.values(key)) <= _MAX_GROUPS]
     choices = [key for key in varied if "." not in key]
     return "quant" if "quant" in choices else next(iter([*choices, *varied]), "")
 
@@ -279,7 +279,7 @@ def _words(sweep: Sweep, ranking: Ranking) -> Callable[[Candidate], str]:
         label = ""
         for word in (_word(key, candidate.overrides[key]) for key in differing if key in candidate.overrides):
             longer = f"{label}, {word}" if label else word
-            label = longer if len(longer) <= _LONGEST_LABEL else label
+            label = longer if len(longer) <= _MAX_LABEL_LENGTH else label
         return label
 
     return lambda candidate: f"#{candidate.number} {words(candidate)}".rstrip()
@@ -288,8 +288,8 @@ def _words(sweep: Sweep, ranking: Ranking) -> Callable[[Candidate], str]:
 def _word(key: str, text: str) -> str:
     """An override in short: `qat`, `bits 4`, `teacher resnet20`."""
     text = brief(text)
-    text = _cut(text, _LONGEST_WORD)
-    return _cut(f"{key.rpartition('.')[2]} {text}" if "." in key else text, _LONGEST_LABEL)
+    text = _cut(text, _MAX_OVERRIDE_LENGTH)
+    return _cut(f"{key.rpartition('.')[2]} {text}" if "." in key else text, _MAX_LABEL_LENGTH)
 
 
 def _cut(text: str, longest: int) -> str:
@@ -322,7 +322,7 @@ def _baseline_marks(sweep: Sweep, role: str, across: str | None, lead: str) -> t
 
 
 def _unseen(sweep: Sweep, unknown: int) -> Iterator[str]:
-    """What no plot can show."""
+    """Yields notes on trials and objectives that are not drawn."""
     outcomes = Counter(trial.outcome for trial in sweep.trials if not trial.complete)
     yield from (f"{outcomes[outcome]} {word}" for outcome, word in OUTCOMES.items() if outcomes[outcome])
     if unknown:
@@ -331,19 +331,19 @@ def _unseen(sweep: Sweep, unknown: int) -> Iterator[str]:
 
 
 def knee(ranking: Ranking) -> int | None:
-    """The row of the front's best compromise; None where fewer than three different points make no bend."""
+    """The row of the knee; None for a front of fewer than three distinct points."""
     return ranking.knee if len({tuple(ranking.points[row]) for row in ranking.front}) > 2 else None
 
 
 def _bound(sweep: Sweep, metric: str) -> str:
-    """A constraint as it was given, and in the units of the plot where these are others."""
+    """A constraint as the user wrote it, with its value in the units of the plot if they differ."""
     shown, text = METRICS[metric], f"{metric} {sweep.constraints[metric]}"
     bounds = [bound for bound in sweep.limits[metric] if math.isfinite(bound)]
     return f"{text} ({shown.text(bounds[0])})" if bounds and shown.factor != 1 else text
 
 
 def _bars(ranking: Ranking) -> str:
-    """What the error bars are."""
+    """The meaning of the error bars."""
     repeats = sorted({len(candidate.trials) for candidate in ranking.candidates if len(candidate.trials) > 1})
     if not repeats:
         return ""

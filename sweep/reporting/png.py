@@ -1,4 +1,4 @@
-"""A sweep's plot for print (matplotlib)."""
+"""The PNG plot of a sweep (matplotlib)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BESIDE: Mapping[str, Mapping[str, Any]] = {
 
 
 def png(picture: Picture) -> bytes:
-    """The plot for print."""
+    """Draws the plot; returns the bytes of a PNG."""
     import matplotlib.style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -50,7 +50,7 @@ def png(picture: Picture) -> bytes:
 
 
 def _scale(axes: Any, picture: Picture) -> None:
-    """Fix both axes."""
+    """Sets the scales, limits and ticks of both axes."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     for axis, logarithmic, ends in zip((axes.xaxis, axes.yaxis), picture.logarithmic, picture.window, strict=True):
@@ -65,7 +65,7 @@ def _scale(axes: Any, picture: Picture) -> None:
 
 
 def _draw_candidates(axes: Any, picture: Picture) -> None:
-    """The front's line, and every feasible candidate: light, or with an outline on the front."""
+    """Draws the front's line and the feasible candidates, with an outline for those on the front."""
     if len(picture.staircase) > 1:
         axes.plot(*zip(*picture.staircase, strict=True), color=INK, linewidth=1.3, zorder=2, label=picture.line)
     for index, group in enumerate(picture.groups):
@@ -96,7 +96,7 @@ def _draw_candidates(axes: Any, picture: Picture) -> None:
 
 
 def _draw_surroundings(axes: Any, picture: Picture) -> None:
-    """The knee, baselines, constraints, what breaks them, and what is not to be seen."""
+    """Draws the knee, baselines, constraints, infeasible candidates and notes."""
     if picture.knee:
         ring = {"s": 190, "facecolors": "none", "edgecolors": KNEE, "linewidths": 1.6, "zorder": 5}
         axes.scatter(picture.knee.x, picture.knee.y, label="knee", **ring)
@@ -116,7 +116,7 @@ def _draw_surroundings(axes: Any, picture: Picture) -> None:
 
 
 def _bars(axes: Any, marks: Sequence[Mark], colour: str, alpha: float) -> None:
-    """Error bars of a standard deviation, where one is known."""
+    """Draws error bars of one standard deviation, where it is known."""
     if members := [mark for mark in marks if any(mark.spread)]:
         xs, ys, widths, heights = zip(*((mark.x, mark.y, *mark.spread) for mark in members), strict=True)
         look = {"fmt": "none", "ecolor": colour, "alpha": alpha, "elinewidth": 1, "capsize": 2.5, "zorder": 2}

@@ -27,14 +27,14 @@ from sweep.results.sweeps import Sweep, Trial
 
 @dataclass(frozen=True)
 class Report:
-    """What was written, and what it says in short.
+    """The written files and a summary of the report.
 
     Attributes:
-        front: numbers of the trials on the front, the best first; of repeats the first one's.
-        members: the trials on the front in the same order; of repeats all.
-        knee: the number of its best compromise; None without a front.
-        trials: how many trials there are by state.
-        paths: the files.
+        front: the numbers of the candidates on the front, best first; for repeats the number of the first trial.
+        members: the trials on the front in the same order, with all repeats.
+        knee: the number of the knee of the front; None without a front.
+        trials: state to number of trials.
+        paths: the paths of the files.
     """
 
     front: tuple[int, ...]
@@ -45,10 +45,10 @@ class Report:
 
 
 def write(folder: Path) -> Report:
-    """Write the report of the sweep in `folder`, each file aside and renamed.
+    """Writes the report of the sweep in `folder`, each file atomically.
 
     Raises:
-        ConfigError: for a folder that is no sweep's, or a damaged record.
+        ConfigError: for a folder without a sweep, or a damaged record.
         OSError: where the folder cannot be written.
     """
     sweep = reader.read(folder)
@@ -97,7 +97,7 @@ def _columns(sweep: Sweep, ranking: Ranking) -> list[str]:
 
 
 def _cells(sweep: Sweep, trial: Trial) -> list[object]:
-    """A trial's row, but for the columns on its repeats."""
+    """A trial's row without the columns on repeats."""
     swept = (trial.overrides.get(key) for key in sweep.keys)
     known = {**trial.known, **trial.metrics}
     metrics = (None if absent(name, value := known.get(name)) else value for name in METRICS)
@@ -105,7 +105,7 @@ def _cells(sweep: Sweep, trial: Trial) -> list[object]:
 
 
 def _spread(sweep: Sweep, ranking: Ranking, candidate: Candidate | None) -> list[object]:
-    """The columns on repeats, where there are any."""
+    """The columns on repeats; empty for a sweep without repeats."""
     if not ranking.repeated:
         return []
     if candidate is None:
@@ -116,6 +116,6 @@ def _spread(sweep: Sweep, ranking: Ranking, candidate: Candidate | None) -> list
 
 
 def _mean(candidate: Candidate, name: str) -> float:
-    """A metric's mean; an integer where every repeat has the same one."""
+    """The mean of a metric; the exact value, possibly an integer, if all repeats are equal."""
     first = candidate.trials[0].metrics[name]
     return first if candidate.mean[name] == first else candidate.mean[name]

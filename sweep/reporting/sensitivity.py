@@ -1,4 +1,4 @@
-"""The plot of a network's sensitivity, layer by layer (matplotlib)."""
+"""The plot of the sensitivity of each layer of a network (matplotlib)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from sweep.reporting.style import COLOURS, GREY, INK, MARKERS, STYLE, wrapped
 
 @dataclass(frozen=True)
 class Panel:
-    """One side of the plot of a network's sensitivities.
+    """A panel of the sensitivity plot.
 
     Attributes:
-        label: what the values are.
-        values: where it was measured, ascending.
+        label: the label of the horizontal axis.
+        values: the measured sparsities or bit-widths, ascending.
         accuracies: layer name to accuracy in [0, 1] at each value, in the network's order.
     """
 
@@ -28,14 +28,14 @@ class Panel:
 
 
 def sensitivity_png(title: str, untouched: float, panels: Sequence[Panel]) -> bytes:
-    """Side by side, the accuracy of the network against what is done to each layer alone.
+    """Plots the accuracy of the network against the compression of each layer alone, a panel for each technique.
 
-    A line for each layer where there are colours for all of them; for more a heat map, whose rows are the layers.
+    It has a line for each layer, or a heat map with a row for each layer if there are more layers than colours.
 
     Args:
-        title: stands above.
-        untouched: accuracy in [0, 1] of the network as it is.
-        panels: one or more; the last has all the layers.
+        title: the title.
+        untouched: the accuracy of the uncompressed network, in [0, 1].
+        panels: at least one; the last has all layers.
     """
     import matplotlib.style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -55,7 +55,7 @@ def sensitivity_png(title: str, untouched: float, panels: Sequence[Panel]) -> by
 
 
 def _draw_lines(sides: Sequence[Any], panels: Sequence[Panel], layers: Sequence[str], untouched: float) -> None:
-    """A line for each layer, named in the legend."""
+    """Draws a line for each layer."""
     for axes, panel in zip(sides, panels, strict=True):
         axes.axhline(untouched, color=GREY, linestyle="--", linewidth=1, zorder=2, label="untouched")
         for index, layer in enumerate(layers):
@@ -70,7 +70,7 @@ def _draw_lines(sides: Sequence[Any], panels: Sequence[Panel], layers: Sequence[
 
 
 def _draw_cells(sides: Sequence[Any], panels: Sequence[Panel], layers: Sequence[str], untouched: float) -> None:
-    """A row for each layer from the image down, a column for each value, the accuracy in figures and as a colour."""
+    """Draws a heat map with a row for each layer, a column for each value, and the accuracies in the cells."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
@@ -95,5 +95,5 @@ def _draw_cells(sides: Sequence[Any], panels: Sequence[Panel], layers: Sequence[
 
 
 def _shortened(name: str) -> str:
-    """At most 24 characters: both ends, since layers' names begin alike and end in numbers."""
+    """A name of at most 24 characters, cut in the middle, since layer names differ at the end."""
     return name if len(name) <= 24 else f"{name[:11]}…{name[-12:]}"

@@ -6,7 +6,7 @@ import math
 import textwrap
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#6B4C9A", "#8C8C00")
-"""Told apart with any colour vision (Okabe and Ito 2008), without the yellow, which is too light for points."""
+"""The colour-blind safe palette of Okabe and Ito 2008, without yellow, which is too light for points, and with two more."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 INK, GREY, KNEE, GRID = "#222222", "#8A8A8A", "#C2185B", "#E6E6E6"
 STYLE = {
@@ -26,12 +26,12 @@ STYLE = {
 
 
 def wrapped(text: str, width: int, newline: str) -> str:
-    """A text in lines of at most so many characters, broken at spaces or else, where a word is too long, anywhere."""
+    """Wraps a text to lines of at most `width` characters, at spaces, or within a word that is too long."""
     return newline.join(textwrap.wrap(text, width, break_on_hyphens=False)) or text
 
 
 def round_ticks(low: float, high: float) -> list[float]:
-    """Where a logarithmic axis has its numbers: powers of two, or multiples of 1, 2 or 5 where it spans few of them."""
+    """The ticks of a logarithmic axis: powers of two, or round multiples on a short axis."""
     first, last = math.ceil(math.log2(low)), math.floor(math.log2(high))
     step = max(1, round((last - first) / 9))
     if last - first >= 2:

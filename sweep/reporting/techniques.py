@@ -1,6 +1,6 @@
-"""The section of the report on whether distillation, pruning, clustering and quantisation together beat each alone.
+"""The section of the report that compares combined techniques with each technique alone.
 
-Candidates are compared by their hypervolume, by their accuracy within round budgets of size, and in pairs of equal seed.
+The comparison is by hypervolume and by accuracy within size budgets, paired by seed.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from sweep.results.sweeps import SEED, TECHNIQUES, Sweep
 _RESAMPLES = 10_000
 _LEVEL = 0.05
 _VERDICTS = {1: "ahead", -1: "behind", 0: "no difference"}
-"""By the sign that all differences have."""
+"""The common sign of all differences to the verdict."""
 
 
 @dataclass(frozen=True, eq=False)
 class Techniques:
-    """A sweep's feasible candidates, compared by the techniques that they use."""
+    """Compares a sweep's feasible candidates by the techniques that they use."""
 
     sweep: Sweep
     ranking: Ranking
 
     def section(self) -> Iterator[str]:
-        """The section; nothing for a sweep with one objective, or without a front."""
+        """The section; empty for a sweep with one objective or without a front."""
         subsets = self._subsets()
         if len(self.sweep.objectives) < 2 or not subsets:
             return
@@ -54,7 +54,7 @@ class Techniques:
         yield "\n\n".join(parts)
 
     def _subsets(self) -> dict[frozenset[str], list[Candidate]]:
-        """The feasible candidates by the techniques they use, fewer techniques first."""
+        """The feasible candidates by set of techniques, smaller sets first."""
         subsets: dict[frozenset[str], list[Candidate]] = {}
         for candidate in self.ranking.candidates:
             if candidate.feasible:
@@ -71,13 +71,13 @@ class Techniques:
 
     @cached_property
     def _frame(self) -> tuple[pareto.Floats, float]:
-        """The reference point, and the hypervolume of the whole sweep under it."""
+        """The reference point, and the hypervolume of the whole sweep."""
         points = self.ranking.points[[candidate.feasible for candidate in self.ranking.candidates]]
         corner = pareto.reference_point(points, dominated=True)
         return corner, pareto.hypervolume(points, corner)
 
     def _share(self, candidates: Sequence[Candidate]) -> float:
-        """The hypervolume of some candidates, in per cent of the whole sweep's."""
+        """The hypervolume of some candidates, in per cent of that of the whole sweep."""
         corner, whole = self._frame
         columns = {name: [candidate.mean[name] for candidate in candidates] for name in self.sweep.objectives}
         return 100 * pareto.hypervolume(objective_points(columns, self.sweep.objectives), corner) / whole
@@ -101,7 +101,7 @@ class Techniques:
     def _comparison(
         self, combined: Sequence[Candidate], together: frozenset[str], alone: Mapping[frozenset[str], Sequence[Candidate]]
     ) -> str:
-        """A table of the candidates that combine techniques against those that use each alone."""
+        """A table that compares the candidates with combined techniques to those with each technique alone."""
         rows, repeats = [], set()
         for used, single in alone.items():
             gains, only = self._gains(combined, single)
@@ -120,10 +120,10 @@ class Techniques:
         return f"{_together(together)}, in comparison:\n\n{table([*header, 'met alone'], rows)}\n\n{_note(repeats)}"
 
     def _gains(self, first: Sequence[Candidate], second: Sequence[Candidate]) -> tuple[list[float], int]:
-        """The first's best accuracy less the second's at equal budgets.
+        """The difference of the best accuracies at equal budgets, first minus second.
 
         Returns:
-            Percentage points at each budget that both meet, and how many budgets the first alone meets.
+            Percentage points at each budget that both meet, and the number of budgets that the first alone meets.
         """
         pairs = [(within(first, self._size, kib), within(second, self._size, kib)) for kib in self._budgets]
         gains = [100 * (best.mean["val_accuracy"] - other.mean["val_accuracy"]) for best, other in pairs if best and other]
@@ -131,26 +131,26 @@ class Techniques:
 
 
 def _common_seeds(candidates: Sequence[Candidate]) -> list[str]:
-    """The seeds that every one of the candidates was tried under."""
+    """The seeds that all candidates have in common."""
     seeds = [{trial.overrides[SEED] for trial in candidate.trials if SEED in trial.overrides} for candidate in candidates]
     return sorted(set.intersection(*seeds))
 
 
 def _under(candidates: Sequence[Candidate], seed: str) -> list[Candidate]:
-    """The candidates as they came out under one seed."""
+    """The candidates with the results of one seed alone."""
     trials = (next(trial for trial in candidate.trials if trial.overrides[SEED] == seed) for candidate in candidates)
     return [Candidate((trial,), trial.metrics, dict.fromkeys(trial.metrics, math.nan), feasible=True) for trial in trials]
 
 
 @dataclass(frozen=True)
 class _Difference:
-    """By how much one set of candidates exceeds another.
+    """The difference between two sets of candidates.
 
     Attributes:
-        value: the mean of the pairs, or the difference itself without several of them.
-        low: the lower end of the bootstrap interval; NaN without several pairs, as the next two.
-        high: its upper end.
-        p: of the permutation test.
+        value: the mean paired difference; the difference itself with fewer than two pairs.
+        low: the lower end of the bootstrap interval; NaN with fewer than two pairs.
+        high: the upper end; NaN with fewer than two pairs.
+        p: the p-value of the permutation test; NaN with fewer than two pairs.
     """
 
     value: float
@@ -160,12 +160,12 @@ class _Difference:
 
     @staticmethod
     def of(value: float, pairs: Sequence[float]) -> _Difference:
-        """The mean of the pairs; `value` where there are not several."""
+        """The mean of the pairs; `value` for fewer than two."""
         return _Difference(float(np.mean(pairs)), *paired(pairs)) if len(pairs) > 1 else _Difference(value, *(math.nan,) * 3)
 
     @property
     def sign(self) -> int:
-        """Which way it points: 0 where the interval holds 0."""
+        """The sign of the difference; 0 if the interval contains 0."""
         if self.value == 0 or self.low <= 0 <= self.high:
             return 0
         return 1 if self.value > 0 else -1
@@ -176,7 +176,7 @@ class _Difference:
 
 
 def _verdict(differences: Sequence[_Difference]) -> str:
-    """Which way all differences point, and whether it rests on no test or on a weak one."""
+    """The verdict of all differences, marked if it is untested or not significant."""
     signs = {difference.sign for difference in differences}
     verdict = _VERDICTS[signs.pop()] if len(signs) == 1 else "mixed"
     if any(math.isnan(difference.p) for difference in differences):
@@ -186,7 +186,7 @@ def _verdict(differences: Sequence[_Difference]) -> str:
 
 
 def _note(repeats: set[int]) -> str:
-    """What the comparison rests on, for the numbers of seeds that its rows have in common."""
+    """The note on the statistics, for the numbers of common seeds of the rows."""
     least, most = min(repeats), max(repeats)
     unequal = "Where the numbers of candidates differ, the larger has the better chance to win."
     if most < 2:
@@ -201,10 +201,10 @@ def _note(repeats: set[int]) -> str:
 
 
 def paired(differences: Sequence[float]) -> tuple[float, float, float]:
-    """What paired differences say of chance, with a fixed seed.
+    """The bootstrap interval and permutation test of paired differences, with a fixed seed.
 
     Args:
-        differences: one a pair, at least two.
+        differences: a difference for each pair, at least two.
 
     Returns:
         The ends of the 95 % percentile bootstrap interval of their mean (Efron and Tibshirani 1993), and the two-sided p of a

@@ -1,4 +1,4 @@
-"""The report's words: states of trials, what the sparsity is of, and overrides in short."""
+"""Texts of the report: states of trials, the definition of sparsity, and short overrides."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ OUTCOMES = {
     "RUNNING": "unfinished",
     "WAITING": "waiting",
 }
-"""Optuna's words for people."""
+"""The outcomes of trials in plain words."""
 SPARSITY = (
     "`sparsity` is the fraction that is zero of the weights of the file's convolutions, dense layers or both, as `prune.layers`"
     " says; where `prune` removes filters, the fraction of these that was removed."
 )
-"""What `sparsity` is a fraction of, which is not the whole file."""
+"""The definition of `sparsity`, which is not a fraction of the whole file."""
 
 
 def brief(text: str) -> str:

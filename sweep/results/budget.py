@@ -1,4 +1,4 @@
-"""The best model of a sweep within a budget."""
+"""The choice of the best model of a sweep within a budget."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Budget:
 
     @property
     def limits(self) -> Limits:
-        """The budget by metric."""
+        """Metric to (lowest, highest) value, of the bounds that are set."""
         limits = {}
         if self.max_kib is not None:
             limits[self.metric] = (-math.inf, self.max_kib * 1024)
@@ -85,7 +85,7 @@ class Budget:
 
     @property
     def order(self) -> Mapping[str, str]:
-        """Objectives in the order in which they decide: accuracy first, or the size where only an accuracy is asked for."""
+        """The objectives in lexicographic order: accuracy first, or size first if only an accuracy is bounded."""
         if self.min_accuracy is not None and self.max_kib is None:
             return directions(self.metric, "val_accuracy")
         return directions("val_accuracy", self.metric)
@@ -116,7 +116,7 @@ def _texts(node: object) -> Iterator[str]:
 
 
 class NoneFits(LookupError):
-    """No trial keeps the budget. The text names the nearest ones and what each misses, one a line."""
+    """No trial is within the budget. The message lists the nearest trials and the bounds that each violates."""
 
 
 def choose(sweep: Sweep, budget: Budget) -> Trial:
@@ -145,7 +145,7 @@ def choose(sweep: Sweep, budget: Budget) -> Trial:
         return trials[row]
     near = [trials[row] for row in pareto.nearest(points, violations, _NEAREST)]
     lines = [f"no trial of {sweep.name} keeps the budget" + (f"; the nearest of {len(trials)}:" if near else "")]
-    lines += [f"  trial {trial.number}: {', '.join(_misses(trial, limits))}  ({described(trial)})" for trial in near]
+    lines += [f"  trial {trial.number}: {', '.join(_misses(trial, limits))}  ({overrides_text(trial)})" for trial in near]
     lacking = {name: sum(not known(trial, name) for trial in trials) for name in names}
     if left_out := ", ".join(f"{count} of {len(trials)} without {name}" for name, count in lacking.items() if count):
         lines.append(f"  left out, since what was not measured cannot be said to keep a bound: {left_out}")
@@ -164,6 +164,6 @@ def _misses(trial: Trial, limits: Iterable[tuple[str, tuple[float, float]]]) -> 
             yield f"{metric} {METRICS[metric].in_line(value)}, needed {METRICS[metric].in_line(low)}"
 
 
-def described(trial: Trial) -> str:
+def overrides_text(trial: Trial) -> str:
     """A trial by its overrides, as on the command line."""
     return sweeps.override_line(trial.overrides) or "the defaults"

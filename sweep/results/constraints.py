@@ -1,4 +1,4 @@
-"""The grammar of constraints on metrics, for the search that checks them and for the report that reads them back."""
+"""The grammar of constraints on metrics, shared by the search and the report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sweep.results.sweeps import number
 
 @dataclass(frozen=True)
 class Bound:
-    """What a value has to keep, such as `<=50000` or `>0.97`.
+    """A bound on a value, such as `<=50000` or `>0.97`.
 
     Attributes:
         relation: `<=`, `>=`, `<` or `>`.
@@ -23,7 +23,7 @@ class Bound:
 
     @staticmethod
     def parse(text: str) -> Bound | None:
-        """The bound that a text writes, whatever spaces are in it; None for another form."""
+        """Parses a bound, with any spaces; None for another form."""
         match = re.fullmatch(r"([<>]=?)(.+)", "".join(text.split()))
         if match is None or math.isnan(value := number(match[2])):
             return None
@@ -31,7 +31,7 @@ class Bound:
 
     @property
     def limits(self) -> tuple[float, float]:
-        """The lowest and the highest float64 that keep it; an infinity where a side is open."""
+        """The lowest and the highest float64 within the bound; infinite on the open side."""
         below = self.relation.startswith("<")
         reached = self.relation.endswith("=")
         end = self.value if reached else math.nextafter(self.value, -math.inf if below else math.inf)

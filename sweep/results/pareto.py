@@ -1,13 +1,13 @@
-"""Pareto arithmetic in pure numpy: fronts, hypervolume, the knee, the best within limits, repeats.
+"""Multi-objective optimisation in pure numpy: Pareto fronts, hypervolume, the knee, constrained choice, means over repeats.
 
-Two functions take a table: `oriented` turns columns and their directions into points that are all minimised, `violation` turns
-columns and their limits into one number a row. All others take what these return, without names or directions.
+Two functions take a table: `oriented` converts columns and their directions to points that are all minimised, and `violation`
+converts columns and their limits to one number a row. All others take these results, without names or directions.
 
-Points are float64 (n, m), one row a candidate, 1 <= m <= 4, smaller is better in every column. A row with NaN is a candidate of
-which something is unknown: it is never on a front, dominates nothing and is never chosen. Infinities are ordered like numbers.
-Input of another shape or range is a ValueError that says what was expected and what was received.
+Points are float64 (n, m), a row for each candidate, with 1 <= m <= 4; smaller is better in every column. A row with NaN is a
+candidate with an unknown value: it is never on a front, dominates nothing and is never chosen. Infinities are ordered like
+numbers. Input of another shape or range raises a ValueError that says what was expected and what was received.
 
-Not here: names of metrics, parsing, text and plots. Differences count, not ratios; a caller who means ratios passes logarithms.
+Out of scope: names of metrics, parsing, text and plots. Scales are linear; a caller passes logarithms to compare ratios.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SIGNS = {"minimize": 1.0, "maximize": -1.0}
 
 
 def oriented(columns: Mapping[str, npt.ArrayLike], objectives: Mapping[str, str]) -> Floats:
-    """The points of a table: the objectives' columns, in the order of `objectives`, turned so that smaller is better.
+    """The points of a table: the objectives' columns, in the order of `objectives`, with maximised ones negated.
 
     Args:
         columns: name to n numbers; None becomes NaN.
@@ -44,10 +44,11 @@ def oriented(columns: Mapping[str, npt.ArrayLike], objectives: Mapping[str, str]
 
 
 def front(points: npt.ArrayLike) -> Mask:
-    """Which points are dominated by none, bool (n,): no other is at least as good everywhere and better somewhere.
+    """The mask of non-dominated points, bool (n,): no other point is at least as good in all objectives and better in one.
 
     Equal points do not dominate each other, so every copy of a point on the front is on it. Method: in lexicographic order no
-    point dominates an earlier one, so the first that remains is on the front and removes what it dominates; O(n · front).
+    point dominates an earlier one, so the first remaining point is on the front, and the points that it dominates are removed;
+    O(n · front).
     """
     points = _points(points)
     known = ~np.isnan(points).any(axis=1)
@@ -58,14 +59,17 @@ def front(points: npt.ArrayLike) -> Mask:
 
 
 def dominated(bound: npt.ArrayLike, points: npt.ArrayLike, margin: npt.ArrayLike = 0.0) -> bool:
-    """Whether a running candidate is beaten already, even if it came out better than its bound by the margin.
+    """Whether a finished point dominates a running candidate's optimistic bound, even if it improves on it by the margin.
 
-    That is when one finished point dominates `bound - margin`; not when the two are equal, and not without points.
+    That is when a finished point dominates `bound - margin`. An equal point does not.
 
     Args:
-        bound: (m,) the best that it can still reach in each objective, minimised; with NaN nothing can be said: False.
+        bound: (m,) the best value that the candidate can reach in each objective, minimised; with NaN the result is False.
         points: (n, m) the finished candidates.
-        margin: (m,), or one number for all, in the objectives' own units; a ValueError unless finite and at least 0.
+        margin: (m,), or one number for all, in the units of the objectives, finite and at least 0.
+
+    Raises:
+        ValueError: for other shapes, or a margin that is negative or not finite.
     """
     bound, margin = np.asarray(bound, dtype=np.float64), np.asarray(margin, dtype=np.float64)
     points = _points(points, bound.size)
@@ -78,52 +82,54 @@ def dominated(bound: npt.ArrayLike, points: npt.ArrayLike, margin: npt.ArrayLike
 
 
 def hypervolume(points: npt.ArrayLike, reference: npt.ArrayLike) -> float:
-    """The volume that the points dominate below a reference point (Zitzler and Thiele 1998), exact up to rounding.
+    """The hypervolume that the points dominate up to a reference point (Zitzler and Thiele 1998), exact up to rounding.
 
-    Method: slices along the first objective (Knowles 2002); in each, numpy keeps a grid over the middle objectives of how far
-    the last one reaches. For a front of k points that is k steps of O(1), O(k) and O(k²) in 2, 3 and 4 objectives.
+    Method: slicing along the first objective (Knowles 2002), with a grid over the middle objectives that has the extent of the
+    last one. A front of k points takes k steps of O(1), O(k) and O(k²) for 2, 3 and 4 objectives.
 
     Args:
-        points: (n, m). One that is not better than the reference in every objective contributes nothing.
-        reference: (m,) without NaN, or a ValueError. Where it or a point that contributes is infinite, the volume is.
+        points: (n, m). A point that is not better than the reference in every objective contributes nothing.
+        reference: (m,) without NaN. If it or a contributing point is infinite, so is the hypervolume.
+
+    Raises:
+        ValueError: for other shapes, or a NaN in the reference.
     """
     boxes = _boxes(points, reference)
     return _volume(boxes) if np.isfinite(boxes).all() else math.inf
 
 
 def running_hypervolume(points: npt.ArrayLike, reference: npt.ArrayLike) -> Floats:
-    """The hypervolume of the first 1, 2, ..., n points, float64 (n,), never falling: how far a sweep was after each trial.
+    """The hypervolume of the first 1, 2, ..., n points, float64 (n,), non-decreasing: the progress of a sweep over its trials.
 
-    The arguments are those of `hypervolume`, the points in the order in which they were found; the last value is that of
-    `hypervolume` up to rounding. Method: a point adds its own box less what the points before it cover of it (the exclusive
-    hypervolume of While, Bradstreet and Barone 2012, IEEE TEVC 16(1)).
+    The arguments are those of `hypervolume`, with the points in the order of the trials. The last value equals `hypervolume` up
+    to rounding. Method: each point adds its exclusive hypervolume (While, Bradstreet and Barone 2012, IEEE TEVC 16(1)).
     """
     boxes = _boxes(points, reference)
     infinite = np.isinf(boxes).any(axis=1)
     gains = np.zeros(len(boxes))
-    held = np.zeros((1, boxes.shape[1]))
+    covered = np.zeros((1, boxes.shape[1]))
     for trial in np.flatnonzero(~infinite):
         box = boxes[trial]
-        if not (held >= box).all(axis=1).any():
-            gains[trial] = max(0.0, math.prod(box.tolist()) - _volume(np.minimum(held, box)))
-            held = np.vstack([held[(held > box).any(axis=1)], box])
+        if not (covered >= box).all(axis=1).any():
+            gains[trial] = max(0.0, math.prod(box.tolist()) - _volume(np.minimum(covered, box)))
+            covered = np.vstack([covered[(covered > box).any(axis=1)], box])
     return np.where(np.logical_or.accumulate(infinite), math.inf, np.cumsum(gains))
 
 
 def reference_point(points: npt.ArrayLike, margin: float = 0.1, *, dominated: bool = False) -> Floats:
-    """A reference for the hypervolume, float64 (m,): worse than every finite point of the front, in every objective.
+    """A reference point for the hypervolume, float64 (m,): worse than every finite point of the front, in every objective.
 
-    It is the front's worst value (the nadir), moved out by `margin` times the front's extent in that objective, so that the
-    ends count too; without an extent (one point, one objective) by `margin` times the value's size, or by `margin` from 0. It
-    depends on the points, so compare hypervolumes only under one reference.
+    It is the nadir of the front, worsened by `margin` times the front's extent in each objective, so that the extreme points
+    contribute. Without an extent (one point, one objective) it is worsened by `margin` times the magnitude of the value, or by
+    `margin` at 0. It depends on the points, so compare hypervolumes only with one reference.
 
     Args:
         points: (n, m).
-        margin: finite and above 0, or a ValueError.
-        dominated: whether the points that the front dominates count too: the worst value of all finite points is taken then.
+        margin: finite and above 0.
+        dominated: whether the nadir is that of all finite points, dominated ones included.
 
     Raises:
-        ValueError: for points none of which is finite and on the front.
+        ValueError: for points without a finite one on the front, or a margin out of range.
     """
     points = _points(points)
     ends = points[np.isfinite(points).all(axis=1)] if dominated else points[_finite_front(points)]
@@ -137,13 +143,13 @@ def reference_point(points: npt.ArrayLike, margin: float = 0.1, *, dominated: bo
 
 
 def knee(points: npt.ArrayLike) -> int | None:
-    """The row of the front's best compromise: it bulges furthest from the flat front between the extremes.
+    """The row of the knee of the front: the point furthest below the hyperplane between the extremes.
 
-    Method: each objective is scaled to [0, 1] over the front's finite points; the knee lies furthest below the line (plane)
-    through the points with 1 in one objective and 0 in the others (Das 1999, Structural Optimization 18). That is the smallest
-    sum: for m > 2 the minimum Manhattan distance to the ideal (Chiu, Yen and Juan 2016, IEEE TEVC 20(6)). An objective without
-    extent does not count. Of equals (to 12 decimals) it is the best in the first objective, then in the second and so on, then
-    the first row; so of two points the better in the first objective. None for a front without a finite point.
+    Method: each objective is scaled to [0, 1] over the front's finite points; the knee has the largest distance below the
+    hyperplane through the points with 1 in one objective and 0 in the others (Das 1999, Structural Optimization 18). That is
+    the minimum Manhattan distance to the ideal point (Chiu, Yen and Juan 2016, IEEE TEVC 20(6)). An objective without extent is
+    ignored. Ties (to 12 decimals) go to the best first objective, then the second and so on, then the first row. None for a
+    front without a finite point.
     """
     points = _points(points)
     rows = _finite_front(points)
@@ -156,17 +162,17 @@ def knee(points: npt.ArrayLike) -> int | None:
 
 
 def violation(columns: Mapping[str, npt.ArrayLike], limits: Mapping[str, tuple[float, float]]) -> Floats:
-    """By how much each row of a table breaks its limits, float64 (n,) in [0, inf]: 0 where it keeps them all.
+    """The constraint violation of each row of a table, float64 (n,) in [0, inf]; 0 for a feasible row.
 
-    An excess counts as a fraction of its limit (of the column's largest finite value where the limit is 0), and the
-    fractions are summed (Jain and Deb 2014, IEEE TEVC 18(4)). So 0.2 is 20 % over one budget, whatever its unit.
+    An excess is relative to its limit (to the column's largest finite value for a limit of 0), and the relative excesses are
+    summed (Jain and Deb 2014, IEEE TEVC 18(4)). So 0.2 is 20 % over one limit, whatever its unit.
 
     Args:
-        columns: name to n numbers, at least one column; None becomes NaN, which in a limited column is an infinite violation.
+        columns: name to n numbers, at least one column; None becomes NaN, an infinite violation in a limited column.
         limits: column name to (lowest, highest) allowed value, both included; -inf and inf leave a side open.
 
     Raises:
-        ValueError: for an unknown name, columns of different lengths, or limits that nothing can meet.
+        ValueError: for an unknown name, columns of different lengths, or limits that no value satisfies.
     """
     total = np.zeros(np.shape(next(iter(columns.values()), ())))
     for name, (low, high) in limits.items():
@@ -183,21 +189,26 @@ def violation(columns: Mapping[str, npt.ArrayLike], limits: Mapping[str, tuple[f
 
 
 def best(points: npt.ArrayLike, violations: npt.ArrayLike) -> int | None:
-    """The best row that keeps its limits; None when there is none.
+    """The best feasible row; None when there is none.
 
     Args:
-        points: (n, m); the best has the smallest first objective, of equals the smallest second and so on, then the first row.
-        violations: (n,) from `violation`; another length is a ValueError.
+        points: (n, m), compared lexicographically, then by row.
+        violations: (n,) from `violation`.
+
+    Raises:
+        ValueError: for another number of violations.
     """
     rows = nearest(points, violations, 1)
     return int(rows[0]) if len(rows) and np.asarray(violations)[rows[0]] == 0 else None
 
 
 def nearest(points: npt.ArrayLike, violations: npt.ArrayLike, count: int) -> Indices:
-    """The at most `count` rows closest to keeping their limits, intp: what can be named when `best` finds none.
+    """The at most `count` rows closest to feasibility, intp, by ascending violation, then in the order of `best`.
 
-    The arguments are those of `best`. The smallest violation comes first, equals in the order of `best`; rows with NaN or with
-    an infinite violation are left out. A negative count is a ValueError.
+    The arguments are those of `best`. Rows with NaN or an infinite violation are left out.
+
+    Raises:
+        ValueError: for another number of violations, or a negative count.
     """
     points, violations = _points(points), np.asarray(violations, dtype=np.float64)
     if violations.shape != (len(points),) or count < 0:
@@ -208,13 +219,13 @@ def nearest(points: npt.ArrayLike, violations: npt.ArrayLike, count: int) -> Ind
 
 @dataclass(frozen=True, eq=False)
 class Repeats:
-    """Candidates that were measured several times.
+    """Mean and standard deviation of candidates that were measured several times.
 
     Attributes:
-        labels: the g different labels, in the order of their first appearance.
+        labels: the g distinct labels, in the order of their first appearance.
         mean: float64 (g, k), exact where all repeats are equal; NaN where a repeat is not finite.
-        deviation: float64 (g, k), the sample standard deviation (over n - 1); NaN for one repeat: its spread is not known.
-        count: intp (g,), at least 1.
+        deviation: float64 (g, k), the sample standard deviation (over n - 1); NaN for one repeat.
+        count: intp (g,), the numbers of repeats, at least 1.
     """
 
     labels: tuple[Hashable, ...]
@@ -224,9 +235,14 @@ class Repeats:
 
 
 def repeats(labels: Sequence[Hashable], values: npt.ArrayLike) -> Repeats:
-    """Gather the rows of each candidate, such as one point of a sweep over several seeds.
+    """Averages the rows of each candidate, such as a point of a sweep under several seeds.
 
-    The n labels are equal for repeats of one candidate; values are (n, k) with any k, and another length is a ValueError.
+    Args:
+        labels: n labels, equal for repeats of one candidate.
+        values: (n, k) with any k.
+
+    Raises:
+        ValueError: for another number of values.
     """
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 2 or len(labels) != len(values):
@@ -238,7 +254,7 @@ def repeats(labels: Sequence[Hashable], values: npt.ArrayLike) -> Repeats:
     mean = np.empty((len(rows), values.shape[1]))
     deviation = np.empty_like(mean)
     for group, members in enumerate(rows.values()):
-        offsets = values[members] - values[members[0]]  # exactly 0 for equal repeats, whatever their sum is rounded to
+        offsets = values[members] - values[members[0]]  # exactly 0 for equal repeats, without the rounding of a sum
         mean[group] = values[members[0]] + offsets.mean(axis=0)
         deviation[group] = offsets.std(axis=0, ddof=1) if len(members) > 1 else np.nan
     return Repeats(tuple(rows), mean, deviation, np.array([len(members) for members in rows.values()], dtype=np.intp))
@@ -252,7 +268,7 @@ def _column(columns: Mapping[str, npt.ArrayLike], name: str) -> Floats:
 
 
 def _points(points: npt.ArrayLike, objectives: int = 1) -> Floats:
-    """Points as float64 (n, m), or a refusal; an empty list is no points with that many objectives."""
+    """Validates points and converts them to float64 (n, m); an empty list has n = 0 and that many objectives."""
     array = np.asarray(points, dtype=np.float64)
     array = array.reshape(0, objectives) if array.shape == (0,) else array
     if array.ndim != 2 or not 1 <= array.shape[1] <= MAX_OBJECTIVES:
@@ -261,7 +277,7 @@ def _points(points: npt.ArrayLike, objectives: int = 1) -> Floats:
 
 
 def _undominated(ordered: Floats) -> Mask:
-    """The front of rows that are different, in lexicographic order and without NaN."""
+    """The mask of non-dominated rows among distinct rows in lexicographic order without NaN."""
     mask = np.zeros(len(ordered), dtype=bool)
     remaining = np.arange(len(ordered))
     while len(remaining):
@@ -272,12 +288,12 @@ def _undominated(ordered: Floats) -> Mask:
 
 
 def _finite_front(points: Floats) -> Indices:
-    """The rows that are on the front and hold no infinity."""
+    """The rows of the finite points on the front."""
     return np.flatnonzero(front(points) & np.isfinite(points).all(axis=1))
 
 
 def _boxes(points: npt.ArrayLike, reference: npt.ArrayLike) -> Floats:
-    """How far each point lies below the reference, (n, m); a row of zeros for one that does not in every objective."""
+    """The distance of each point below the reference, (n, m); zeros for a point that is not below it in every objective."""
     reference = np.asarray(reference, dtype=np.float64)
     points = _points(points, reference.size)
     if reference.shape != points.shape[1:] or np.isnan(reference).any():
@@ -291,7 +307,7 @@ def _volume(boxes: Floats) -> float:
     if boxes.shape[1] == 1:
         return float(boxes.max(initial=0.0))
     corners = np.unique(-boxes, axis=0)
-    boxes = -corners[_undominated(corners)]  # the longest in the first axis comes first, so each slice has all those before it
+    boxes = -corners[_undominated(corners)]  # descending in the first axis, so that each slice contains the boxes before it
     thickness = boxes[:, 0] - np.append(boxes[1:, 0], 0.0)
     middle = boxes[:, 1:-1]
     steps = np.diff(np.sort(middle, axis=0), axis=0, prepend=0.0)

@@ -1,4 +1,4 @@
-"""How the candidates of a sweep rank: repeats averaged, the front, the knee."""
+"""The ranking of a sweep's candidates: means over seeds, the Pareto front and the knee."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A complete trial, or all those that are equal but for their seed.
+    """A complete trial, or all complete trials that differ in their seed alone.
 
     Attributes:
-        trials: by number, at least one.
+        trials: at least one, ordered by number.
         mean: metric to mean.
         deviation: metric to sample standard deviation; NaN for a single trial.
-        feasible: whether the means are known and keep the constraints.
+        feasible: whether the means of the objectives are known and satisfy the constraints.
     """
 
     trials: tuple[Trial, ...]
@@ -41,7 +41,7 @@ class Candidate:
 
     @property
     def overrides(self) -> dict[str, str]:
-        """The overrides of its trials; of several seeds, all."""
+        """The overrides of its trials, with all of their seeds."""
         seeds = [trial.overrides[SEED] for trial in self.trials if SEED in trial.overrides]
         return {**self.trials[0].overrides, **({SEED: " ".join(seeds)} if seeds else {})}
 
@@ -51,9 +51,9 @@ class Ranking:
     """The candidates of a sweep and the front among them.
 
     Attributes:
-        candidates: by number.
-        points: float64 (candidates, objectives), as `objective_points`.
-        front: rows of the feasible candidates that none dominates, best accuracy (or else best first objective) first.
+        candidates: the candidates, ordered by number.
+        points: float64 (candidates, objectives), all minimised, sizes as base-2 logarithms.
+        front: the rows of the feasible, non-dominated candidates, by descending accuracy (without one by the first objective).
         knee: the row of the front's best compromise; None without a front.
     """
 
@@ -64,12 +64,12 @@ class Ranking:
 
     @property
     def known(self) -> pareto.Mask:
-        """Which candidates have a number for every objective: bool (candidates,)."""
+        """Whether each candidate has a value for every objective: bool (candidates,)."""
         return np.asarray(~np.isnan(self.points).any(axis=1))
 
     @property
     def repeated(self) -> bool:
-        """Whether any candidate was repeated under several seeds."""
+        """Whether any candidate has several seeds."""
         return any(len(candidate.trials) > 1 for candidate in self.candidates)
 
     def on_front(self) -> tuple[Candidate, ...]:
@@ -78,12 +78,12 @@ class Ranking:
 
 
 def accuracy_first(objectives: Mapping[str, str]) -> str:
-    """The objective that leads: the first accuracy, or else the first of all."""
+    """The primary objective: the first accuracy, or without one the first objective."""
     return next((name for name in objectives if METRICS[name].kind is Kind.ACCURACY), next(iter(objectives)))
 
 
 def rank(sweep: Sweep) -> Ranking:
-    """The candidates of a sweep and their front."""
+    """Ranks the candidates of a sweep."""
     members: dict[object, list[Trial]] = {}
     for trial in sweep.complete:
         members.setdefault(trial.without_seed if SEED in trial.overrides else trial.number, []).append(trial)
@@ -107,9 +107,9 @@ def rank(sweep: Sweep) -> Ranking:
 
 
 def objective_points(columns: Mapping[str, npt.ArrayLike], objectives: Mapping[str, str]) -> pareto.Floats:
-    """The points of the objectives, all minimised, as the knee and the hypervolume take them.
+    """The points for the knee and the hypervolume, all minimised.
 
-    A metric whose ratios count, such as a size, is a logarithm of base 2; a value below 1e-9 counts as that.
+    A metric whose ratios matter, such as a size, becomes its base-2 logarithm, with values clipped below at 1e-9.
 
     Args:
         columns: metric to n numbers.
@@ -118,10 +118,10 @@ def objective_points(columns: Mapping[str, npt.ArrayLike], objectives: Mapping[s
     Returns:
         float64 (n, objectives), NaN where unknown.
     """
-    turned = {
+    scaled = {
         name: np.log2(np.maximum(columns[name], 1e-9)) if METRICS[name].logarithmic else columns[name] for name in objectives
     }
-    return pareto.oriented(turned, objectives)
+    return pareto.oriented(scaled, objectives)
 
 
 def _by_metric(row: pareto.Floats) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The records of a sweep, read back from its folder."""
+"""Reads the records of a sweep from its folder."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _STATES = ("COMPLETE", "FAIL", "PRUNED", "RUNNING", "WAITING")
 
 
 def find(output: Path, name: str) -> Path:
-    """The folder of a sweep.
+    """Finds the folder of a sweep by its name.
 
     Args:
         output: the folder that runs write to (`mlruns`).
         name: the sweep's name.
 
     Raises:
-        ConfigError: for a name that no sweep has, with the nearest ones.
+        ConfigError: for an unknown name, with similar ones.
     """
     sweeps = output / "sweeps"
     folder = sweeps / name
@@ -44,10 +44,10 @@ def find(output: Path, name: str) -> Path:
 
 
 def read(folder: Path) -> Sweep:
-    """The sweep in a folder.
+    """Reads the sweep in a folder.
 
     Raises:
-        ConfigError: for a folder that is no sweep's, or a record that is damaged.
+        ConfigError: for a folder without a sweep, or a damaged record.
     """
     path = folder / "sweep.json"
     record = jsonfiles.read(path)
@@ -86,13 +86,13 @@ def read(folder: Path) -> Sweep:
 
 
 def limits(path: Path, record: Mapping[str, Any]) -> Limits:
-    """The constraints of a sweep: metric to the lowest and the highest value that they allow.
+    """The constraints of a sweep: metric to (lowest, highest) allowed value.
 
-    The metrics of the user's own that its trials are measured by are added to the table.
+    The user's own metrics of the sweep are added to the table of metrics.
 
     Args:
-        path: of the sweep's record.
-        record: its content.
+        path: the path of the sweep's record, for the error.
+        record: the content of the record.
 
     Raises:
         ConfigError: for a metric or a bound that cannot be read.
@@ -104,7 +104,7 @@ def limits(path: Path, record: Mapping[str, Any]) -> Limits:
 
 
 def trial_folders(folder: Path) -> list[Path]:
-    """What is named as a trial is in a sweep's folder, by number."""
+    """The paths in a sweep's folder that are named as trials, ordered by number."""
     numbers = (int(path.name[6:]) for path in folder.iterdir() if re.fullmatch(r"trial-\d{3,9}", path.name))
     folders = (folder / trial_name(number) for number in sorted(numbers))
     return [path for path in folders if os.path.lexists(path)]
@@ -116,39 +116,41 @@ def trial_name(number: int) -> str:
 
 
 def trial(folder: Path) -> Trial:
-    """The trial in a folder `trial-NNN`.
+    """Reads the trial in a folder `trial-NNN`.
 
     Raises:
-        ConfigError: for a record that is damaged, or of another trial.
+        ConfigError: for a damaged record, or that of another trial.
     """
-    path, named = folder / "trial.json", int(folder.name.removeprefix("trial-"))
+    path, number = folder / "trial.json", int(folder.name.removeprefix("trial-"))
     if not folder.is_dir():
         raise ConfigError(str(folder), "the folder of a trial", "something else")
     if not os.path.lexists(path):
-        return Trial(named, "RUNNING", {}, {}, {}, {}, (), None, None, None, {}, folder)
+        return Trial(number, "RUNNING", {}, {}, {}, {}, (), None, None, None, {}, folder)
     record = jsonfiles.read(path)
     state = get(path, record, "state", str)
     require_choice(f"{path}: state", state, _STATES)
-    if (given := get(path, record, "number", int)) != named:
-        raise ConfigError(f"{path}: number", str(named), given)
+    if (recorded := get(path, record, "number", int)) != number:
+        raise ConfigError(f"{path}: number", str(number), recorded)
     metrics: dict[str, float] = {}
     baselines: list[Baseline] = []
     if state == "COMPLETE":
         measured = jsonfiles.read(where := folder / TrialFile.METRICS)
         metrics = {name: get(where, measured, name, float, math.nan) for name in METRICS}
         if (where := folder / TrialFile.BASELINES).is_file():
-            found = jsonfiles.read(where)
-            baselines = _baselines(where, {role: get(where, found, role, dict) for role in BASELINES if role in found})
+            recorded_baselines = jsonfiles.read(where)
+            baselines = _baselines(
+                where, {role: get(where, recorded_baselines, role, dict) for role in BASELINES if role in recorded_baselines}
+            )
     known: dict[str, float] = {}
     if state == "PRUNED" and (where := folder / TrialFile.KNOWN).is_file():
-        before = jsonfiles.read(where)
-        known = {name: get(where, before, name, float) for name in METRICS if name in before}
+        estimates = jsonfiles.read(where)
+        known = {name: get(where, estimates, name, float) for name in METRICS if name in estimates}
     error = get(path, record, "error", str, None)
     data = folder / TrialFile.DATA
     facts = jsonfiles.read(data) if data.is_file() else {}
     techniques = _techniques(data, facts.pop("techniques", None))
     return Trial(
-        number=named,
+        number=number,
         state=state,
         overrides=texts(path, record, "overrides"),
         fixed=texts(path, record, "fixed"),
@@ -165,7 +167,7 @@ def trial(folder: Path) -> Trial:
 
 
 def _techniques(path: Path, recorded: object) -> frozenset[str] | None:
-    """The techniques that a record names; None where it says nothing about them."""
+    """The techniques in a record; None for a record without them."""
     if recorded is None:
         return None
     if not isinstance(recorded, list) or not all(name in TECHNIQUES for name in recorded):
@@ -192,7 +194,7 @@ def _baselines(path: Path, records: Mapping[str, dict[str, Any]]) -> list[Baseli
 
 
 def _limit(where: str, metric: str, text: str) -> tuple[float, float]:
-    """A constraint's text as the lowest and the highest value that it allows."""
+    """Parses a constraint to its (lowest, highest) allowed value."""
     require_choice(where, metric, tuple(METRICS))
     if (bound := Bound.parse(text)) is None:
         raise ConfigError(where, "<=, >=, < or > and a number", text)

@@ -1,4 +1,4 @@
-"""A sweep's trials as its records tell them."""
+"""A sweep and its trials, as recorded."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 SEED = "seed"
 TECHNIQUES = ("distill", "prune", "cluster", "quant")
 BASELINES = ("start", "student")
-_DEEPEST = 100  # levels of a composed configuration
-_DOING_NOTHING = {"distill": "NoDistillation", "prune": "NoPruning", "cluster": "NoClustering", "quant": "Float32"}
-"""The class of each group that does nothing, for records that do not say which techniques a trial used."""
+_MAX_DEPTH = 100  # levels of nesting in a composed configuration
+_IDLE_CLASSES = {"distill": "NoDistillation", "prune": "NoPruning", "cluster": "NoClustering", "quant": "Float32"}
+"""Group to the class that does nothing, for records without the techniques of a trial."""
 Limits = Mapping[str, tuple[float, float]]
 """Metric to its (lowest, highest) allowed value."""
 
@@ -31,12 +31,12 @@ class Baseline:
     """The float32 file of a network that was not compressed.
 
     Attributes:
-        role: `start`, what the trial started from (its teacher where it has one), or `student`, the student before compression.
-        name: the stage that made it.
-        size_bytes: bytes of the file.
-        val_accuracy: of the file, in [0, 1].
-        test_accuracy: of the file, in [0, 1].
-        compression: bytes of the start's file over its own.
+        role: `start`, the teacher (without one, the uncompressed student), or `student`, the student before compression.
+        name: the stage whose result the network is.
+        size_bytes: the size of the file in bytes.
+        val_accuracy: the validation accuracy of the file, in [0, 1].
+        test_accuracy: the test accuracy of the file, in [0, 1].
+        compression: the size of the `start` file over that of this one.
     """
 
     role: str
@@ -53,28 +53,28 @@ class Baseline:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Those metrics of a trial that it has too, by name."""
+        """Name to value of the metrics that a baseline has in common with trials."""
         return {name: getattr(self, name) for name in METRICS if hasattr(self, name)}
 
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One trial.
+    """A trial as recorded.
 
     Attributes:
-        number: its number in the sweep.
-        state: Optuna's word: COMPLETE, FAIL, PRUNED, RUNNING or WAITING.
-        overrides: override key to text, for what the sweep varies.
-        fixed: the same for what it holds constant.
-        metrics: every metric by name, NaN where it is not known; empty unless COMPLETE.
-        known: what is known of the file that it would have, by metric, where it was refused for that before training.
-        baselines: none, unless COMPLETE.
-        seconds: wall time; None while it is not known.
+        number: the number in the sweep, from 0.
+        state: Optuna's state: COMPLETE, FAIL, PRUNED, RUNNING or WAITING.
+        overrides: override key to text, for the axes of the sweep.
+        fixed: override key to text, for the overrides that all trials share.
+        metrics: metric to value, NaN where unknown; empty unless COMPLETE.
+        known: metric to the value of its file that was known before training, for a refused trial; else empty.
+        baselines: the uncompressed networks; empty unless COMPLETE.
+        seconds: the wall time; None if unknown.
         error: why it is not COMPLETE, in one line.
-        run_id: of its run in MLflow; None where it has none.
-        facts: what `data.json`, where there is one, says of its data (`dataset`, `data_hash`, `split_hash`), as text.
-        folder: where its files are.
-        recorded_techniques: those of `TECHNIQUES` that `data.json` says it used; None where that says nothing.
+        run_id: the id of its run in MLflow; None without one.
+        facts: the data set and hashes of `data.json` (`dataset`, `data_hash`, `split_hash`), as text.
+        folder: the folder of its files.
+        recorded_techniques: the techniques in `data.json`, of `TECHNIQUES`; None for a record without them.
     """
 
     number: int
@@ -93,34 +93,34 @@ class Trial:
 
     @property
     def complete(self) -> bool:
-        """Whether it has a measured file."""
+        """Whether the trial has a measured file."""
         return self.state == "COMPLETE"
 
     @property
     def finished(self) -> bool:
-        """Whether it has ended, with whatever result."""
+        """Whether the trial has ended, in any state."""
         return self.state in ("COMPLETE", "FAIL", "PRUNED")
 
     @property
     def outcome(self) -> str:
-        """Its state, or REFUSED for one that was pruned before it trained, since its file could not have kept a constraint."""
+        """The state; REFUSED for a trial that was pruned before training, since its file would violate a constraint."""
         return "REFUSED" if self.state == "PRUNED" and self.known else self.state
 
     @property
     def point(self) -> tuple[str, ...]:
-        """Its overrides as on the command line."""
+        """The overrides as `key=value` texts."""
         return tuple(f"{key}={text}" for key, text in self.overrides.items())
 
     @property
     def without_seed(self) -> tuple[tuple[str, str], ...]:
-        """What it has in common with its repeats under other seeds."""
+        """The overrides but the seed, equal for repeats of a candidate."""
         return tuple(sorted((key, text) for key, text in self.overrides.items() if key != SEED))
 
     def config(self) -> dict[str, Any]:
-        """The composed configuration.
+        """Reads the composed configuration.
 
         Raises:
-            ConfigError: when it is missing or no YAML mapping.
+            ConfigError: for a file that is missing or no YAML mapping.
         """
         import yaml
 
@@ -130,9 +130,9 @@ class Trial:
                 received = "no regular file" if os.path.lexists(path) else "nothing"
                 raise ConfigError(str(path), "the composed configuration in YAML", received)
             content = path.read_bytes()
-            if _nests_deeper(yaml.parse(content, Loader=loader), _DEEPEST):
+            if _nests_deeper(yaml.parse(content, Loader=loader), _MAX_DEPTH):
                 raise ConfigError(str(path), "the composed configuration in YAML", "values nested too deeply")
-            config = yaml.load(content, Loader=loader)  # noqa: S506 - a safe one
+            config = yaml.load(content, Loader=loader)  # noqa: S506 - a safe loader
         except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
             if isinstance(error, ConfigError):
                 raise
@@ -142,31 +142,31 @@ class Trial:
         return config
 
     def techniques(self) -> frozenset[str]:
-        """Which of `TECHNIQUES` it uses: as its record says, or else as the classes in its configuration tell.
+        """The techniques of the trial: those of its record, or without them those of the classes in its configuration.
 
         Raises:
-            ConfigError: as `config`, where the record does not say.
+            ConfigError: for a missing or damaged configuration, if the record has no techniques.
         """
         return _configured_techniques(self.config()) if self.recorded_techniques is None else self.recorded_techniques
 
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """A sweep, as far as it has come.
+    """A sweep as recorded, finished or not.
 
     Attributes:
-        folder: where it is.
-        name: its name.
-        command: the command line that makes it again.
-        axes: override key to the text of its axis.
+        folder: the folder of the sweep.
+        name: the name.
+        command: the command line that resumes or repeats it.
+        axes: override key to the domain of the axis, as text.
         objectives: one to four metrics, each with "maximize" or "minimize".
-        constraints: metric to text, as given (`<=50000`).
-        limits: the same as numbers.
-        sampler: who chose the points; None for an exact grid.
-        n_trials: how many a search was to have; None for a grid.
-        seed: the sampler's.
-        started: seconds since the epoch.
-        ended: the same; None for a sweep that has not ended.
+        constraints: metric to bound, as the user wrote it (`<=50000`).
+        limits: metric to (lowest, highest) allowed value.
+        sampler: the name of the sampler; None for a grid.
+        n_trials: the planned number of trials of a search; None for a grid.
+        seed: the seed of the sampler.
+        started: the time of the first start, in seconds since the epoch.
+        ended: the time of the end, in seconds since the epoch; None for a sweep that has not ended.
         importances: objective to axis to importance in [0, 1]; may be empty.
         status: how it ended, or that it runs.
         trials: by number.
@@ -197,28 +197,28 @@ class Sweep:
 
     @property
     def pruned(self) -> tuple[Trial, ...]:
-        """The trials that were stopped before their last stages, since a finished one was ahead."""
+        """The trials that were stopped early, since a finished one was ahead."""
         return tuple(trial for trial in self.trials if trial.outcome == "PRUNED")
 
     @property
     def refused(self) -> tuple[Trial, ...]:
-        """The trials whose file could not have kept the constraints, refused before they trained."""
+        """The trials that were refused before training, since their files would violate the constraints."""
         return tuple(trial for trial in self.trials if trial.outcome == "REFUSED")
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Every swept override key: the axes in their order, then what else a trial was given."""
+        """The swept override keys: the axes in their order, then further keys of trials."""
         return tuple(dict.fromkeys([*self.axes, *(key for trial in self.trials for key in trial.overrides)]))
 
     def values(self, key: str) -> tuple[str, ...]:
-        """The different texts that the complete trials have for a key, numbers in their order; "" where it does not apply."""
+        """The distinct texts of a key among the complete trials, numbers ascending; "" where the key does not apply."""
         texts = dict.fromkeys(trial.overrides.get(key, "") for trial in self.complete)
         numbers = {text: number(text) if text else -math.inf for text in texts}
         return tuple(texts) if any(map(math.isnan, numbers.values())) else tuple(sorted(texts, key=numbers.__getitem__))
 
 
 def number(text: str) -> float:
-    """The finite number that a text says; NaN for anything else."""
+    """Parses a finite number; NaN for any other text."""
     try:
         value = float(text)
     except ValueError:
@@ -227,14 +227,14 @@ def number(text: str) -> float:
 
 
 def override_line(overrides: Mapping[str, str]) -> str:
-    """Overrides as on the command line, one space between them."""
+    """Overrides as on the command line, separated by spaces."""
     return " ".join(f"{key}={text}" for key, text in overrides.items())
 
 
 def _configured_techniques(config: Mapping[str, Any]) -> frozenset[str]:
-    """The techniques of a composed configuration, by the names of its classes."""
+    """The techniques of a composed configuration, from the names of its classes."""
     used = set()
-    for group, nothing in _DOING_NOTHING.items():
+    for group, nothing in _IDLE_CLASSES.items():
         node = config.get(group)
         node = node if isinstance(node, dict) else {}
         kind = str(node.get("_target_", nothing)).rpartition(".")[2]
@@ -244,9 +244,9 @@ def _configured_techniques(config: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _nests_deeper(events: Iterable[Any], levels: int) -> bool:
-    """Whether a YAML document nests deeper. What follows is not read: the time for it grows with the square of the depth.
+    """Whether a YAML document nests deeper than `levels`. It stops there, since parsing is quadratic in the depth.
 
-    The loader in C recurses, and takes the process down past some tens of thousands.
+    The loader in C recurses, and crashes at some tens of thousands of levels.
     """
     depth = 0
     for event in events:

@@ -14,19 +14,19 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
 from sweep.core.errors import ConfigError
 
-# A range of more values than this is never written out; so many of it are checked.
-_WRITTEN_OUT, _CHECKED_STEPS = 1000, 10
-_MOST_SHUFFLED, _COUNTABLE = 100_000, 2**53
+# A range of more values than the first is not expanded; of it as many steps as the second are checked.
+_MAX_EXPANDED, _CHECKED_STEPS = 1000, 10
+_MAX_SHUFFLED, _MAX_STEPS = 100_000, 2**53
 
 
 @dataclass(frozen=True)
 class Steps(Sequence[str]):
-    """The texts of evenly spaced numbers, each made when it is asked for: there may be more than memory holds.
+    """Evenly spaced numbers as override values, computed on access, since there may be more than fit in memory.
 
     Args:
         start: the first number.
         step: the difference of neighbouring numbers.
-        length: how many there are.
+        length: the number of numbers.
         integer: whether they are integers.
     """
 
@@ -49,7 +49,7 @@ class Steps(Sequence[str]):
         return str(int(number)) if self.integer else _short(str(float(number)))
 
     def index(self, value: str, start: int = 0, stop: int | None = None) -> int:
-        """The position of a text, found by its number."""
+        """The position of a value, computed from its number."""
         position = round((Decimal(value) - self.start) / self.step)
         if not 0 <= position < self.length or self[position] != value:
             raise ValueError(f"{value} is none of the steps")
@@ -58,7 +58,7 @@ class Steps(Sequence[str]):
 
 @dataclass(frozen=True)
 class Interval:
-    """A range of numbers, both ends included; `log` spreads them evenly over the orders of magnitude."""
+    """The closed interval [low, high], sampled uniformly, or log-uniformly with `log`."""
 
     low: float
     high: float
@@ -68,13 +68,13 @@ class Interval:
 
 @dataclass(frozen=True)
 class Axis:
-    """One override key and what it can be.
+    """An override key and its domain.
 
     Attributes:
-        key: the override key, a config group's or a value's.
-        text: the values as they were written.
-        values: the text of each value, in order, each once; empty for an interval.
-        interval: the interval, where the axis is one.
+        key: the override key, of a config group or a value.
+        text: the domain as the user wrote it.
+        values: the distinct values in order, as override texts; empty for an interval.
+        interval: the interval; None for a list of values.
     """
 
     key: str
@@ -84,7 +84,7 @@ class Axis:
 
     @property
     def ordered(self) -> bool:
-        """Whether the values are numbers that only grow or only fall, so that near ones are alike."""
+        """Whether the values are numbers in ascending or descending order."""
         if isinstance(self.values, Steps):
             return len(self.values) > 1
         try:
@@ -94,7 +94,7 @@ class Axis:
         return len(numbers) > 1 and numbers in (sorted(numbers), sorted(numbers, reverse=True))
 
     def samples(self) -> tuple[str, ...]:
-        """Values that a check has to try: all of them, an interval's ends, or some of a range of very many and its ends."""
+        """The values that a check tries: all of a list, the ends of an interval, or evenly spaced ones of a long range."""
         if isinstance(self.values, Steps):
             last = len(self.values) - 1
             return tuple(self.values[last * number // _CHECKED_STEPS] for number in range(_CHECKED_STEPS + 1))
@@ -104,12 +104,12 @@ class Axis:
 
 
 def number_text(number: float, interval: Interval) -> str:
-    """A number of an interval as an override's value: an integer, or six significant digits."""
+    """A number of an interval as an override value: an integer, or six significant digits."""
     return str(round(number)) if interval.integer else f"{number:.6g}"
 
 
 Point = tuple[str, ...]
-"""Override texts (`key=value`), the axes that apply in the sweep's order."""
+"""The override texts (`key=value`) of a point, for the axes that apply, in the sweep's order."""
 
 
 def product(axes: Sequence[Axis]) -> Iterator[Point]:
@@ -118,7 +118,7 @@ def product(axes: Sequence[Axis]) -> Iterator[Point]:
 
 
 def parse_axis(override: Override) -> Axis:
-    """The axis that an override with several values describes.
+    """The axis of a sweep override.
 
     Raises:
         ConfigError: for a range that is empty or too long to shuffle, or an interval without numbers.
@@ -127,11 +127,11 @@ def parse_axis(override: Override) -> Axis:
     value = override.value()
     if isinstance(value, RangeSweep):
         steps = _steps(key, text, value)
-        if len(steps) > _WRITTEN_OUT and not value.shuffle:
+        if len(steps) > _MAX_EXPANDED and not value.shuffle:
             return Axis(key, text, steps)
-        if len(steps) > _MOST_SHUFFLED:
-            raise ConfigError(key, f"at most {_MOST_SHUFFLED:,} values to shuffle", f"{len(steps):,}")
-        # 0.1, 0.2, 0.3: not the 0.30000000000000004 that adding steps comes to.
+        if len(steps) > _MAX_SHUFFLED:
+            raise ConfigError(key, f"at most {_MAX_SHUFFLED:,} values to shuffle", f"{len(steps):,}")
+        # Rounded: 0.3, not the 0.30000000000000004 of repeated addition.
         return Axis(key, text, tuple(dict.fromkeys(_short(text) for text in override.sweep_string_iterator())))
     if not isinstance(value, IntervalSweep):
         values = tuple(dict.fromkeys(override.sweep_string_iterator()))
@@ -148,7 +148,7 @@ def _steps(key: str, text: str, value: RangeSweep) -> Steps:
     """The numbers of a range.
 
     Raises:
-        ConfigError: for a range of none, or of more than can be counted.
+        ConfigError: for a range that is empty, has a number that is not finite or a step of 0, or has over 2^53 values.
     """
     numbers = (value.start, value.stop, value.step)
     integer = all(isinstance(number, int) for number in numbers)
@@ -161,8 +161,8 @@ def _steps(key: str, text: str, value: RangeSweep) -> Steps:
         count = sys.maxsize
     if count < 1:
         raise ConfigError(key, "at least one value", f"{text}, which is empty")
-    if count > _COUNTABLE:
-        raise ConfigError(key, f"at most {_COUNTABLE:,} values", text)
+    if count > _MAX_STEPS:
+        raise ConfigError(key, f"at most {_MAX_STEPS:,} values", text)
     return Steps(start, step, count, integer)
 
 
@@ -171,7 +171,7 @@ def _short(number: str) -> str:
 
 
 def axis_size(axis: Axis) -> float:
-    """How many values the axis has; infinite for an interval of real numbers."""
+    """The number of values of the axis; infinite for an interval of real numbers."""
     if axis.interval is None:
         return len(axis.values)
     return math.floor(axis.interval.high) - math.ceil(axis.interval.low) + 1 if axis.interval.integer else math.inf

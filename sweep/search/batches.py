@@ -1,4 +1,4 @@
-"""Another launcher of Hydra's as a pool of workers."""
+"""Any other Hydra launcher as a pool of workers."""
 
 from __future__ import annotations
 
@@ -15,36 +15,35 @@ from sweep.search.pool import Isolated
 
 
 class Pool(Protocol):
-    """What runs jobs: the default launcher's processes, or another launcher in batches."""
+    """Runs jobs: the worker processes of the default launcher, or another launcher in batches."""
 
     @property
     def free(self) -> int:
-        """How many jobs can be submitted now."""
+        """The number of jobs that can be submitted now."""
 
     @property
     def busy(self) -> int:
-        """How many are under way."""
+        """The number of running jobs."""
 
     def submit(self, number: int, overrides: Sequence[str]) -> None:
-        """Start a job."""
+        """Starts a job."""
 
     def wait(self) -> Mapping[int, JobReturn]:
-        """Wait until at least one job ended; job number to what came of it."""
+        """Waits until at least one job ends; returns job number to result."""
 
 
 class Batches:
-    """Another launcher as a pool: what was submitted goes out as one batch, which blocks.
+    """A launcher as a pool: the submitted jobs run as one batch, and `wait` blocks until all of it has ended.
 
-    Every trial runs in a process of its own below the launcher's, so one that takes its process down is a failure like any
-    other. A launcher that gives up a whole batch all the same (a node dies, a job runs into its time limit) tells nothing of
-    its trials: those whose metrics are in their folders are complete, without a link to their run in MLflow, and the others
-    have failed for the launcher's reason. Where none of them had begun, the launcher runs nothing at all, and its error ends
-    the sweep; the next start begins with these trials.
+    Every trial runs in a child process of the launcher's process, so that a crash fails that trial alone. When the launcher
+    fails for a whole batch (a node dies, a job exceeds its time limit), the trials whose folders have metrics are complete,
+    without a link to their run in MLflow, and the others have failed with the launcher's error. When no trial had begun, the
+    launcher's error ends the sweep; the next start runs these trials first.
 
     Args:
-        launcher: any of Hydra's; they all keep their `task_function`.
-        size: the most trials of a batch.
-        folder: of the sweep.
+        launcher: a Hydra launcher with a `task_function`.
+        size: the largest number of trials in a batch.
+        folder: the folder of the sweep.
     """
 
     def __init__(self, launcher: Any, size: int, folder: Path) -> None:
@@ -54,35 +53,35 @@ class Batches:
 
     @property
     def free(self) -> int:
-        """How many jobs the batch still takes."""
+        """The number of jobs that still fit in the batch."""
         return self._size - len(self._batch)
 
     @property
     def busy(self) -> int:
-        """How many jobs the batch has."""
+        """The number of jobs in the batch."""
         return len(self._batch)
 
     def submit(self, number: int, overrides: Sequence[str]) -> None:
-        """Add a job to the batch."""
-        # A launcher's processes may work in another folder, where a relative one would name another place.
+        """Adds a job to the batch."""
+        # Absolute, since the launcher's processes may have another working directory.
         self._batch[number] = [*overrides, f"hydra.sweep.dir={quoted(self._folder)}"]
 
     def wait(self) -> Mapping[int, JobReturn]:
-        """Launch the batch; returns when all of it ended."""
+        """Launches the batch and returns when all of it has ended."""
         batch, self._batch = self._batch, {}
         try:
             ended = self._launcher.launch(list(batch.values()), initial_job_idx=min(batch))
         except Exception as error:
             if not any((self._trial(number) / TrialFile.CONFIG).exists() for number in batch):
                 raise
-            return {number: self._found(number, error) for number in batch}
+            return {number: self._result_from_files(number, error) for number in batch}
         return dict(zip(batch, ended, strict=True))
 
     def _trial(self, number: int) -> Path:
         return self._folder / reader.trial_name(number)
 
-    def _found(self, number: int, error: Exception) -> JobReturn:
-        """What the folder of a trial tells that the launcher does not."""
+    def _result_from_files(self, number: int, error: Exception) -> JobReturn:
+        """The result of a trial from the files in its folder, after the launcher failed."""
         folder, returned = self._trial(number), JobReturn(status=JobStatus.COMPLETED)
         if (folder / TrialFile.METRICS).exists():
             returned.return_value = {**jsonfiles.read(folder / TrialFile.METRICS), "run_id": None}
@@ -95,6 +94,6 @@ class Batches:
 
 
 def quoted(path: Path) -> str:
-    """A path as an override's value, whatever is in it."""
+    """A path as a quoted override value."""
     escaped = str(path).replace("'", "\\'")
     return f"'{escaped}'"

@@ -1,4 +1,4 @@
-"""The check of a sweep's points before any of them runs."""
+"""The check of a sweep's points before any trial runs."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from sweep.pipeline.plan import Plan
 from sweep.search.axes import Point
 from sweep.search.space import Space
 
-# Up to here every single point is checked; in a larger space every value of every axis, each once.
-_CHECKED_WHOLE = 256
+# Up to this size every point is checked; in a larger space every value of every axis, once.
+_MAX_FULL_CHECK = 256
 
 
 def check(space: Space) -> Origin:
-    """Refuse, before anything runs, what any point's own run would refuse.
+    """Refuses, before anything runs, every point that its own run would refuse.
 
     Returns:
-        What the points stand on.
+        The data, code, configuration and versions that all points share.
 
     Raises:
-        ConfigError: as `build.plan` and `Plan.check`; for a key that exists for no choice of the groups; for a point that would
-            be written to another place than the sweep.
-        ConfigCompositionException: Hydra's own, for an override that it does not take.
+        ConfigError: for an invalid configuration of a point; for a key that exists under no choice of the groups; for a point
+            with another output folder than the sweep.
+        ConfigCompositionException: Hydra's own, for an override that it refuses.
     """
     return Origin.of((plan, plan.check()) for plan in _plans(space))
 
@@ -39,12 +39,12 @@ def first_plan(space: Space) -> Plan:
 
 
 def _plans(space: Space) -> Iterator[Plan]:
-    """The plans of the points that a check has to try.
+    """The plans of the points that are checked.
 
     Raises:
-        ConfigError: as `check`.
+        ConfigError: for an invalid configuration or another output folder.
     """
-    folder = space.config.hydra.sweep.dir  # first, so that a time in it is the same in what is composed
+    folder = space.config.hydra.sweep.dir  # resolved first, so that all points share a timestamp in it
     for point in _samples(space):
         composed = space.composer.compose_quickly(point)
         own = space.composer.sweep_folder(point)
@@ -55,8 +55,8 @@ def _plans(space: Space) -> Iterator[Plan]:
 
 
 def _samples(space: Space) -> Iterator[Point]:
-    """All points of a small space; of a large one every value of every axis, the others at their first value."""
-    if space.finite and space.size <= _CHECKED_WHOLE:
+    """All points of a small space; of a large one every value of every axis, with the other axes at their first value."""
+    if space.finite and space.size <= _MAX_FULL_CHECK:
         yield from space.points()
         return
     conditions = space.conditions

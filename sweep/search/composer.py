@@ -1,4 +1,4 @@
-"""The configurations of a sweep's points, composed with the overrides that hold for all of them."""
+"""Composition of the configurations of a sweep's points."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from sweep.search.axes import Point
 
 @dataclass(frozen=True, eq=False)
 class Composer:
-    """Composes configurations of points. What a combination of group choices composes to is kept, since composing is slow.
+    """Composes the configurations of points, with a cache for each combination of group choices, since composing is slow.
 
     Args:
-        loader: Hydra's.
-        config: the parent's configuration.
-        groups: the axis keys that choose something for a group.
-        fixed: override texts that hold everywhere.
-        where_known: override texts of one value each that hold where their key exists.
+        loader: Hydra's config loader.
+        config: the configuration of the sweep itself.
+        groups: the keys of the axes over config groups.
+        fixed: the override texts that apply to every point.
+        where_known: the override texts that apply where their key exists.
     """
 
     loader: ConfigLoader
@@ -44,7 +44,7 @@ class Composer:
         return self.loader.load_sweep_config(self.config, [*overrides, *self.constants(overrides)])
 
     def compose_quickly(self, point: Point) -> DictConfig:
-        """As `compose`, without Hydra's own part: values are set in what the choices compose to, in a tenth of the time."""
+        """The configuration of a point without the `hydra` node, in a tenth of the time: a cached base with its values set."""
         choices = self._choices(point)
         composed = copy.deepcopy(self._base(choices))
         overrides = OverridesParser.create().parse_overrides([text for text in point if text not in choices])
@@ -58,28 +58,29 @@ class Composer:
         return self._folders[choices]
 
     def constants(self, overrides: Sequence[str]) -> Point:
-        """The override texts that a point has in common with all others to which they apply."""
+        """The override texts besides the axes' that apply to a point."""
         if not self.where_known:
             return self.fixed
         choices = self._choices(overrides)
         if choices not in self._constants:
-            holding = [*self.fixed]
+            applying = [*self.fixed]
             for text in self.where_known:
-                if self._loads([*choices, *holding, text]):
-                    holding.append(text)
-            self._constants[choices] = tuple(holding)
+                if self._composes([*choices, *applying, text]):
+                    applying.append(text)
+            self._constants[choices] = tuple(applying)
         return self._constants[choices]
 
     def accepts(self, overrides: Sequence[str]) -> bool:
-        """Whether every one of the overrides names something, together with the fixed ones."""
-        return self._loads([*overrides, *self.fixed])
+        """Whether Hydra composes the overrides together with the fixed ones."""
+        return self._composes([*overrides, *self.fixed])
 
     def refuse(self, text: str, combinations: Sequence[Point]) -> NoReturn:
-        """Refuse an override that holds under none of the combinations of group choices.
+        """Refuses an override that applies under none of the combinations of group choices.
 
         Raises:
-            ConfigCompositionException: Hydra's own, under the last choice, since the first is often `none`; it names near keys.
-            ConfigError: where Hydra has none.
+            ConfigCompositionException: Hydra's own, for the last combination, since the first is often `none`; it lists similar
+                keys.
+            ConfigError: when Hydra raises none.
         """
         refusal: Exception | None = None
         for choices in combinations:
@@ -91,11 +92,11 @@ class Composer:
         raise refusal or ConfigError(key, "a key that exists for at least one choice of the sweep", value)
 
     def _choices(self, overrides: Sequence[str]) -> Point:
-        """Those of the overrides that choose something for a group."""
+        """The overrides of config groups among `overrides`."""
         return tuple(text for text in overrides if text.partition("=")[0] in self.groups)
 
     def _base(self, choices: Point) -> DictConfig:
-        """What these choices of the groups compose to, without Hydra's own part."""
+        """The composition of these group choices, without the `hydra` node."""
         if choices not in self._bases:
             base = self.compose(choices)
             self._folders[choices] = base.hydra.sweep.dir
@@ -103,7 +104,7 @@ class Composer:
             OmegaConf.set_struct(self._bases[choices], True)
         return self._bases[choices]
 
-    def _loads(self, overrides: Sequence[str]) -> bool:
+    def _composes(self, overrides: Sequence[str]) -> bool:
         try:
             self.loader.load_sweep_config(self.config, list(overrides))
         except ConfigCompositionException:

@@ -1,4 +1,4 @@
-"""Which axes apply to which points: the axes over groups decide which of the others there are."""
+"""Conditional axes: the choices of the axes over groups decide which of the other axes exist."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from sweep.search.composer import Composer, has_key
 
 @dataclass(frozen=True, eq=False)
 class Conditions:
-    """The axes by level, each level under the choices of those before it.
+    """The axes in three levels; the choices of a level decide which axes of the next exist.
 
     Args:
-        axes: all axes of the sweep, in its order.
+        axes: all axes in the order of the sweep.
         composer: composes configurations.
-        always: the axes over groups that every configuration has.
-        brought: the axes over groups that another choice brings: a teacher's (distill=kd), a schedule's (prune=global).
+        always: the axes over groups of the primary defaults list, which every configuration has.
+        nested: the axes over nested groups, which another choice adds: a teacher's (distill=kd), a schedule's (prune=global).
         values: the axes over values.
     """
 
     axes: tuple[Axis, ...]
     composer: Composer
     always: tuple[Axis, ...]
-    brought: tuple[Axis, ...]
+    nested: tuple[Axis, ...]
     values: tuple[Axis, ...]
     _applying: dict[Point, tuple[Axis, ...]] = field(init=False, default_factory=dict)
 
     @property
     def group_axes(self) -> tuple[Axis, ...]:
         """The axes over groups."""
-        return (*self.always, *self.brought)
+        return (*self.always, *self.nested)
 
     def walk(self, choose: Callable[[Axis], str]) -> Point:
-        """One point, chosen axis by axis.
+        """Chooses a point axis by axis.
 
         Args:
-            choose: gives the text of a value of the axis.
+            choose: returns a value of the axis as text.
         """
         chosen = [f"{axis.key}={choose(axis)}" for axis in self.always]
-        chosen += [f"{axis.key}={choose(axis)}" for axis in self._brought_by(tuple(chosen))]
+        chosen += [f"{axis.key}={choose(axis)}" for axis in self._nested_under(tuple(chosen))]
         chosen += [f"{axis.key}={choose(axis)}" for axis in self.values_under(tuple(chosen))]
         return self.ordered(chosen)
 
     def points(self) -> Iterator[Point]:
-        """Every point of a finite space, each once."""
+        """The distinct points of a finite space."""
         seen = set()
         for choices in self.choices:
             for combination in product(self.values_under(choices)):
@@ -59,12 +59,14 @@ class Conditions:
 
     @cached_property
     def choices(self) -> tuple[Point, ...]:
-        """Every combination of the groups' choices.
+        """Every combination of group choices.
 
         Raises:
-            ConfigError: for an axis or a default of the sweeper that applies under none of them.
+            ConfigError: for an axis or a single value of the sweeper's `params` that applies under none of them.
         """
-        combinations = tuple((*first, *second) for first in product(self.always) for second in product(self._brought_by(first)))
+        combinations = tuple(
+            (*first, *second) for first in product(self.always) for second in product(self._nested_under(first))
+        )
         applied = {axis.key for choices in combinations for axis in self.values_under(choices)}
         applied |= {text.partition("=")[0] for choices in combinations for text in choices}
         unused = [
@@ -78,7 +80,7 @@ class Conditions:
         return combinations
 
     def values_under(self, choices: Point) -> tuple[Axis, ...]:
-        """The axes over values that exist under these choices of the groups."""
+        """The axes over values that exist under these group choices."""
         if choices not in self._applying:
             composed = self.composer.compose(choices)
             self._applying[choices] = tuple(
@@ -91,15 +93,15 @@ class Conditions:
         rank = {axis.key: number for number, axis in enumerate(self.axes)}
         return tuple(sorted(overrides, key=lambda text: rank[text.partition("=")[0]]))
 
-    def _brought_by(self, chosen: Point) -> tuple[Axis, ...]:
-        return tuple(axis for axis in self.brought if self.composer.accepts((*chosen, f"{axis.key}={axis.values[0]}")))
+    def _nested_under(self, chosen: Point) -> tuple[Axis, ...]:
+        return tuple(axis for axis in self.nested if self.composer.accepts((*chosen, f"{axis.key}={axis.values[0]}")))
 
 
 def is_group(loader: ConfigLoader, key: str) -> bool:
-    """Whether an override key is that of a config group."""
+    """Whether an override key names a config group."""
     return bool(loader.get_group_options(key.partition("@")[0].lstrip("+")))
 
 
-def is_brought(key: str) -> bool:
-    """Whether a group's key is of one that another choice brings (a teacher's, a schedule's)."""
+def is_nested(key: str) -> bool:
+    """Whether a group key names a nested group, which another choice adds (a teacher's, a schedule's)."""
     return "@" in key or "/" in key

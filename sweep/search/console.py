@@ -1,4 +1,4 @@
-"""What a sweep says on the terminal."""
+"""Messages of a sweep on the terminal."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import sys
 
 
 def say(line: str) -> None:
-    """Write a line to stderr at once."""
+    """Prints a line to stderr and flushes it."""
     print(line, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Bounds on metrics that a trial has to keep."""
+"""Constraints of a search: bounds on metrics."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Constraint:
 
     @staticmethod
     def parse(metric: str, text: object) -> Constraint:
-        """The constraint that `text` writes.
+        """Parses a constraint.
 
         Raises:
-            ConfigError: for another form.
+            ConfigError: for another form than `<=NUMBER` or `>=NUMBER`.
         """
         bound = Bound.parse(str(text))
         if bound is None or bound.relation not in _RELATIONS:

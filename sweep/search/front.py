@@ -1,4 +1,4 @@
-"""The front so far, in a file that the trials under way look up to stop early."""
+"""The current Pareto front, in a file that running trials read for early stopping."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from sweep.search.space import Space
 
 
 class Front:
-    """The trials that keep the constraints and that no other dominates.
+    """The feasible trials that no other dominates, kept in a file in the sweep's folder.
 
     Args:
-        settings: the sweeper's.
-        margin: by how much a trial must be dominated to be stopped; None where none is, and there is no file.
-        folder: of the sweep, whose trials look the file up there (see `Membership`).
+        settings: the sweeper's keys.
+        margin: the margin by which a trial must be dominated to be stopped; None without early stopping and without a file.
+        folder: the folder of the sweep.
         recorded: the trials of earlier starts.
     """
 
@@ -29,13 +29,13 @@ class Front:
         self._trials: dict[str, dict[str, float]] = {}
 
     def begin(self) -> None:
-        """Write the front of earlier starts; without a margin take their file away, since a trial stops where it finds one."""
+        """Writes the front of earlier starts; without a margin removes its file, whose presence enables early stopping."""
         if self._margin is None:
             self._path.unlink(missing_ok=True)
         self.add({reader.trial_name(trial.number): trial.metrics for trial in self._recorded if trial.complete})
 
     def add(self, complete: Mapping[str, Mapping[str, float]]) -> None:
-        """Take complete trials in, and write the file.
+        """Adds complete trials and writes the file.
 
         Args:
             complete: trial name to metrics.
@@ -54,8 +54,8 @@ class Front:
 def margin(settings: Settings, space: Space) -> float | None:
     """The margin of early stopping; None where no trial may be stopped.
 
-    No trial of a grid is, since a grid is to be whole; none of a sweep over seeds, since a mean over those that were lucky is
-    none.
+    A grid stops none, since it has to be complete. A sweep over seeds stops none, since the mean over the surviving seeds would
+    be biased.
     """
     grid = settings.n_trials is None and space.finite
     over_seeds = any(axis.key == sweeps.SEED for axis in space.axes)

@@ -1,4 +1,4 @@
-"""The file that holds Optuna's study: an append-only log of JSON lines, which a full disk, a kill or a power cut may tear.
+"""The journal file of Optuna's study: an append-only log of JSON lines, which may end in a partial line after a crash.
 
 A torn last line is taken off: its content is rebuilt from the trials' own records. Anything else that is no line
 of such a log is refused.
@@ -21,25 +21,25 @@ _EXPECTED = "a journal of Optuna's; remove the file, and the trials' records tel
 
 
 class Journal(JournalFileBackend):
-    """Optuna's log, of which a write that fails leaves nothing.
+    """Optuna's journal with atomic appends: a failed write leaves the file as it was.
 
     Args:
-        path: the file; made where there is none.
+        path: the file; created if missing.
 
     Raises:
-        ConfigError: naming file and line, for what is no log.
+        ConfigError: naming file and line, for a line that is no entry of a journal.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        _take_off_torn_line(path)
+        _remove_partial_line(path)
         super().__init__(str(path))
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Write all of the logs or none.
+        """Appends all entries or none.
 
         Raises:
-            OSError: naming the file, for a disk that is full, say.
+            OSError: naming the file, for example when the disk is full.
         """
         length = self._path.stat().st_size
         try:
@@ -50,22 +50,22 @@ class Journal(JournalFileBackend):
             raise OSError(error.errno, error.strerror, str(self._path)) from error
 
 
-def unreadable(path: Path, error: Exception) -> ConfigError:
-    """The refusal of a log whose lines are JSON and still no study."""
+def unreadable_journal(path: Path, error: Exception) -> ConfigError:
+    """The error for a journal of valid JSON that Optuna cannot load."""
     return ConfigError(str(path), _EXPECTED, f"{type(error).__name__}: {error}")
 
 
-def _take_off_torn_line(path: Path) -> None:
+def _remove_partial_line(path: Path) -> None:
     if not os.path.lexists(path):
         return
     if not path.is_file():
         raise ConfigError(str(path), _EXPECTED, "no regular file")
     lines = path.read_bytes().splitlines(keepends=True)
     for number, line in enumerate(lines, start=1):
-        whole = line.endswith(b"\n") and _is_entry(line)
-        if not whole and number == len(lines):
+        valid = line.endswith(b"\n") and _is_entry(line)
+        if not valid and number == len(lines):
             files.write(path, b"".join(lines[:-1]))
-        elif not whole:
+        elif not valid:
             raise ConfigError(f"{path}:{number}", _EXPECTED, repr(line[:40]))
 
 

@@ -1,4 +1,4 @@
-"""The loop of a sweep: run what is proposed, keep what comes of it, stop where there is reason to."""
+"""The loop of a sweep: ask for a proposal, run it, record its outcome, check the stopping criteria."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Loop:
 
     Args:
         settings: the sweeper's keys.
-        study: proposes.
-        pool: runs trials; entered for the time of the loop.
-        front: of the complete trials.
+        study: proposes points.
+        pool: runs trials; entered while the loop runs.
+        front: the current Pareto front.
         parent: the sweep's run in the tracker, and its records.
     """
 
@@ -36,19 +36,19 @@ class Loop:
     ) -> None:
         self._settings, self._study, self._pool, self._front, self._parent = settings, study, pool, front, parent
         self._records, self._tally = parent.records, Tally(settings, study.begun, study.total)
-        self._under_way: dict[int, tuple[Proposal, float]] = {}
+        self._running: dict[int, tuple[Proposal, float]] = {}
 
     def run(self) -> list[JobReturn]:
-        """Run the sweep to its end and report.
+        """Runs the sweep to its end and writes its report.
 
         Returns:
-            What the launcher returned for each trial, in the order in which they ended.
+            The JobReturn of each trial, in the order in which they ended.
 
         Raises:
-            SweepFailed: after everything ran, when a trial failed.
+            SweepFailed: at the end, when a trial failed.
         """
-        if self._study.retold:
-            say(f"{self._study.retold} trials that study.journal does not know are told again from their records")
+        if self._study.restored:
+            say(f"{self._study.restored} trials that study.journal does not know are told again from their records")
         killed, reason = True, ""
         try:
             self._front.begin()
@@ -64,7 +64,7 @@ class Loop:
         return self._tally.ended
 
     def _until_done(self, pool: Pool) -> str:
-        """Propose and run until there is nothing left or reason to stop; returns that reason."""
+        """Proposes and runs trials until none is left or a stopping criterion holds; returns the message of that criterion."""
         stopped = ""
         while True:
             while pool.free and not stopped:
@@ -75,23 +75,23 @@ class Loop:
             if not pool.busy:
                 return stopped or self._tally.exhausted(self._study.begun)
             for number, returned in pool.wait().items():
-                self._take(number, returned)
+                self._record(number, returned)
 
     def _submit(self, pool: Pool, proposal: Proposal) -> None:
         say(f"trial {proposal.number + 1} of {self._tally.total}: {' '.join(proposal.point) or 'the defaults'}")
-        self._under_way[proposal.number] = proposal, time.time()
-        trial_files.remove(self._records.trial_folder(proposal))  # what is there afterwards is of this start
+        self._running[proposal.number] = proposal, time.time()
+        trial_files.remove(self._records.trial_folder(proposal))  # so that later files are of this start
         self._records.trial(proposal, "RUNNING")
         pool.submit(proposal.number, submission.overrides(proposal, self._records, self._settings.n_jobs))
 
-    def _take(self, number: int, returned: JobReturn) -> None:
-        """Tell the records and the study what came of a trial."""
-        proposal, began = self._under_way.pop(number)
+    def _record(self, number: int, returned: JobReturn) -> None:
+        """Writes the outcome of a trial to its record, the study, the front and the tally."""
+        proposal, began = self._running.pop(number)
         seconds = time.time() - began
         folder = self._records.trial_folder(proposal)
         ended = outcome(returned, self._settings.objectives, self._settings.constraints, folder)
         self._tally.count(number, returned, ended)
-        # The record first: where it cannot be written (a full disk), the study takes the trial up again at the next start.
+        # The record first: if it cannot be written (a full disk), the next start runs the trial again.
         run_id = ended.metrics.get("run_id")
         error = None if ended.state == "COMPLETE" else ended.error
         self._records.trial(proposal, ended.state, seconds=seconds, error=error, run_id=run_id)

@@ -1,4 +1,4 @@
-"""What came of a trial, from what its launcher returned."""
+"""The outcome of a trial, from the JobReturn of its launcher."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def outcome(returned: JobReturn, objectives: Iterable[str], constraints: Iterabl
     """The outcome of a trial. One without a metric that was asked for, or with an objective that is not finite, has failed.
 
     Args:
-        returned: what the launcher returned.
+        returned: the JobReturn of the launcher.
         objectives: the metrics that have to be finite.
         constraints: those that have to be there.
         folder: of the trial, whose `error.txt` tells best why it failed.
     """
-    value = returned._return_value  # the property would print a line of Hydra's own and raise
+    value = returned._return_value  # Hydra's property would print a line and raise
     if isinstance(value, Mapping) and "pruned" in value:
         return Outcome("PRUNED", {name: known for name, known in value.items() if name != "pruned"}, value["pruned"])
     if returned.status is JobStatus.COMPLETED and isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""The run of a sweep in the tracker, above those of its trials, and the report that it ends with."""
+"""The parent run of a sweep in MLflow, and the report at its end."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _STATES = {"COMPLETE": "complete", "FAIL": "failed", "PRUNED": "pruned"}
 
 @dataclass(frozen=True, eq=False)
 class ParentRun:
-    """A sweep's run in the tracker.
+    """The parent run of a sweep in the tracker.
 
     Args:
-        tracker: where it is logged.
-        run_id: None where nothing is tracked.
-        records: of the sweep.
+        tracker: logs the run.
+        run_id: the id of the run; None without tracking.
+        records: the records of the sweep.
     """
 
     tracker: Tracker
@@ -38,7 +38,7 @@ class ParentRun:
 
     @staticmethod
     def open(tracker: Tracker, records: Records, total: float) -> ParentRun:
-        """Begin the run, or go on with that of an earlier start, and note it in the sweep's record.
+        """Begins the run, or resumes that of an earlier start, and writes its id to the sweep's record.
 
         Raises:
             TrackingError: when the tracker fails.
@@ -54,12 +54,12 @@ class ParentRun:
         return ParentRun(tracker, run_id, records)
 
     def log_lost_trial(self, proposal: Proposal, began: float, error: str) -> None:
-        """Log a trial that took its process down with it, and so could not log itself.
+        """Logs a trial whose process died before it could log itself.
 
         Args:
-            proposal: the trial's.
-            began: when it was submitted, in seconds since the epoch.
-            error: what it failed of.
+            proposal: the proposal of the trial.
+            began: the time of its submission, in seconds since the epoch.
+            error: why it failed.
         """
         folder = self.records.trial_folder(proposal)
         if not self.records.leave_error(proposal, error):
@@ -71,15 +71,15 @@ class ParentRun:
         )
         try:
             tracker.log_trial(record)
-        except TrackingError as lost:
-            say(f"warning: could not log {folder.name} to MLflow: {lost}")
+        except TrackingError as tracking_error:
+            say(f"warning: could not log {folder.name} to MLflow: {tracking_error}")
 
     def close(self, status: Status, study: Study) -> None:
-        """Write the records and the report, and end the run. What cannot be written is told in a warning.
+        """Writes the records and the report, and ends the run. A failed write is a warning.
 
         Args:
             status: how this start of the sweep ended.
-            study: of the sweep, which knows how important the axes are.
+            study: the study, for the importances of the axes.
         """
         paths: tuple[Path, ...] = ()
         front: list[str] = []
@@ -89,12 +89,12 @@ class ParentRun:
             self.records.end(status, study.importances())
             written = report.write(self.records.folder)
             paths, front = written.paths, self._log_models(written.members)
-            # Of all starts of the sweep together.
+            # Over all starts of the sweep.
             metrics = {f"trials_{word}": written.trials.get(state, 0) for state, word in _STATES.items()}
             description = f"{metrics['trials_complete']} of {sum(written.trials.values())} trials complete."
             if status == "FINISHED" and metrics["trials_failed"]:
                 status = "FAILED"
-        except (ConfigError, OSError) as error:  # a full disk, say: the trials are there all the same
+        except (ConfigError, OSError) as error:  # a full disk, for example; the trials are complete all the same
             say(f"warning: could not write the report: {error}")
         try:
             self.tracker.close_sweep(
@@ -104,7 +104,7 @@ class ParentRun:
             say(f"warning: could not close the sweep's run in MLflow: {error}")
 
     def _log_models(self, front: Sequence[sweeps.Trial]) -> list[str]:
-        """Make MLflow models of the files on the front; returns their runs, best first."""
+        """Logs the files on the front as MLflow models; returns the ids of their runs, best first."""
         for trial in front:
             try:
                 self.tracker.log_model(trial.run_id, trial.folder / TrialFile.MODEL)

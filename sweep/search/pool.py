@@ -1,7 +1,7 @@
-"""Processes that run trials, spawned (a fork after TensorFlow has run hangs) and replaced before they grow or when they die.
+"""Worker processes that run trials. They are spawned, since a fork after TensorFlow has run hangs.
 
-What goes through the pipes is pickled by this program for itself; nothing of a user's, a data set's or the cache's is
-unpickled.
+A worker is replaced after a number of jobs, above a memory limit, and when it dies. The pipes carry only pickles that this
+program writes; no file of a user, a data set or the cache is unpickled.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from hydra.core.utils import JobReturn
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from sweep.core import watched
+from sweep.core import process_status
 from sweep.search.worker import failed, run_trial, run_trials
 
 _SPAWN = multiprocessing.get_context("spawn")
 
 
 class WorkerDied(RuntimeError):
-    """The process that ran a trial is gone, and what it was doing with it."""
+    """The process of a trial died. The message says how, and at which stage."""
 
 
 class WorkerPool:
-    """Workers that take one job each at a time.
+    """A pool of worker processes, each with one job at a time.
 
     Args:
-        context: Hydra's.
-        task: what runs a job.
-        config: the parent's configuration.
-        workers: how many processes.
-        recycle_after: jobs after which a process is replaced.
-        max_gib: resident memory above which it is replaced earlier.
+        context: Hydra's context.
+        task: the function that runs a job.
+        config: the configuration of the sweep itself.
+        workers: the number of processes.
+        recycle_after: the number of jobs after which a process is replaced.
+        max_gib: the resident memory, in GiB, above which it is replaced earlier.
     """
 
     def __init__(
@@ -66,22 +66,22 @@ class WorkerPool:
 
     @property
     def free(self) -> int:
-        """How many jobs can be submitted now."""
+        """The number of jobs that can be submitted now."""
         return self._workers - len(self._busy_workers)
 
     @property
     def busy(self) -> int:
-        """How many jobs are under way."""
+        """The number of running jobs."""
         return len(self._busy_workers)
 
     def submit(self, number: int, overrides: Sequence[str]) -> None:
-        """Start a job on a free worker."""
+        """Starts a job on a free worker."""
         worker = self._free_workers.pop() if self._free_workers else _Worker(run_trials, self._payload)
         worker.connection.send((number, list(overrides)))
         self._busy_workers[number] = worker
 
     def wait(self) -> dict[int, JobReturn]:
-        """Wait until at least one job ended; job number to what came of it."""
+        """Waits until at least one job ends; returns job number to result."""
         ready = multiprocessing.connection.wait([worker.connection for worker in self._busy_workers.values()])
         ended = {}
         for number, worker in list(self._busy_workers.items()):
@@ -102,23 +102,23 @@ class WorkerPool:
 
 
 class Isolated:
-    """A task in a process of its own: a launcher whose process runs it outlives it, and keeps nothing of its memory.
+    """Runs a task in a child process, so that a crash or a leak does not affect the launcher's process.
 
-    It works in the folder that this object was made in, wherever the launcher's process is.
+    The child's working directory is that of the process that made this object.
 
     Args:
-        task: what runs a job. What it raises is raised.
+        task: the function that runs a job; its exceptions are raised in the caller.
 
     Raises:
-        WorkerDied: when the process dies of it.
+        WorkerDied: when the child process dies.
     """
 
     def __init__(self, task: TaskFunction) -> None:
         self._task, self._folder = task, str(Path.cwd())
 
     def __call__(self, config: DictConfig) -> Any:
-        """Run the job that Hydra has composed in this process."""
-        # joblib's processes have a start method of their own, which a child of theirs would be given and does not know.
+        """Runs the job of a composed configuration."""
+        # joblib's processes have their own start method, which a child would inherit without knowing it.
         multiprocessing.set_start_method("spawn", force=True)
         worker = _Worker(run_trial, cloudpickle.dumps((self._task, self._folder, config, Singleton.get_state())))
         try:
@@ -138,15 +138,15 @@ class _Worker:
     """One process and the parent's end of its pipe."""
 
     def __init__(self, target: Callable[[Connection, bytes, Path], None], payload: bytes) -> None:
-        self.connection, theirs = _SPAWN.Pipe()
+        self.connection, child_end = _SPAWN.Pipe()
         self.jobs = 0
-        self._temporary = watched.make()
-        self._process = _SPAWN.Process(target=target, args=(theirs, payload, self._temporary), daemon=True)
+        self._temporary = process_status.make_folder()
+        self._process = _SPAWN.Process(target=target, args=(child_end, payload, self._temporary), daemon=True)
         self._process.start()
-        theirs.close()
+        child_end.close()
 
     def stop(self, *, gently: bool) -> None:
-        """End the process: by closing its pipe, or by a signal."""
+        """Ends the process, by closing its pipe or by a signal."""
         self.connection.close()
         if not gently:
             self._process.terminate()
@@ -154,11 +154,11 @@ class _Worker:
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
-        watched.remove(self._temporary)
+        process_status.remove_folder(self._temporary)
 
     def exit_reason(self) -> WorkerDied:
-        """The error that says how the process died and what it was doing."""
+        """The error for a process that died: how, and at which stage."""
         self._process.join(timeout=10)
-        doing = watched.last(self._temporary)
-        watched.remove(self._temporary)
-        return WorkerDied(watched.death(self._process.exitcode, doing))
+        status = process_status.last_status(self._temporary)
+        process_status.remove_folder(self._temporary)
+        return WorkerDied(process_status.death_message(self._process.exitcode, status))

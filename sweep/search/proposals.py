@@ -1,4 +1,4 @@
-"""A point of the space as Optuna proposes it, and back."""
+"""Conversion between points of the space and Optuna's parameters."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Proposal:
     """A point to run.
 
     Attributes:
-        number: of the trial in the sweep, from 0; names its folder.
-        point: its overrides.
+        number: the number of the trial in the sweep, from 0; it names the folder.
+        point: the overrides.
         trial: Optuna's trial.
     """
 
@@ -30,7 +30,7 @@ class Proposal:
 
 
 def suggested(trial: optuna.Trial, axis: Axis) -> str:
-    """The text of the value that the sampler chooses."""
+    """The sampler's choice of a value, as text."""
     if (interval := axis.interval) is not None:
         if interval.integer:
             return number_text(trial.suggest_int(axis.key, int(interval.low), int(interval.high), log=interval.log), interval)
@@ -41,7 +41,7 @@ def suggested(trial: optuna.Trial, axis: Axis) -> str:
 
 
 def draw(random: np.random.Generator, axis: Axis) -> str:
-    """The text of a value drawn evenly."""
+    """A value drawn uniformly, as text."""
     if axis.interval is None:
         return axis.values[int(random.integers(len(axis.values)))]
     number = random.uniform(axis.interval.low, axis.interval.high + axis.interval.integer)
@@ -49,10 +49,10 @@ def draw(random: np.random.Generator, axis: Axis) -> str:
 
 
 def representative(axis: Axis, text: str) -> str:
-    """The text, where it is a value of the axis.
+    """The text itself, if it is a value of the axis.
 
     Raises:
-        ValueError: where it is none.
+        ValueError: if it is not.
     """
     interval, encoded = axis.interval, encode(axis, text)
     if interval is None:
@@ -65,7 +65,7 @@ def representative(axis: Axis, text: str) -> str:
 
 
 def encode(axis: Axis, text: str) -> Any:
-    """The value of Optuna's parameter from which `suggested` makes `text`: a number, a position, or the text itself."""
+    """Optuna's parameter value for a text, the inverse of `suggested`: a number, a position, or the text itself."""
     if axis.interval is not None:
         return int(text) if axis.interval.integer else float(text)
     return axis.values.index(text) if axis.ordered else text

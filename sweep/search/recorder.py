@@ -1,6 +1,6 @@
-"""The records of a sweep: its own `sweep.json`, and a `trial.json` a trial.
+"""The records of a sweep: `sweep.json`, and a `trial.json` for each trial.
 
-The trials' records are the truth about what is finished; Optuna's journal can be rebuilt from them.
+The trials' records decide what is finished; Optuna's journal can be rebuilt from them.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class Records:
     """The records of a sweep.
 
     Attributes:
-        folder: of the sweep.
-        space: what varies.
-        content: what `sweep.json` holds.
-        parent_run_id: the sweep's run in the tracker, where an earlier start has one.
+        folder: the folder of the sweep.
+        space: the search space.
+        content: the content of `sweep.json`.
+        parent_run_id: the id of the sweep's run in the tracker; None without an earlier start that was tracked.
     """
 
     folder: Path
@@ -47,11 +47,10 @@ class Records:
 
     @staticmethod
     def open(folder: Path, space: Space, settings: Settings, arguments: Sequence[str], origin: Origin) -> Records:
-        """The records in `folder`, new or of an earlier start.
+        """Opens the records in `folder`, new or of an earlier start.
 
         Raises:
-            ConfigError: when the earlier start had another space or other objectives, or stood on something else, or its record
-                is damaged.
+            ConfigError: when the earlier start had another space, other objectives or another origin, or its record is damaged.
         """
         fixed = dict(text.split("=", 1) for text in (*space.fixed, *space.where_known) if "=" in text)
         content: dict[str, Any] = {
@@ -91,10 +90,10 @@ class Records:
         return records
 
     def lock(self) -> AbstractContextManager[Any]:
-        """Held while the sweep runs.
+        """Acquires the lock of the sweep, held while it runs.
 
         Raises:
-            ConfigError: when another process holds it.
+            ConfigError: when another process holds the lock.
         """
         from filelock import FileLock, Timeout
 
@@ -106,10 +105,10 @@ class Records:
             raise ConfigError("sweep.name", "a sweep that is not running already", self.folder.name) from None
 
     def trials(self) -> tuple[sweeps.Trial, ...]:
-        """What the trials' own records say, by number. A trial whose record is damaged has not ended: it runs again.
+        """The recorded trials, by number. A trial whose record is damaged is left out, so that it runs again.
 
         Raises:
-            ConfigError: for something in the place of a trial's folder or of its record that cannot be written over.
+            ConfigError: for a trial's folder that is no folder, or a record that is no regular file.
         """
         trials = []
         for folder in reader.trial_folders(self.folder):
@@ -118,9 +117,13 @@ class Records:
                 raise ConfigError(str(folder if not folder.is_dir() else path), "a trial's record", "something else")
             try:
                 trial = reader.trial(folder)
-                lacking = [name for name in self.content["objectives"] if trial.complete and not isfinite(trial.metrics[name])]
-                if lacking:
-                    raise ConfigError(str(folder / TrialFile.METRICS), f"a finite {lacking[0]}", trial.metrics[lacking[0]])
+                not_finite = [
+                    name for name in self.content["objectives"] if trial.complete and not isfinite(trial.metrics[name])
+                ]
+                if not_finite:
+                    raise ConfigError(
+                        str(folder / TrialFile.METRICS), f"a finite {not_finite[0]}", trial.metrics[not_finite[0]]
+                    )
             except ConfigError as error:
                 print(f"{folder.name} runs again: {error}", file=sys.stderr)
                 continue
@@ -128,16 +131,16 @@ class Records:
         return tuple(trials)
 
     def trial_folder(self, proposal: Proposal) -> Path:
-        """Where the files of a trial are."""
+        """The folder of a trial."""
         return self.folder / reader.trial_name(proposal.number)
 
     def begin(self, parent_run_id: str | None) -> None:
-        """The sweep starts."""
+        """Writes the record of the sweep at its start."""
         self.content["parent_run_id"] = parent_run_id
         self._save()
 
     def end(self, status: str, importances: Mapping[str, Any]) -> None:
-        """The sweep ends."""
+        """Writes the record of the sweep at its end."""
         self.content.update(status=status, ended=time.time(), importances=importances)
         self._save()
 
@@ -150,7 +153,7 @@ class Records:
         error: str | None = None,
         run_id: str | None = None,
     ) -> None:
-        """Write what is known of a trial."""
+        """Writes the record of a trial."""
         folder = self.trial_folder(proposal)
         folder.mkdir(parents=True, exist_ok=True)
         content = {
@@ -165,7 +168,7 @@ class Records:
         files.write_json(folder / "trial.json", content)
 
     def leave_error(self, proposal: Proposal, error: str) -> bool:
-        """Write the `error.txt` of a trial that could not; returns whether it was missing."""
+        """Writes the `error.txt` of a trial that could not write it; returns whether it was missing."""
         path = self.trial_folder(proposal) / TrialFile.ERROR
         if path.exists():
             return False
@@ -182,6 +185,6 @@ def _without_places(fixed: Mapping[str, str]) -> dict[str, str]:
 
 
 def _difference(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What differs, old and new."""
+    """The keys that differ, with their old and new values."""
     keys = [key for key in {**earlier, **now} if earlier.get(key) != now.get(key)]
     return ", ".join(f"{key}={earlier.get(key, 'absent')} then, {key}={now.get(key, 'absent')} now" for key in keys)

@@ -1,7 +1,7 @@
-"""The state of a sweep after earlier starts: Optuna's journal is brought to agree with the trials' own records.
+"""Recovery of a sweep from earlier starts: synchronises Optuna's journal with the trials' own records.
 
-The records are the truth: what they call finished is told to the study where its journal does not know it, and what the journal
-alone calls finished runs again.
+The records take precedence: a trial that they have as finished is added to the study if the journal lacks it, and a trial that
+only the journal has as finished runs again.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from sweep.search.proposals import Proposal, representative
 from sweep.search.space import Space
 
 Records = Mapping[int, sweeps.Trial]
-"""Number to what a trial's own record says."""
+"""Trial number to recorded trial."""
 
 
 @dataclass(frozen=True)
 class Recovered:
-    """What earlier starts proposed.
+    """The proposals of earlier starts.
 
     Attributes:
         points: trial number to point.
-        unfinished: the numbers of trials that have to run again.
-        retold: how many trials the journal did not know to be finished.
+        unfinished: the numbers of the trials that run again.
+        restored: the number of finished trials that the journal lacked.
     """
 
     points: Mapping[int, Point]
     unfinished: frozenset[int]
-    retold: int
+    restored: int
 
 
 def require_points(space: Space, records: Records) -> None:
-    """Refuse a recorded trial of another space.
+    """Refuses a recorded trial of another space.
 
     Raises:
-        ConfigError: with the record's file.
+        ConfigError: naming the file of the record.
     """
     for trial in records.values():
         try:
@@ -52,25 +52,25 @@ def require_points(space: Space, records: Records) -> None:
 
 
 def recover(study: OptunaStudy, records: Records | None) -> Recovered:
-    """Bring the study to what the records say. A journal of another sweep is set aside; abandoned trials are failed.
+    """Synchronises the study with the records. A journal of another sweep is set aside; abandoned trials are failed.
 
     Args:
-        study: as its journal has it.
-        records: what the trials' own records say; None trusts the journal.
+        study: the study of the journal.
+        records: the recorded trials; None to rely on the journal alone.
     """
     recorded = records or {}
     if _contradicts(study, recorded):
         study.begin_anew()
-    retold = _tell_the_finished(study, recorded)
+    restored = _complete_running(study, recorded)
     study.fail_abandoned_trials()
-    retold += _tell_the_unknown(study, recorded)
+    restored += _add_missing(study, recorded)
     numbered = study.numbered()
     points = {number: tuple(trial.user_attrs["point"]) for number, trial in numbered.items()}
     points |= {number: trial.point for number, trial in recorded.items() if number not in points and trial.point}
     unfinished = {number for number, trial in numbered.items() if "killed" in trial.user_attrs}
     if records is not None:
         unfinished |= {number for number in points if number not in records or not records[number].finished}
-    return Recovered(points, frozenset(unfinished), retold)
+    return Recovered(points, frozenset(unfinished), restored)
 
 
 def _point_of(space: Space, trial: sweeps.Trial) -> Point:
@@ -78,7 +78,7 @@ def _point_of(space: Space, trial: sweeps.Trial) -> Point:
 
 
 def _contradicts(study: OptunaStudy, records: Records) -> bool:
-    """Whether the journal is of other objectives, or has another point for a recorded trial."""
+    """Whether the journal has other objectives, or another point for a recorded trial."""
     if not study.has_own_objectives:
         return True
     return any(
@@ -88,31 +88,31 @@ def _contradicts(study: OptunaStudy, records: Records) -> bool:
     )
 
 
-def _tell_the_finished(study: OptunaStudy, records: Records) -> int:
-    """Tell the study of trials that ended after its last word: their records were written, and then a kill came."""
+def _complete_running(study: OptunaStudy, records: Records) -> int:
+    """Adds the results of trials that the journal has as running: a kill came after their records were written."""
     from optuna.trial import TrialState
 
-    retold = 0
+    restored = 0
     for number, trial in study.numbered().items():
         if trial.state is TrialState.RUNNING and number in records and records[number].finished:
-            _tell_recorded(study, study.running(number, records[number].point, trial._trial_id), records[number])
-            retold += 1
-    return retold
+            _add_result(study, study.running(number, records[number].point, trial._trial_id), records[number])
+            restored += 1
+    return restored
 
 
-def _tell_the_unknown(study: OptunaStudy, records: Records) -> int:
-    """Tell the study of finished trials that it does not have."""
-    numbered, retold = study.numbered(), 0
+def _add_missing(study: OptunaStudy, records: Records) -> int:
+    """Adds finished trials that the journal lacks."""
+    numbered, restored = study.numbered(), 0
     for number in sorted(records):
         trial = records[number]
         known = number in numbered and "killed" not in numbered[number].user_attrs
         if trial.finished and not known:
-            _tell_recorded(study, study.propose(number, trial.point), trial)
-            retold += 1
-    return retold
+            _add_result(study, study.propose(number, trial.point), trial)
+            restored += 1
+    return restored
 
 
-def _tell_recorded(study: OptunaStudy, proposal: Proposal, trial: sweeps.Trial) -> None:
+def _add_result(study: OptunaStudy, proposal: Proposal, trial: sweeps.Trial) -> None:
     if trial.complete:
         study.complete(proposal, trial.metrics)
     elif trial.state == "PRUNED":

@@ -1,4 +1,4 @@
-"""The command line that goes on with a sweep."""
+"""The command line that resumes a sweep."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from sweep.config.compose import CONF
 
 
 def resuming_command(config: DictConfig, name: str, arguments: Sequence[str]) -> list[str]:
-    """The words of the command line that goes on with a sweep or, where its folder is gone, makes it again.
+    """The arguments of the command line that resumes a sweep, or repeats it if its folder is gone.
 
     Args:
-        config: the parent's configuration.
-        name: the sweep's; given, where the command line left it to the clock.
-        arguments: the command line's overrides, but for those of Hydra's own keys.
+        config: the configuration of the sweep itself.
+        name: the name of the sweep, added where the command line has none.
+        arguments: the command line's overrides, without those of Hydra's own keys.
     """
     words = ["python", "-m", "sweep.main", "-m"]
     sources = {source.provider: source.path for source in config.hydra.runtime.config_sources if source.schema == "file"}

@@ -46,24 +46,24 @@ SAMPLERS: Mapping[str, Callable[[int], Any]] = {
     "qmc": _qmc,
     "random": _random,
 }
-"""Name to the sampler of a seed."""
+"""Sampler name to a function from a seed to the sampler."""
 
 
 def sampler(name: str, seed: int, number: int, attempt: int) -> Any:
-    """The sampler that proposes a trial: its draws follow from the seed and the number, not from what was drawn before.
+    """The sampler that proposes a trial. Its draws depend on the seed and the number alone, not on earlier draws.
 
-    So a sweep that was killed goes on as if it had not been.
+    So a resumed sweep proposes the same points as an uninterrupted one.
 
     Args:
         name: a key of `SAMPLERS`.
-        seed: of the sweep.
-        number: of the trial.
-        attempt: how often the trial's point was drawn already.
+        seed: the seed of the sweep, in [0, 2^31).
+        number: the number of the trial.
+        attempt: the number of earlier draws for this trial.
     """
     import optuna
 
     drawn = np.random.SeedSequence([seed, number, attempt]).generate_state(1)[0]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        # The points of a quasi-random sequence belong together; the study counts how far it is.
+        # A quasi-random sequence needs one seed throughout; the study stores the position in it.
         return SAMPLERS[name](seed if name == "qmc" else int(drawn))

@@ -1,4 +1,4 @@
-"""The sweeper's keys, checked."""
+"""The sweeper's keys, validated."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Settings:
     """The sweeper's keys (see `ParetoSweeperConfig`).
 
     Raises:
-        ConfigError: for a value that is none of theirs.
+        ConfigError: for a value outside the range of its key.
     """
 
     params: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""The space that a sweep covers: its axes in Hydra's grammar, and its points."""
+"""The search space of a sweep: its axes in Hydra's override grammar, and its points."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from omegaconf import DictConfig
 from sweep.core.errors import ConfigError
 from sweep.search.axes import Axis, Point, axis_size, parse_axis
 from sweep.search.composer import Composer
-from sweep.search.conditions import Conditions, is_brought, is_group
+from sweep.search.conditions import Conditions, is_group, is_nested
 
-# Choices of the groups that are composed to count the points exactly.
-_COMPOSED = 64
-# What all trials of a sweep have in common, by its nature or (threads) by that of the processes that they share.
+# The most combinations of group choices that are composed to count the points exactly.
+_MAX_COMPOSED = 64
+# Keys that all trials of a sweep share, `threads` since they share processes.
 _SHARED = ("output", "sweep.", "tracking", "threads")
 
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    """Axes, and overrides that hold for every point.
+    """The axes of a sweep, and the overrides that all points share.
 
     Args:
-        loader: composes configurations.
-        config: the parent's configuration.
-        axes: what varies; an axis applies to a point only where its key exists in the point's configuration.
-        fixed: override texts that hold everywhere.
-        where_known: override texts of one value each that hold, as an axis does, where their key exists.
+        loader: Hydra's config loader.
+        config: the configuration of the sweep itself.
+        axes: the axes; an axis applies to a point only if its key exists in the point's configuration.
+        fixed: the override texts that apply to every point.
+        where_known: the override texts that apply, as an axis does, where their key exists.
     """
 
     loader: ConfigLoader
@@ -43,25 +43,26 @@ class Space:
 
     @staticmethod
     def parse(loader: ConfigLoader, config: DictConfig, params: Mapping[str, Any], arguments: Sequence[str]) -> Space:
-        """The space of the sweeper's `params` (override key to text) with the command line's `arguments` on top.
+        """Parses the sweeper's `params` (override key to text); the command line's `arguments` take precedence.
 
-        A single value among the `params` holds where its key exists, as an axis does; on the command line it must exist. null
-        takes an axis out.
+        A single value among the `params` applies where its key exists, as an axis does; on the command line its key must exist.
+        null removes an axis.
 
         Raises:
             ConfigError: for an interval without numbers in it.
         """
         parser = OverridesParser.create(config_loader=loader)
-        given = list(parser.parse_overrides(list(arguments)))
-        keys = {override.get_key_element() for override in given}
+        overrides = list(parser.parse_overrides(list(arguments)))
+        keys = {override.get_key_element() for override in overrides}
         wanted = {key: value for key, value in params.items() if value is not None and key not in keys}
         defaults = parser.parse_overrides([f"{key}={value}" for key, value in wanted.items()])
-        every = [*defaults, *given]
+        every = [*defaults, *overrides]
         axes = tuple(parse_axis(override) for override in every if override.is_sweep_override())
         single = [override for override in every if not override.is_sweep_override()]
         known = [override for override in single if override in defaults]
-        known = [override for override in known if not _always_there(loader, override.get_key_element())]
-        known.sort(key=lambda override: not is_brought(override.get_key_element()))  # a teacher's network, then its width
+        known = [override for override in known if not _is_primary_group(loader, override.get_key_element())]
+        # Groups before values: a teacher's network, then its width.
+        known.sort(key=lambda override: not is_nested(override.get_key_element()))
         fixed = tuple(str(override.input_line) for override in single if override not in known)
         for axis in axes:
             if axis.key.startswith(_SHARED):
@@ -70,15 +71,15 @@ class Space:
 
     @cached_property
     def conditions(self) -> Conditions:
-        """Where each axis applies."""
+        """The conditions under which each axis applies."""
         groups = [axis for axis in self.axes if is_group(self.loader, axis.key)]
-        brought = [axis for axis in groups if is_brought(axis.key)]
+        nested = [axis for axis in groups if is_nested(axis.key)]
         composer = Composer(self.loader, self.config, frozenset(axis.key for axis in groups), self.fixed, self.where_known)
         return Conditions(
             axes=self.axes,
             composer=composer,
-            always=tuple(axis for axis in groups if axis not in brought),
-            brought=tuple(brought),
+            always=tuple(axis for axis in groups if axis not in nested),
+            nested=tuple(nested),
             values=tuple(axis for axis in self.axes if axis not in groups),
         )
 
@@ -89,30 +90,30 @@ class Space:
 
     @property
     def finite(self) -> bool:
-        """Whether every axis has a list of values."""
+        """Whether no axis is an interval."""
         return not any(axis.interval for axis in self.axes)
 
     @property
     def text(self) -> dict[str, str]:
-        """Axis key to its values as written."""
+        """Axis key to its domain as the user wrote it."""
         return {axis.key: axis.text for axis in self.axes}
 
     @property
     def size(self) -> float:
-        """How many points there are; infinite with an interval of real numbers."""
+        """The number of points; infinite with an interval of real numbers."""
         conditions = self.conditions
         return sum(_product(conditions.values_under(choices)) for choices in conditions.choices)
 
     def walk(self, choose: Callable[[Axis], str]) -> Point:
-        """One point, chosen axis by axis: the groups first, which decide which of the others apply.
+        """Chooses a point axis by axis: the groups first, since they decide which other axes apply.
 
         Args:
-            choose: gives the text of a value of the axis.
+            choose: returns a value of the axis as text.
         """
         return self.conditions.walk(choose)
 
     def points(self) -> Iterator[Point]:
-        """Every point of a finite space, each once."""
+        """The distinct points of a finite space."""
         return self.conditions.points()
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
@@ -120,11 +121,11 @@ class Space:
         return self.composer.compose(overrides)
 
     def constants(self, overrides: Sequence[str]) -> Point:
-        """The override texts that a point has in common with all others to which they apply."""
+        """The override texts besides the axes' that apply to a point."""
         return self.composer.constants(overrides)
 
     def require_finite(self) -> None:
-        """Refuse an interval, which a grid cannot have.
+        """Refuses an interval, which a grid cannot have.
 
         Raises:
             ConfigError: naming the axis.
@@ -134,14 +135,14 @@ class Space:
                 raise ConfigError("hydra.sweeper.n_trials", f"a number of trials, since {axis.key} is an interval", "null")
 
     def require_at_most(self, points: int, *, search: bool) -> None:
-        """Refuse a grid of more points, and a search over more choices of the groups: each of those is composed.
+        """Refuses a grid of more points, and a search over more combinations of group choices, since each is composed.
 
         Raises:
-            ConfigError: with their number, within a second.
+            ConfigError: with their number.
         """
         groups = _product(self.conditions.group_axes)
-        most = _product(self.axes)  # where every axis applies everywhere
-        if groups > points or (not search and most > points and groups > _COMPOSED):
+        most = _product(self.axes)  # the number of points if every axis applied everywhere
+        if groups > points or (not search and most > points and groups > _MAX_COMPOSED):
             count = groups if search else most
         else:
             count = 0 if search or most <= points else self.size
@@ -151,9 +152,10 @@ class Space:
 
 
 def _product(axes: Sequence[Axis]) -> float:
-    """How many combinations the axes have."""
+    """The number of combinations of the axes' values."""
     return math.prod(axis_size(axis) for axis in axes)
 
 
-def _always_there(loader: ConfigLoader, key: str) -> bool:
-    return is_group(loader, key) and not is_brought(key)
+def _is_primary_group(loader: ConfigLoader, key: str) -> bool:
+    """Whether every configuration has the group."""
+    return is_group(loader, key) and not is_nested(key)

@@ -1,6 +1,6 @@
-"""What a sweep tries next: never a point that is known, first what a killed sweep had under way.
+"""The proposals of a sweep: first the interrupted trials of an earlier start, then new points, never one twice.
 
-A grid and a search go the same way: a grid's points are put in the queue in their order.
+A grid enqueues its points in order; a search asks a sampler.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from sweep.core.errors import ConfigError
 from sweep.results import sweeps
 from sweep.search.axes import Point
 from sweep.search.constraints import Constraint
-from sweep.search.journal import unreadable
+from sweep.search.journal import unreadable_journal
 from sweep.search.optuna_study import OptunaStudy
 from sweep.search.proposals import Proposal, draw
 from sweep.search.recovery import recover, require_points
 from sweep.search.space import Space
 
-# Up to so many points are gone through for those that are left.
-_ENUMERATED = 100_000
-# How often a sampler may propose what is known before an unknown point is drawn at random instead.
+# Spaces of up to this many points are enumerated to find the untried ones.
+_MAX_ENUMERATED = 100_000
+# The number of repeats that a sampler may propose before an untried point is drawn at random instead.
 _REPEATS = 20
 
 
@@ -33,17 +33,17 @@ class Study:
 
     Args:
         folder: the sweep's folder; it exists.
-        space: what varies.
+        space: the search space.
         objectives: metric to `maximize` or `minimize`.
-        constraints: bounds that a trial has to keep to count for the front.
+        constraints: the bounds of a feasible trial.
         sampler: `tpe`, `nsga2`, `nsga3`, `qmc` or `random`.
-        seed: of the sampler.
-        total: how many trials there are to be in all; None for every point of a finite space.
-        recorded: what the trials' own records say. They are the truth (see `recovery`); None trusts the journal.
+        seed: the seed of the sampler.
+        total: the number of trials in all; None for every point of a finite space.
+        recorded: the recorded trials, which take precedence over the journal; None to rely on the journal alone.
 
     Attributes:
-        total: the number of trials that there are to be.
-        retold: how many trials the journal did not know to be finished.
+        total: the number of trials in all, at most the size of the space.
+        restored: the number of finished trials that the journal lacked.
 
     Raises:
         ConfigError: for an unknown sampler, a journal that cannot be read, or a recorded trial of another space.
@@ -73,75 +73,75 @@ class Study:
         except (KeyError, ValueError, TypeError, AttributeError, AssertionError, IndexError) as error:
             if isinstance(error, ConfigError):
                 raise
-            raise unreadable(path, error) from error
-        self.retold = earlier.retold
+            raise unreadable_journal(path, error) from error
+        self.restored = earlier.restored
         self._next = 1 + max(earlier.points, default=-1)
         self._interrupted = sorted((number, earlier.points[number]) for number in earlier.unfinished)
-        self._known = {point for number, point in earlier.points.items() if number not in earlier.unfinished}
+        self._tried = {point for number, point in earlier.points.items() if number not in earlier.unfinished}
 
     @property
     def begun(self) -> int:
-        """How many points have been proposed, those of earlier starts included."""
-        return len(self._known)
+        """The number of points proposed so far, including earlier starts."""
+        return len(self._tried)
 
     def ask(self) -> Proposal | None:
-        """The next point that is neither known nor under way; None when there is none left.
+        """The next untried point; None when there is none left.
 
-        What a killed sweep had under way comes first, under its old number.
+        The trials that a killed sweep left running come first, under their old numbers.
         """
         if self._interrupted:
             return self._propose(*self._interrupted.pop(0))
         if self.begun >= self.total:
             return None
         for point in self._queue:
-            if point not in self._known:
+            if point not in self._tried:
                 return self._propose(self._next, point)
         for attempt in range(_REPEATS):
             trial, point = self._optuna.draw(self._next, attempt)
-            if point not in self._known:
-                return self._note(self._optuna.begin(self._next, point, trial))
+            if point not in self._tried:
+                return self._mark_tried(self._optuna.begin(self._next, point, trial))
             self._optuna.fail(trial, "a repeat")
-        unknown = self._unknown()
-        return None if unknown is None else self._propose(self._next, unknown)
+        untried = self._untried()
+        return None if untried is None else self._propose(self._next, untried)
 
     def tell(self, proposal: Proposal, metrics: Mapping[str, float]) -> None:
-        """A trial is complete; its objectives are finite."""
+        """Records a complete trial, whose objectives are finite."""
         self._optuna.complete(proposal, metrics)
 
     def prune(self, proposal: Proposal, reason: str, known: Mapping[str, float]) -> None:
-        """A trial was stopped early.
+        """Records a pruned trial.
 
         Args:
-            proposal: the trial's.
-            reason: why.
-            known: metric to value of the file that it would have, where that is why.
+            proposal: the proposal of the trial.
+            reason: why it was pruned.
+            known: metric to value of its file, known before training; empty for a trial that was stopped early.
         """
         self._optuna.prune(proposal.trial, reason, known)
 
     def fail(self, proposal: Proposal, reason: str) -> None:
-        """A trial failed."""
+        """Records a failed trial."""
         self._optuna.fail(proposal.trial, reason)
 
     def importances(self) -> dict[str, dict[str, float]]:
-        """Objective to axis to importance in [0, 1] (Optuna's default evaluator); empty where it cannot be told."""
+        """Objective to axis to importance in [0, 1] (Optuna's default evaluator); empty where it cannot be computed."""
         return self._optuna.importances()
 
     def _propose(self, number: int, point: Point) -> Proposal:
-        return self._note(self._optuna.propose(number, point))
+        return self._mark_tried(self._optuna.propose(number, point))
 
-    def _note(self, proposal: Proposal) -> Proposal:
-        """Count the proposal's point as known."""
-        self._known.add(proposal.point)
+    def _mark_tried(self, proposal: Proposal) -> Proposal:
+        """Counts the proposal's point as tried."""
+        self._tried.add(proposal.point)
         self._next = max(self._next, proposal.number + 1)
         return proposal
 
-    def _unknown(self) -> Point | None:
-        """A point that is not known, drawn evenly; None when none can be found."""
+    def _untried(self) -> Point | None:
+        """An untried point, drawn uniformly; None when none is found."""
         random = np.random.default_rng([self._seed, self._next])
-        if self._space.size <= _ENUMERATED:
-            unknown = [point for point in self._space.points() if point not in self._known]
-            return unknown[random.integers(len(unknown))] if unknown else None
+        if self._space.size <= _MAX_ENUMERATED:
+            untried = [point for point in self._space.points() if point not in self._tried]
+            return untried[random.integers(len(untried))] if untried else None
         for _ in range(50 * _REPEATS):
-            if (point := self._space.walk(partial(draw, random))) not in self._known:
+            if (point := self._space.walk(partial(draw, random))) not in self._tried:
                 return point
         return None

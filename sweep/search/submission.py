@@ -9,12 +9,12 @@ from sweep.search.recorder import Records
 
 
 def overrides(proposal: Proposal, records: Records, n_jobs: int) -> list[str]:
-    """All overrides of a trial: those of its point, those that hold for all points, and where its files go.
+    """All overrides of a trial: its point's, the shared ones, and its output folder.
 
     Args:
-        proposal: the point.
-        records: of the sweep.
-        n_jobs: trials side by side, which share the cores where the configuration names no number of threads.
+        proposal: the proposal of the trial.
+        records: the records of the sweep.
+        n_jobs: the number of parallel trials, which share the cores unless the configuration sets `threads`.
     """
     space = records.space
     own = [

@@ -1,6 +1,6 @@
-"""A sweep from its settings to its results: refuse what cannot work, open what an earlier start left, run, report.
+"""A sweep from its settings to its results: check, open the records of earlier starts, run, report.
 
-The records that it leaves (`sweep.json`, a `trial.json` a trial) are what `sweep.report` and `sweep.best` read.
+`sweep.report` and `sweep.best` read its records (`sweep.json`, and a `trial.json` for each trial).
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from sweep.search.study import Study
 def sweep(
     launcher: Launcher, loader: ConfigLoader, config: DictConfig, settings: Settings, arguments: Sequence[str]
 ) -> list[JobReturn]:
-    """Run the sweep, or what of it is still missing.
+    """Runs the sweep, or the rest of an interrupted one.
 
     Args:
         launcher: runs the trials.
         loader: composes their configurations.
-        config: the parent's configuration.
+        config: the configuration of the sweep itself.
         settings: the sweeper's keys.
         arguments: the command line's overrides.
 

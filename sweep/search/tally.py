@@ -1,4 +1,4 @@
-"""How far a sweep is: what has ended, what remains, and whether there is reason to stop."""
+"""The progress of a sweep: counts of trials, the remaining time, and the stopping criteria."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from sweep.search.outcomes import Outcome
 from sweep.search.settings import Settings
 from sweep.tracking.tracker import Status
 
-# Fewer ended trials than this say nothing about a rate.
-_TRIALS_FOR_A_RATE = 5
+# The failure rate is not checked before this many trials have ended.
+_MIN_TRIALS_FOR_RATE = 5
 
 
 class SweepFailed(RuntimeError):
-    """Some trials failed; the others are complete."""
+    """At least one trial failed."""
 
 
 class Tally:
-    """The trials of one start of a sweep, as they end.
+    """Counts the trials of one start of a sweep as they end.
 
     Args:
         settings: the sweeper's keys.
-        before: how many points earlier starts have proposed.
-        planned: how many trials there are to be in all; `sys.maxsize` for no limit.
+        before: the number of points that earlier starts proposed.
+        planned: the number of trials in all; `sys.maxsize` for no limit.
 
     Attributes:
-        ended: what the launcher returned, in the order in which the trials ended.
+        ended: the JobReturn of each trial, in the order in which they ended.
     """
 
     def __init__(self, settings: Settings, before: int, planned: float) -> None:
@@ -45,7 +45,7 @@ class Tally:
         self._began = time.time()
 
     def count(self, number: int, returned: JobReturn, outcome: Outcome) -> None:
-        """Count a trial that ended."""
+        """Counts a trial that ended."""
         self.ended.append(returned)
         if outcome.state == "FAIL":
             self._failed.append(number)
@@ -61,12 +61,12 @@ class Tally:
 
     @property
     def total(self) -> str:
-        """How many trials there are to be, for people."""
+        """The planned number of trials as text."""
         return "many" if self._planned == sys.maxsize else f"{self._planned:.0f}"
 
     @property
     def progress(self) -> str:
-        """What is done, what remains, and for how long about."""
+        """The numbers of trials done and to go, and an estimate of the remaining time."""
         done = len(self.ended)
         if self._planned == sys.maxsize:
             return f"{done} done"
@@ -83,10 +83,10 @@ class Tally:
         return f"{ended - failed} of {ended} trials{early} in {clock(time.time() - self._began)}: {folder}"
 
     def require_no_failure(self) -> None:
-        """Tell of failed trials, once everything has run.
+        """Raises an error at the end of a sweep with failed trials.
 
         Raises:
-            SweepFailed: where there are any.
+            SweepFailed: naming the failed trials.
         """
         if self._failed:
             which = ", ".join(map(reader.trial_name, sorted(self._failed)))
@@ -94,22 +94,22 @@ class Tally:
             raise SweepFailed(f"{count} trials failed ({which}); each holds an error.txt and a log")
 
     def reason_to_stop(self) -> str:
-        """Why no further trial is to start; empty where there is no reason."""
+        """The message of the stopping criterion that holds; empty where none does."""
         settings, ended, failed = self._settings, len(self.ended), len(self._failed)
         if settings.timeout is not None and time.time() - self._began > settings.timeout:
             return f"stopped after the timeout of {settings.timeout:g} s"
         worked, broken = ended - self._refused, failed - self._refused  # a refusal costs nothing, and says nothing of the next
-        if worked >= _TRIALS_FOR_A_RATE and broken / worked > settings.max_failure_rate:
+        if worked >= _MIN_TRIALS_FOR_RATE and broken / worked > settings.max_failure_rate:
             return f"stopped: {broken} of {worked} trials failed, more than max_failure_rate allows"
         if settings.patience is not None and self._stalled(settings.patience):
             return f"stopped: the hypervolume has not grown over {settings.patience} trials"
         return ""
 
     def exhausted(self, begun: int) -> str:
-        """What to say where there is nothing left to propose; empty where it goes without saying.
+        """The message for a sweep that ran out of points; empty after all planned trials.
 
         Args:
-            begun: how many points have been proposed in all.
+            begun: the number of points proposed in all.
         """
         if not self.ended:
             return f"nothing left to run: {self._before} of {self.total} trials are there already"
@@ -117,7 +117,7 @@ class Tally:
         return f"every one of the {begun} points has been tried" if asked and begun < asked else ""
 
     def _stalled(self, patience: int) -> bool:
-        """Whether the last `patience` trials have not grown the hypervolume of this start's trials."""
+        """Whether the hypervolume of this start's trials has not grown over the last `patience` trials."""
         columns: dict[str, list[float]] = {name: [] for name in self._settings.objectives}
         for returned in self.ended:
             value = returned._return_value

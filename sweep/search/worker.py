@@ -1,4 +1,4 @@
-"""What a worker process of a pool runs: trials one after the other, or a single one."""
+"""The main functions of worker processes: many trials in sequence, or a single one."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from sweep.core import watched
+from sweep.core import process_status
 
 
 class RemoteError(RuntimeError):
-    """What a trial raised, where the exception itself cannot be sent."""
+    """Stands for an exception of a trial that cannot be pickled."""
 
 
 def failed(error: Exception) -> JobReturn:
-    """What a trial that raised an error returns."""
+    """The JobReturn of a trial that raised an error."""
     returned = JobReturn(status=JobStatus.FAILED)
     returned.return_value = error
     return returned
 
 
 def run_trials(connection: Connection, payload: bytes, temporary: Path) -> None:
-    """Set Hydra up, then run job after job until the parent closes the pipe or dies.
+    """Sets Hydra up, then runs jobs until the parent closes the pipe or dies.
 
     Args:
         connection: receives a job's number and overrides, and sends its JobReturn with the resident memory in bytes.
-        payload: Hydra's context, the task, the parent's configuration and Hydra's singletons, pickled by the parent.
+        payload: Hydra's context, the task, the configuration of the sweep and Hydra's singletons, pickled by the parent.
         temporary: the process's temporary folder.
     """
     _depend_on_parent(temporary)
@@ -49,16 +49,16 @@ def run_trials(connection: Connection, payload: bytes, temporary: Path) -> None:
             number, overrides = connection.recv()
         except (EOFError, OSError):
             return
-        watched.begin(None)
+        process_status.begin(None)
         connection.send((_run(context, task, config, number, overrides), _resident_bytes()))
 
 
 def run_trial(connection: Connection, payload: bytes, temporary: Path) -> None:
-    """Run one job, and send what it returns or raises.
+    """Runs one job and sends its result or exception.
 
     Args:
         connection: sends the result.
-        payload: the task, its working folder, its configuration and Hydra's singletons, pickled by the parent.
+        payload: the task, its working directory, its configuration and Hydra's singletons, pickled by the parent.
         temporary: the process's temporary folder.
     """
     _depend_on_parent(temporary)
@@ -68,23 +68,23 @@ def run_trial(connection: Connection, payload: bytes, temporary: Path) -> None:
         setup_globals()
         os.chdir(folder)
         value = task(config)
-    except Exception as error:  # noqa: BLE001 - it is raised where the job was asked for
+    except Exception as error:  # noqa: BLE001 - raised again in the parent
         value = error
     connection.send(_sendable(value))
 
 
 def _depend_on_parent(temporary: Path) -> None:
-    watched.enter(temporary)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends its workers
+    process_status.use_folder(temporary)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends its workers
     threading.Thread(target=_die_with_parent, args=(temporary,), daemon=True).start()
 
 
 def _die_with_parent(temporary: Path) -> None:
-    """End this process when its parent has died, since nobody would receive its results."""
+    """Ends this process when its parent has died, since nobody would receive its results."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        watched.remove(temporary)
+        process_status.remove_folder(temporary)
         os._exit(1)
 
 
@@ -109,7 +109,7 @@ def _run(context: HydraContext, task: TaskFunction, config: DictConfig, number: 
 
 
 def _sendable(value: Any) -> Any:
-    """The value, or for an exception that cannot be sent one that can."""
+    """The value; for an exception that cannot be pickled, a RemoteError."""
     if isinstance(value, Mapping) or value is None:
         return value
     try:
@@ -120,7 +120,7 @@ def _sendable(value: Any) -> Any:
 
 
 def _resident_bytes() -> int:
-    """Resident memory of this process; 0 where the system does not tell."""
+    """The resident memory of this process in bytes; 0 where /proc is missing."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError):

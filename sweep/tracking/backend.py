@@ -1,4 +1,4 @@
-"""Where MLflow keeps its runs and their files: a database beside a folder, or a server."""
+"""MLflow's backend store and artifact store: a SQLite database with a folder, or a server."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_UV_AUTO_DETECT": "false",  # or it puts the uv.lock of the working directory into a model
+    "MLFLOW_UV_AUTO_DETECT": "false",  # else MLflow adds the working directory's uv.lock to a model
 }
 
 
 @dataclass(frozen=True)
 class Backend:
-    """A database or a server of MLflow's.
+    """An MLflow database or server.
 
     Args:
-        uri: `sqlite:///FILE` or a server's address.
-        artifacts: the folder, or the URI, that a new experiment keeps its files under; None for the default.
+        uri: `sqlite:///FILE` or the URL of a server.
+        artifacts: the folder or URI for the artifacts of a new experiment; None for the default.
     """
 
     uri: str
@@ -48,7 +48,7 @@ class Backend:
         path = self.uri.removeprefix("sqlite:///")
         if path != self.uri and path and path != ":memory:":
             return Path(path).absolute()
-        with suppress(ValueError):  # brackets of an address that do not close, a port that is no number
+        with suppress(ValueError):  # unclosed brackets, an invalid port
             parts = urlsplit(self.uri)
             if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
                 return None
@@ -56,7 +56,7 @@ class Backend:
 
     @property
     def artifact_folder(self) -> Path | None:
-        """The absolute folder that a new experiment keeps its files under; None where that is a URI, or the server's choice."""
+        """The absolute artifact folder of a new experiment; None for a URI, or if the server chooses it."""
         if self.artifacts is not None and "://" in self.artifacts:
             return None
         if (database := self.database) is None:
@@ -65,18 +65,18 @@ class Backend:
 
     @property
     def artifact_location(self) -> str | None:
-        """The URI that a new experiment keeps its files under; None leaves it to the server."""
+        """The artifact URI of a new experiment; None leaves it to the server."""
         if self.artifacts is not None and "://" in self.artifacts:
             return self.artifacts
         return None if (folder := self.artifact_folder) is None else folder.as_uri()
 
     def client(self) -> MlflowClient:
-        """MLflow's client, which logs little and gives up on a server within about ten seconds."""
+        """An MLflow client with little logging, which gives up on a server within about ten seconds."""
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-        # Its retries would stand above our own line about a server that does not answer.
+        # Without its messages about retries, the error about an unreachable server is the only line.
         logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
-        # And its tracebacks above our line about a full disk.
+        # The same for its tracebacks when the disk is full.
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         from mlflow.tracking import MlflowClient
 

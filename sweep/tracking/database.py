@@ -1,4 +1,4 @@
-"""The database file that MLflow writes to: its address, its lock, and whether it is MLflow's."""
+"""The SQLite file that MLflow writes to: its URI, its lock, and a check that it is MLflow's."""
 
 from __future__ import annotations
 
@@ -12,20 +12,24 @@ from sweep.core.writable import writable
 
 
 def address(database: Path) -> str:
-    """The URI of a database, in whose path no letter is read as more than a letter.
+    """The URI of a database, with special characters of the path escaped.
 
-    MLflow would make the folders of a plain `sqlite:` URI itself, escapes and all.
+    An escaped path needs the scheme `sqlite+pysqlite`: for plain `sqlite`, MLflow creates the folders without unescaping.
     """
     path = re.sub("[%?#]", lambda letter: f"%{ord(letter[0]):02X}", str(database))
     return f"sqlite:///{path}" if path == str(database) else f"sqlite+pysqlite:///{path}"
 
 
 def require_mlflow(database: Path) -> None:
-    """Refuse a file that is there and that is not a writable MLflow database, before MLflow adds its tables to it."""
+    """Refuses an existing file that is not a writable MLflow database, before MLflow adds its tables to it.
+
+    Raises:
+        ConfigError: at `uri`.
+    """
     try:
         regular = stat.S_ISREG(database.stat().st_mode)
     except FileNotFoundError:
-        if not database.resolve().parent.is_dir():  # a link that leads nowhere: SQLite would try for long
+        if not database.resolve().parent.is_dir():  # a broken link, which SQLite would retry for long
             raise ConfigError("uri", "a file that can be written to", f"{database} (a link that leads nowhere)") from None
         return
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The MLflow experiment that runs are logged to, and the runs that are in it."""
+"""The MLflow experiment that runs are logged to, and its runs."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ class Experiment:
     name: str
 
     def prepare(self) -> None:
-        """Create the database and the experiment where they are missing, and make sure that both can be written to.
+        """Creates the database and the experiment if they are missing, and checks that both are writable.
 
         Raises:
-            ConfigError: as `MLflow.prepare`.
+            ConfigError: at `uri` for a database or server that cannot be used; at `artifacts` for a folder that is not
+                writable; at `experiment` for a deleted experiment.
         """
         if (database := self.backend.database) is None:
             self._create("an MLflow server that answers")
@@ -45,8 +46,8 @@ class Experiment:
             self._create("an MLflow database of this version of MLflow")
 
     def _create(self, expected: str) -> None:
-        """Create the experiment unless it is there."""
-        shown = re.sub(r"//[^@/]*@", "//", self.backend.uri)  # without a password
+        """Creates the experiment if it is missing."""
+        shown = re.sub(r"//[^@/]*@", "//", self.backend.uri)  # without credentials
         try:
             client = self.backend.client()
             experiment = client.get_experiment_by_name(self.name)
@@ -64,14 +65,14 @@ class Experiment:
         """MLflow's id of the experiment.
 
         Raises:
-            TrackingError: when it is gone.
+            TrackingError: when the experiment was deleted.
         """
         if (experiment := client.get_experiment_by_name(self.name)) is None:
             raise TrackingError(f"MLflow has no experiment {self.name} any more; start again to create it")
         return str(experiment.experiment_id)
 
     def holds(self, client: MlflowClient, run_id: str) -> bool:
-        """Whether a run is there, in this experiment, and not deleted."""
+        """Whether the experiment has a run that is not deleted."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -84,7 +85,7 @@ class Experiment:
 
 
 def child_runs(client: MlflowClient, experiment_id: str, run_id: str) -> Iterator[tuple[str, str]]:
-    """(id, status) of every child of a run, the oldest first."""
+    """Yields (id, status) of every child of a run, oldest first."""
     token = None
     while True:
         page = client.search_runs(

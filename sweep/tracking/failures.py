@@ -1,4 +1,4 @@
-"""What goes wrong in MLflow, as the errors of this project."""
+"""Conversion of MLflow's errors to TrackingError."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def error_text(error: BaseException) -> str:
 
 @contextmanager
 def tracking_errors(what: str) -> Iterator[None]:
-    """Turn whatever MLflow and the file system raise into a TrackingError that names `what` was to be logged."""
+    """Turns any error of MLflow or the file system into a TrackingError that names what was logged."""
     try:
         yield
     except TrackingError:

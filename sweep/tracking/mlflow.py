@@ -1,8 +1,7 @@
-"""The tracker that logs to MLflow: one parent run a sweep, one child run a trial, written when the trial has ended.
+"""The tracker that logs to MLflow: a parent run for each sweep, and a child run for each ended trial.
 
-It decides nothing: names, values and times are those of the record. Every trial's files are logged as they are; the model of a
-trial on the front can become an MLflow model besides, which loads, registers and serves where this project is not installed.
-MLflow is imported only when something is logged.
+Names, values and times are those of the record. The files of a trial are its artifacts; those on the front become MLflow models
+too, which load, register and serve without this project. MLflow is imported only when something is logged.
 """
 
 from __future__ import annotations
@@ -37,10 +36,10 @@ class MLflow:
     """Logs to an MLflow database or server.
 
     Args:
-        uri: `sqlite:///FILE` (relative to the working directory, or absolute with a fourth slash), or a server's address.
+        uri: `sqlite:///FILE` (relative to the working directory, or absolute with a fourth slash), or the URL of a server.
         experiment: the experiment's name; it is created when missing.
-        artifacts: the folder, or the URI, that a new experiment keeps its files under; None for `artifacts` beside the
-            database. A server keeps its own place, unless this is a URI.
+        artifacts: the folder or URI for the artifacts of a new experiment; None for `artifacts` beside the database. A server
+            uses its own store unless this is a URI.
     """
 
     uri: str
@@ -48,12 +47,12 @@ class MLflow:
     artifacts: str | None
 
     def prepare(self) -> None:
-        """Create what is missing (the database, the experiment) and make sure that it can be written to.
+        """Creates the database and the experiment if they are missing, and checks that they are writable.
 
         Raises:
-            ConfigError: `uri` for a scheme that is neither SQLite nor HTTP, a folder or file that cannot be written, a file
-                that is not an MLflow database, a server that does not answer in about ten seconds, or not as MLflow does;
-                `artifacts` for a folder that cannot be written; `experiment` for one that cannot be used.
+            ConfigError: at `uri` for a scheme that is neither SQLite nor HTTP, a folder or file that is not writable, a file
+                that is no MLflow database, or a server that is no MLflow server or does not answer in about ten seconds; at
+                `artifacts` for a folder that is not writable; at `experiment` for a deleted experiment.
         """
         require_text("uri", self.uri)
         require_text("experiment", self.experiment)
@@ -67,7 +66,7 @@ class MLflow:
     def open_sweep(
         self, name: str, params: Mapping[str, str], tags: Mapping[str, str], description: str, *, resume: str | None = None
     ) -> str | None:
-        """Begin (or go on with) the parent run; see `Tracker`.
+        """Begins or resumes the parent run; the arguments are those of `Tracker.open_sweep`.
 
         Raises:
             TrackingError: when MLflow fails.
@@ -76,12 +75,12 @@ class MLflow:
             from mlflow.entities import RunTag
 
             client = self._experiment.backend.client()
-            named = run_tags({**tags, DESCRIPTION: description})
+            mlflow_tags = run_tags({**tags, DESCRIPTION: description})
             if resume and self._experiment.holds(client, resume):
                 client.update_run(resume, status="RUNNING")
-                client.log_batch(resume, tags=[RunTag(key, value) for key, value in named.items()])
+                client.log_batch(resume, tags=[RunTag(key, value) for key, value in mlflow_tags.items()])
                 return resume
-            run_id: str = client.create_run(self._experiment.identifier(client), tags=named, run_name=name).info.run_id
+            run_id: str = client.create_run(self._experiment.identifier(client), tags=mlflow_tags, run_name=name).info.run_id
             client.log_batch(run_id, params=run_params(params))
             return run_id
 
@@ -95,7 +94,7 @@ class MLflow:
         description: str,
         front: Sequence[str] = (),
     ) -> None:
-        """End the parent run and what still runs below it; see `Tracker`.
+        """Ends the parent run and its running children; the arguments are those of `Tracker.close_sweep`.
 
         Raises:
             TrackingError: when MLflow fails.
@@ -125,11 +124,11 @@ class MLflow:
             client.set_terminated(run_id, status)
 
     def log_trial(self, record: TrialRecord) -> str | None:
-        """Log one ended trial with its own start and end; see `Tracker`.
+        """Logs an ended trial with its own start and end times.
 
-        The swept overrides come first among the parameters. A curve is a metric `stage/name` with one step an epoch. NaN is
-        logged as it is. A failed trial's run is FAILED with the reason in its tag `error`; that of one which was stopped
-        early is KILLED, the reason in `pruned`.
+        The swept overrides come first among the parameters. A learning curve is a metric `stage/name` with one step an epoch.
+        NaN is logged as NaN. The run of a failed trial is FAILED, with the reason in the tag `error`; that of a pruned trial is
+        KILLED, with the reason in the tag `pruned`.
 
         Raises:
             TrackingError: when MLflow fails.
@@ -138,8 +137,8 @@ class MLflow:
             client = self._experiment.backend.client()
             start, end = round(record.start * 1000), round(record.end * 1000)
             parent = {PARENT: record.parent_run_id} if record.parent_run_id else {}
-            word = "pruned" if record.pruned else "error"
-            reason = {word: record.error} if record.error is not None else {}
+            key = "pruned" if record.pruned else "error"
+            reason = {key: record.error} if record.error is not None else {}
             tags = run_tags({**record.tags, **reason, **parent})
             run = client.create_run(self._experiment.identifier(client), start_time=start, tags=tags, run_name=record.name)
             run_id: str = run.info.run_id
@@ -150,13 +149,13 @@ class MLflow:
             files = sorted(path for path in record.folder.iterdir() if path.is_file()) if record.folder.is_dir() else []
             for path in files:
                 client.log_artifact(run_id, str(path))
-            if record.error is not None and f"{word}.txt" not in (path.name for path in files):
-                client.log_text(run_id, record.error, f"{word}.txt")
+            if record.error is not None and f"{key}.txt" not in (path.name for path in files):
+                client.log_text(run_id, record.error, f"{key}.txt")
             client.set_terminated(run_id, "KILLED" if record.pruned else "FAILED" if record.error else "FINISHED", end)
             return run_id
 
     def log_model(self, run_id: str | None, file: Path) -> str | None:
-        """Make an ended trial's `.tflite` an MLflow model of its run; see `Tracker` and `sweep.tracking.models`.
+        """Logs the `.tflite` of an ended trial as an MLflow model of its run.
 
         Raises:
             TrackingError: when MLflow fails, and for a file that cannot be read or run.

@@ -1,4 +1,4 @@
-"""A trial's `.tflite` as an MLflow model, which loads, registers and serves where this project is not installed."""
+"""A trial's `.tflite` as an MLflow model, which loads, registers and serves without this project."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 _NAME = "model"
 """The model's name within its run: runs:/ID/model."""
 _REQUIREMENTS = ("ai-edge-litert", "numpy")
-"""What the loader, `sweep.tflite.litert`, imports."""
+"""The packages that the loader, `sweep.tflite.litert`, imports."""
 
 
 def log(client: MlflowClient, run_id: str, file: Path) -> str:
-    """Make a file a model of an ended run, once: a run that has its model keeps it.
+    """Logs a file as the MLflow model of an ended run, unless the run has one already.
 
-    The model predicts as `sweep.tflite.litert.Network` does, whose module it brings along. As MLflow does it, the model shows
-    its run's parameters and metrics; learning curves and what is not a number stay with the run.
+    The model predicts as `sweep.tflite.litert.Network` does, whose module is part of it. It has the parameters and the finite
+    metrics of its run, without the learning curves.
 
     Returns:
         The model's id.
@@ -42,7 +42,7 @@ def log(client: MlflowClient, run_id: str, file: Path) -> str:
     for logged in client.search_logged_models([experiment_id], f"source_run_id = '{run_id}' AND name = '{_NAME}'"):
         if logged.status == "READY":
             return str(logged.model_id)
-        client.delete_logged_model(logged.model_id)  # of a start that ended, or that MLflow failed, half-way
+        client.delete_logged_model(logged.model_id)  # left incomplete by an earlier start
 
     from mlflow.entities import LoggedModelOutput, Metric
 
@@ -51,7 +51,7 @@ def log(client: MlflowClient, run_id: str, file: Path) -> str:
     with tempfile.TemporaryDirectory() as folder:
         _save(model, file, signature, folder)
         client.log_model_artifacts(model.model_id, folder)
-    # With the time of the run's own metrics these are not further points of the run's curves.
+    # With the timestamp of the run's metrics they add no points to the run's curves.
     values = {name: value for name, value in run.data.metrics.items() if "/" not in name and math.isfinite(value)}
     end, model_id = run.info.end_time, str(model.model_id)
     client.log_batch(run_id, [Metric(name, value, end, 0, model_id) for name, value in values.items()])
@@ -61,7 +61,7 @@ def log(client: MlflowClient, run_id: str, file: Path) -> str:
 
 
 def _signature(file: Path) -> ModelSignature:
-    """The signature of a `.tflite` for batches of any size, by the file's own tensors.
+    """The signature of a `.tflite` for batches of any size, from the tensors of the file.
 
     Returns:
         float32 (-1, height, width, channels) to float32 (-1, classes).
@@ -70,7 +70,7 @@ def _signature(file: Path) -> ModelSignature:
     from mlflow.types import Schema, TensorSpec
 
     content = file.read_bytes()
-    if damage := schema.damage(content):  # LiteRT may not survive a file that was damaged on the disk
+    if damage := schema.damage(content):  # LiteRT may crash on a damaged file
         raise ValueError(damage)
     with native.caught():
         network = litert.Network(content)
@@ -80,10 +80,10 @@ def _signature(file: Path) -> ModelSignature:
 
 
 def _save(model: LoggedModel, file: Path, signature: ModelSignature, folder: str) -> None:
-    """Write the files of an MLflow model: the `.tflite`, its loader, and what that needs, so that MLflow need not run it."""
+    """Writes the files of an MLflow model: the `.tflite`, its loader, and explicit requirements, so that MLflow infers none."""
     from mlflow.models import Model
 
-    with warnings.catch_warnings():  # MLflow's, about a type of its own
+    with warnings.catch_warnings():  # MLflow's, about its own type hints
         warnings.filterwarnings("ignore", ".*Any type hint is inferred as AnyType", UserWarning)
         from mlflow.pyfunc import save_model
 

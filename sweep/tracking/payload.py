@@ -1,4 +1,4 @@
-"""What is logged of a run, in MLflow's terms: tags, parameters, metrics, data sets and links."""
+"""Conversion of a record to MLflow's terms: tags, parameters, metrics, data sets and links."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 PARENT = "mlflow.parentRunId"
 DESCRIPTION = "mlflow.note.content"
 _PARAM_LIMIT, TAG_LIMIT, _KEY_LIMIT = 6000, 8000, 250
-_DIGEST = 12  # characters of the content hash in the UI's data set column; the tag holds all of it
-_COMPARABLE = 100  # runs in one link: the description that holds it is a tag
+_DIGEST = 12  # characters of the content hash in the UI's data set column; the tag has all of it
+_COMPARABLE = 100  # runs in a link; the description with the link is a tag of limited length
 
 
 def comparison_link(run_ids: Sequence[str], experiment_id: str) -> str:
-    """The address, within MLflow's UI, of the page that compares runs.
+    """The path, within MLflow's UI, of the page that compares runs.
 
     Args:
-        run_ids: the runs, in the order of the columns.
-        experiment_id: the experiment they are in.
+        run_ids: the ids of the runs, in the order of the columns.
+        experiment_id: the id of their experiment.
 
     Returns:
         A path that begins with `/#/compare-runs`, escaped so that it can stand in Markdown.
@@ -47,19 +47,19 @@ def comparison(run_ids: Sequence[str], what: str, experiment_id: str) -> str:
 
 
 def metric_key(name: str) -> str:
-    """The nearest name that MLflow takes: `model@distill.teacher` becomes `model_distill.teacher`."""
+    """The nearest name that MLflow accepts: `model@distill.teacher` becomes `model_distill.teacher`."""
     plain = re.sub(r"[^/\w.\- ]", "_", name.lstrip("+~"))
     return posixpath.normpath(plain).lstrip("./")[:_KEY_LIMIT] or "_"
 
 
 def run_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """Tags under names, and of lengths, that MLflow takes."""
+    """The tags with names and values cut to MLflow's limits."""
     source = {"mlflow.source.name": "sweep", "mlflow.source.type": "LOCAL"}
     return {name[:_KEY_LIMIT]: value[:TAG_LIMIT] for name, value in {**source, **tags}.items()}
 
 
 def run_params(params: Mapping[str, str]) -> list[Param]:
-    """Parameters under names, and of lengths, that MLflow takes."""
+    """The parameters with names that MLflow accepts, and values cut to its limit."""
     from mlflow.entities import Param
 
     named = {metric_key(name): value[:_PARAM_LIMIT] for name, value in params.items()}
@@ -67,7 +67,7 @@ def run_params(params: Mapping[str, str]) -> list[Param]:
 
 
 def run_metrics(record: TrialRecord, timestamp: int) -> list[Metric]:
-    """The trial's metrics and, one step an epoch, its learning curves."""
+    """The trial's metrics, and its learning curves with one step an epoch."""
     from mlflow.entities import Metric
 
     metrics = [Metric(metric_key(name), float(value), timestamp, 0) for name, value in record.metrics.items()]
@@ -80,7 +80,7 @@ def run_metrics(record: TrialRecord, timestamp: int) -> list[Metric]:
 
 
 def log_dataset(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
-    """Name the data set as the run's input, where the record knows it."""
+    """Logs the data set as the run's input, if the tags name it."""
     if "dataset" not in tags or "data_hash" not in tags:
         return
     from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -91,5 +91,5 @@ def log_dataset(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> N
     inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", "train")])]
     try:
         client.log_inputs(run_id, inputs)
-    except MlflowException:  # another process was the first to name this data set, in between MLflow's look and its insert
+    except MlflowException:  # a race: another process logged this data set between MLflow's lookup and its insert
         client.log_inputs(run_id, inputs)

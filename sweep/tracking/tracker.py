@@ -13,33 +13,33 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 
 class TrackingError(RuntimeError):
-    """MLflow failed. What was to be logged is still in its folder."""
+    """MLflow failed. The files of the sweep or trial are complete all the same."""
 
 
 class Tracker(Protocol):
-    """Where sweeps and trials are logged."""
+    """Logs sweeps and trials."""
 
     def prepare(self) -> None:
-        """Make sure that runs can be logged; called once, by the parent process, before anything trains.
+        """Checks that runs can be logged; called once, by the parent process, before anything trains.
 
         Raises:
-            ConfigError: for a place where nothing can be logged; its keys are relative to `tracking`.
+            ConfigError: for a store that cannot be used; its keys are relative to `tracking`.
         """
 
     def open_sweep(
         self, name: str, params: Mapping[str, str], tags: Mapping[str, str], description: str, *, resume: str | None = None
     ) -> str | None:
-        """Begin the parent run of a sweep.
+        """Begins or resumes the parent run of a sweep.
 
         Args:
-            name: the run's name.
-            params: what was swept, and how.
-            tags: further facts.
+            name: the name of the run.
+            params: the axes of the sweep.
+            tags: further tags.
             description: Markdown, shown above the run.
-            resume: the run of an earlier start of this sweep, to go on with; if it is gone, a new one begins.
+            resume: the run id of an earlier start of this sweep; if it was deleted, a new run begins.
 
         Returns:
-            The run's id, for `TrialRecord.parent_run_id` and `close_sweep`; None when nothing is tracked.
+            The id of the run, for `TrialRecord.parent_run_id` and `close_sweep`; None without tracking.
 
         Raises:
             TrackingError: when MLflow fails.
@@ -55,40 +55,40 @@ class Tracker(Protocol):
         description: str,
         front: Sequence[str] = (),
     ) -> None:
-        """End the parent run, and any child of it that is still running; a link that compares trials joins the description.
+        """Ends the parent run and its running children, and adds a link to the description that compares trials.
 
         Args:
-            run_id: what `open_sweep` returned.
+            run_id: the id that `open_sweep` returned.
             status: how the sweep ended.
             metrics: metric name to value.
-            artifacts: files to keep with the run.
-            description: Markdown, in place of the first one.
-            front: the runs to compare, best first; with fewer than two of them all finished trials are compared.
+            artifacts: files to log with the run.
+            description: Markdown, which replaces the first description.
+            front: the ids of the runs to compare, best first; with fewer than two, all finished trials are compared.
 
         Raises:
             TrackingError: when MLflow fails.
         """
 
     def log_trial(self, record: TrialRecord) -> str | None:
-        """Log one ended trial, with every file of its folder, below its `parent_run_id` where there is one.
+        """Logs an ended trial with every file of its folder, as a child of its `parent_run_id` if it has one.
 
         Returns:
-            The run's id; None when nothing is tracked.
+            The id of the run; None without tracking.
 
         Raises:
             TrackingError: when MLflow fails.
         """
 
     def log_model(self, run_id: str | None, file: Path) -> str | None:
-        """Make an ended trial's `.tflite` an MLflow model of its run, once: a run that has its model keeps it.
+        """Logs the `.tflite` of an ended trial as the MLflow model of its run, unless the run has one already.
 
         Args:
-            run_id: what `log_trial` returned.
+            run_id: the id that `log_trial` returned.
             file: the `.tflite`.
 
         Returns:
-            The model's id, which `mlflow.pyfunc.load_model` and `mlflow.register_model` take as `models:/ID` (or
-            `runs:/RUN_ID/model`); None when nothing is tracked.
+            The id of the model, which `mlflow.pyfunc.load_model` and `mlflow.register_model` accept as `models:/ID` (or
+            `runs:/RUN_ID/model`); None without tracking.
 
         Raises:
             TrackingError: when MLflow fails, and for a file that cannot be read or run.
@@ -100,12 +100,12 @@ class NoTracking:
     """Logs nothing."""
 
     def prepare(self) -> None:
-        """Nothing to prepare."""
+        """Does nothing."""
 
     def open_sweep(
         self, name: str, params: Mapping[str, str], tags: Mapping[str, str], description: str, *, resume: str | None = None
     ) -> str | None:
-        """No run, hence None."""
+        """Logs nothing and returns None."""
         return None
 
     def close_sweep(
@@ -118,12 +118,12 @@ class NoTracking:
         description: str,
         front: Sequence[str] = (),
     ) -> None:
-        """Nothing to close."""
+        """Does nothing."""
 
     def log_trial(self, record: TrialRecord) -> str | None:
-        """No run, hence None."""
+        """Logs nothing and returns None."""
         return None
 
     def log_model(self, run_id: str | None, file: Path) -> str | None:
-        """No model, hence None."""
+        """Logs nothing and returns None."""
         return None

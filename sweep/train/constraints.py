@@ -31,31 +31,32 @@ class FixedConstraints:
 
     def __init__(self, kernels: Mapping[str, Any], network: Checkpoint) -> None:
         self._projections = [(kernels[name], _masked(mask)) for name, mask in network.masks.items()]
-        self._projections += [(kernels[name], _shared(numbers)) for name, numbers in network.clusters.items()]
+        self._projections += [(kernels[name], _shared(indices)) for name, indices in network.clusters.items()]
 
     def update(self, done: float) -> None:
-        """Does nothing: the constraints are constant."""
+        """Does nothing, since the constraints are constant."""
 
     def projections(self) -> list[tuple[Any, Projection]]:
-        """Masks first, then clusters."""
+        """The projections of the masks, then those of the clusters."""
         return self._projections
 
 
 def _masked(mask: Array) -> Projection:
+    """Sets pruned weights to zero."""
     import tensorflow as tf
 
     kept = tf.constant(mask, tf.float32)
     return lambda kernel: kernel * kept
 
 
-def _shared(numbers: Array) -> Projection:
+def _shared(indices: Array) -> Projection:
     """Replaces each weight by the mean of its cluster."""
     import tensorflow as tf
 
-    flat, count = tf.constant(numbers.ravel(), tf.int32), int(numbers.max()) + 1
+    flat, count = tf.constant(indices.ravel(), tf.int32), int(indices.max()) + 1
 
     def share(kernel: Any) -> Any:
         means = tf.math.unsorted_segment_mean(tf.reshape(kernel, [-1]), flat, count)
-        return tf.reshape(tf.gather(means, flat), numbers.shape)
+        return tf.reshape(tf.gather(means, flat), indices.shape)
 
     return share

@@ -1,4 +1,4 @@
-"""The context and the outcome of a stage."""
+"""What a stage receives besides the network: data, recipe, augmentation, goal and shared results."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from sweep.train.recipes import Recipe
 
 
 class SharedResults(Protocol):
-    """The cache, for results that several stages share."""
+    """A cache of arrays that several stages share."""
 
     def arrays(self, key: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
-        """The arrays that are kept under a key, or those that `compute` returns, which are kept from now on.
+        """The cached arrays of a key; on a miss the result of `compute`, which is then cached.
 
         Args:
-            key: plain values and dataclasses that determine the arrays. The code of both, and that of `compute`, is added.
-            compute: computes them.
+            key: plain values and dataclasses that determine the arrays. A hash of their code and of `compute`'s is added.
+            compute: computes the arrays.
         """
 
 
@@ -29,29 +29,29 @@ class Files(Protocol):
     """Makes `.tflite` files."""
 
     def file(self, network: Checkpoint, form: Any) -> bytes:
-        """A network as a file.
+        """Converts a network to the bytes of a `.tflite` file.
 
         Args:
-            network: as the form takes it.
+            network: the network before quantisation.
             form: a choice of the `quant` group.
         """
 
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """What a stage may use besides the network that it receives.
+    """What a stage receives besides the network.
 
     Attributes:
-        data: the three splits; a stage learns from `data.train` and watches `data.validation`, never `data.test`.
-        recipe: how to train.
+        data: the three splits; a stage trains on `data.train` and evaluates on `data.validation`, never on `data.test`.
+        recipe: the training recipe.
         augment: the augmentation, (images, seed, epoch) to images of the same shape.
-        view: plain values that name what `augment` does, for cache keys; None when the images are taken as they are.
-        seed: of everything random in the stage.
-        model: the network to build where the stage starts from nothing.
-        teacher: the network to learn from, and its cache key; None where there is none.
+        view: plain values that identify the augmentation in cache keys; None when the images are not augmented.
+        seed: the seed of all randomness in the stage.
+        model: the network to build where the stage receives none.
+        teacher: the cache key of the teacher, and the teacher; None without one.
         goal: the loss and the targets of the fine-tuning of a trained network.
-        results: the cache, for results that several stages share.
-        files: makes a network's file, for a stage that has to know what it weighs.
+        results: the cache of results that several stages share.
+        files: converts a network, for a stage that has to know the size of its file.
         progress: the progress display.
     """
 
@@ -68,12 +68,12 @@ class Context:
     progress: Progress
 
     def images(self, epoch: int) -> Array:
-        """The training images as epoch `epoch` (from 0) sees them: uint8 (n, height, width, channels)."""
+        """The augmented training images of an epoch, counted from 0: uint8 (n, height, width, channels)."""
         images = self.data.train.images
         return images if self.view is None else self.augment(images, self.seed, epoch)
 
     def view_key(self, epoch: int) -> dict[str, Any]:
-        """Plain values that name `images(epoch)`, equal for equal images."""
+        """Plain values that identify `images(epoch)` in cache keys; equal for equal images."""
         return {"augment": None} if self.view is None else {"augment": self.view, "seed": self.seed, "epoch": epoch}
 
     def one_hot(self) -> Array:
@@ -82,7 +82,7 @@ class Context:
 
 
 def required(network: Checkpoint | None) -> Checkpoint:
-    """The network, for a stage that does not start from fresh weights.
+    """The network, for a stage that does not start from a fresh initialisation.
 
     Raises:
         ValueError: for None.

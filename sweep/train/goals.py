@@ -18,12 +18,16 @@ Loss = Callable[[Any, Any], Any]
 
 @dataclass(frozen=True)
 class CrossEntropy:
-    """Cross-entropy against one-hot targets (batch, classes), with label smoothing."""
+    """Cross-entropy with one-hot targets (batch, classes) and label smoothing (Szegedy et al. 2016, section 7).
+
+    Args:
+        label_smoothing: the probability mass spread over all classes, in [0, 1).
+    """
 
     label_smoothing: float = 0.0
 
     def __call__(self, targets: Any, logits: Any) -> Any:
-        """Computes the mean over the batch, in nats, of logits (batch, classes)."""
+        """Computes the mean over the batch, a float32 scalar in nats, from logits float32 (batch, classes)."""
         import tensorflow as tf
 
         smooth = targets * (1.0 - self.label_smoothing) + self.label_smoothing / logits.shape[-1]
@@ -31,16 +35,16 @@ class CrossEntropy:
 
 
 class Goal(Protocol):
-    """The loss of a training and its targets. A goal is a frozen dataclass, so that it can be part of a cache key."""
+    """A loss and its targets. A goal is a frozen dataclass, so that it can be part of a cache key."""
 
     def training_model(self, model: Any, context: Context) -> Any:
-        """Returns the Keras model that the loss is of: `model`, or one on its layers with several outputs, logits first."""
+        """The Keras model whose outputs the loss receives: `model`, or its layers with further outputs after the logits."""
 
     def loss(self, context: Context) -> Loss:
-        """Returns the loss to minimise."""
+        """The loss to minimise."""
 
     def targets(self, model: Any, context: Context) -> Callable[[int], Array]:
-        """Returns a function of the epoch to the targets, float32 (n, k), whose first `classes` columns are one-hot labels."""
+        """A function from epoch to targets, float32 (n, k), whose first `classes` columns are the one-hot labels."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +52,14 @@ class Labels:
     """The goal of plain training: cross-entropy with the labels, with the recipe's label smoothing."""
 
     def training_model(self, model: Any, context: Context) -> Any:
-        """The logits alone."""
+        """The model itself, which returns logits."""
         return model
 
     def loss(self, context: Context) -> Loss:
-        """Cross-entropy."""
+        """Cross-entropy with label smoothing."""
         return CrossEntropy(context.recipe.label_smoothing)
 
     def targets(self, model: Any, context: Context) -> Callable[[int], Array]:
-        """Epoch to the one-hot labels, float32 (n, classes), the same for every epoch."""
+        """The one-hot labels, float32 (n, classes), for every epoch."""
         labels = context.one_hot()
         return lambda epoch: labels

@@ -1,7 +1,7 @@
 """The only training loop.
 
-A compiled function runs many optimiser steps per call over images that stay uint8 in memory, so that Python does not slow small
-networks down between the steps. The caller chooses the loss, the targets and the constraints.
+A compiled function runs many optimiser steps per call over images that stay uint8 in memory, so that small
+networks are not slowed down by Python between the steps. The caller passes the loss, the targets and the constraints.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ _VECTOR = 8  # float32 lanes of oneDNN's AVX2 kernels
 
 
 class TrainingError(RuntimeError):
-    """Training failed: the loss is not finite, or TensorFlow is set up otherwise."""
+    """Training failed: the loss is not finite, or the process runs TensorFlow with another number of threads."""
 
 
 def start(threads: int) -> None:
-    """Sets TensorFlow up for deterministic results, once a process.
+    """Configures TensorFlow for deterministic results, once a process.
 
     Args:
-        threads: for every operation. Another count gives other sums, so it is part of every cache key.
+        threads: the threads of every operation. They change the order of floating-point sums, so every cache key has them.
 
     Raises:
-        TrainingError: when this process already runs TensorFlow with another count.
+        TrainingError: when this process already runs TensorFlow with another number of threads.
     """
     with native.caught():
         import tensorflow as tf
-    # Its Python warnings are about the style of calls that are made on purpose here.
+    # TensorFlow's Python warnings are about calls that are intended here.
     for name in ("tensorflow", "absl"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if tf.config.threading.get_intra_op_parallelism_threads() == threads:
@@ -67,7 +67,7 @@ def fit(
     goal: Goal,
     constraints: Constraints | None = None,
 ) -> Curves:
-    """Trains `model` in place. Losses that its layers add and constraints of its weights are honoured.
+    """Trains `model` in place. Losses that layers add and Keras constraints on weights apply too.
 
     Args:
         model: a Keras model from float32 images in [0, 1] to logits.
@@ -75,10 +75,10 @@ def fit(
         epochs: passes over the training images; with 0 nothing happens.
         learning_rate: the peak learning rate.
         goal: the loss and its targets.
-        constraints: on the kernels, which are projected onto them after every step; they may tighten during training.
+        constraints: projections of the kernels, applied after every step; they may tighten during training.
 
     Returns:
-        `loss`, `accuracy` (both over the epoch, while training) and `val_accuracy`, one value an epoch.
+        `loss` and `accuracy` (running means over the epoch's batches) and `val_accuracy`, one value an epoch.
 
     Raises:
         TrainingError: when the loss is no longer finite.
@@ -86,7 +86,7 @@ def fit(
     import tensorflow as tf
 
     curves: dict[str, list[float]] = {"loss": [], "accuracy": [], "val_accuracy": []}
-    if epochs == 0:  # no targets either: a teacher may not be there yet
+    if epochs == 0:  # before the targets are computed: the teacher may not be trained yet
         return dict.fromkeys(curves, ())
     data, recipe = context.data, context.recipe
     count, size = len(data.train), min(recipe.batch_size, len(data.train))
@@ -94,7 +94,7 @@ def fit(
     rates = np.float32(learning_rate) * recipe.schedule.factors(epochs * steps)
     optimizer = recipe.optimizer.build()
     optimizer.build(model.trainable_variables)
-    answers = Answers(model)
+    predictor = Predictor(model)
     targets = goal.targets(model, context)
     run = _compiled_steps(
         goal.training_model(model, context),
@@ -111,22 +111,22 @@ def fit(
         if view is None or view[0] is not images:
             view = images, tf.constant(images)
         epoch_targets = tf.constant(targets(epoch))
-        total, correct, seen = 0.0, 0, 0
+        total, correct, processed = 0.0, 0, 0
         order = shuffled(context.seed, epoch, count)
         for first, batches in _calls(order, size, calls):
             at = epoch * steps + first
             if constraints:
                 constraints.update(at / (epochs * steps))
             summed, right = run(view[1], epoch_targets, tf.constant(batches), tf.constant(rates[at : at + len(batches)]))
-            total, correct, seen = total + float(summed), correct + int(right), seen + batches.size
+            total, correct, processed = total + float(summed), correct + int(right), processed + batches.size
             if not np.isfinite(total):
                 raise TrainingError(f"the loss is no longer finite in epoch {epoch + 1}, at learning rate {learning_rate:g}")
-            context.progress.advance((at + len(batches)) / steps, epochs, f"loss {total / seen:.3f}")
+            context.progress.advance((at + len(batches)) / steps, epochs, f"loss {total / processed:.3f}")
         if constraints and epoch == epochs - 1:
             constraints.update(1.0)
         curves["loss"].append(total / count)
         curves["accuracy"].append(correct / count)
-        curves["val_accuracy"].append(answers.accuracy(data.validation))
+        curves["val_accuracy"].append(predictor.accuracy(data.validation))
         note = f"validation {curves['val_accuracy'][-1]:.2%}"
         context.progress.advance(epoch + 1, epochs, note)
         _log.info("epoch %d of %d: loss %.4f, %s", epoch + 1, epochs, curves["loss"][-1], note)
@@ -134,31 +134,31 @@ def fit(
 
 
 def shuffled(seed: int, epoch: int, count: int) -> Array:
-    """The order of the images in an epoch: a permutation, int32 (count,). No other draw shares its random stream."""
+    """The order of the images in an epoch: a permutation, int32 (count,), from a random stream that nothing else uses."""
     stream = np.random.Philox(key=[seed, epoch | _SHUFFLE])
     return np.random.Generator(stream).permutation(count).astype(np.int32)
 
 
-class Answers:
+class Predictor:
     """A Keras model in inference mode, compiled once; it follows the weights as they change.
 
     Args:
-        model: from float32 images in [0, 1] to logits, or to other numbers (n, k).
+        model: from float32 images in [0, 1] to logits or other outputs (n, k).
     """
 
     def __init__(self, model: Any) -> None:
         import tensorflow as tf
 
         @tf.function(input_signature=[tf.TensorSpec(model.input_shape, tf.uint8)])  # type: ignore[untyped-decorator]
-        def answer(batch: Any) -> Any:
+        def predict(batch: Any) -> Any:
             return model(tf.cast(batch, tf.float32) / 255.0, training=False)
 
-        self._answer = answer
+        self._predict = predict
 
     def __call__(self, images: Array) -> Array:
         """Runs the model on uint8 images (n, height, width, channels); returns its float32 outputs (n, k)."""
         starts = range(0, len(images), _EVALUATION_BATCH)
-        return np.concatenate([self._answer(images[at : at + _EVALUATION_BATCH]).numpy() for at in starts])
+        return np.concatenate([self._predict(images[at : at + _EVALUATION_BATCH]).numpy() for at in starts])
 
     def accuracy(self, split: Split) -> float:
         """Top-1 accuracy on `split`, in [0, 1]."""
@@ -166,7 +166,7 @@ class Answers:
 
 
 def _calls(order: Array, size: int, steps: int) -> Iterator[tuple[int, Array]]:
-    """Splits an epoch's order into (first step, batches (k, size)) of at most `steps` steps; a smaller last batch is alone."""
+    """Splits an epoch's order into (first step, batches (k, size)) with k <= steps; a smaller last batch comes alone."""
     full = len(order) // size
     for first in range(0, full, steps):
         last = min(full, first + steps)
@@ -176,14 +176,20 @@ def _calls(order: Array, size: int, steps: int) -> Iterator[tuple[int, Array]]:
 
 
 def _compiled_steps(
-    model: Any, variables: list[Any], optimizer: Any, loss: Loss, *, projections: list[tuple[Any, Projection]], classes: int
+    training_model: Any,
+    variables: list[Any],
+    optimizer: Any,
+    loss: Loss,
+    *,
+    projections: list[tuple[Any, Projection]],
+    classes: int,
 ) -> Any:
     """Compiles (images, targets, batches (k, size), rates (k,)) to (summed loss, number of correct predictions)."""
     import tensorflow as tf
 
-    # Of any size, since each shape would be traced on its own, which takes seconds for a deep network.
+    # The sizes are dynamic: each static shape would be traced separately, which takes seconds for a deep network.
     signature = [
-        tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8),
+        tf.TensorSpec((None, *training_model.input_shape[1:]), tf.uint8),
         tf.TensorSpec((None, None), tf.float32),
         tf.TensorSpec((None, None), tf.int32),
         tf.TensorSpec((None,), tf.float32),
@@ -195,10 +201,10 @@ def _compiled_steps(
         for step in tf.range(tf.shape(batches)[0]):
             chosen = batches[step]
             batch_targets = tf.gather(targets, chosen)
-            with tf.GradientTape() as tape, _unit_strides(model):
-                outputs = model(tf.cast(tf.gather(images, chosen), tf.float32) / 255.0, training=True)
+            with tf.GradientTape() as tape, _unit_strides(training_model):
+                outputs = training_model(tf.cast(tf.gather(images, chosen), tf.float32) / 255.0, training=True)
                 value = loss(batch_targets, outputs)
-                if added := model.losses:  # by the layers themselves: regularisation of weights and of activations
+                if added := training_model.losses:  # the layers' own: weight and activity regularisers
                     value += tf.add_n(added)
             optimizer.learning_rate.assign(rates[step])
             optimizer.apply_gradients(zip(tape.gradient(value, variables), variables, strict=True))
@@ -214,15 +220,15 @@ def _compiled_steps(
 
 @contextmanager
 def _unit_strides(model: Any) -> Iterator[None]:
-    """While a step is traced, makes strided 1x1 convolutions drop the skipped pixels first, which computes the same.
+    """While a step is traced, subsamples the input of strided 1x1 convolutions and convolves with stride 1: an equivalent.
 
-    With one thread and input channels that do not fill a vector, the gradient of such a kernel, in TensorFlow 2.21 with oneDNN
-    on AVX2, writes past a buffer and takes the process down (malloc_consolidate(): invalid chunk size).
+    It works around a crash of TensorFlow 2.21 with oneDNN on AVX2: with one thread and a number of input channels that is no
+    multiple of the vector size, the gradient of such a kernel writes past a buffer (malloc_consolidate(): invalid chunk size).
     """
     import tensorflow as tf
     import tf_keras as keras
 
-    def dense(strides: tuple[int, int]) -> Callable[[Any, Any], Any]:
+    def subsampled(strides: tuple[int, int]) -> Callable[[Any, Any], Any]:
         down, right = strides
         return lambda inputs, kernel: tf.nn.conv2d(inputs[:, ::down, ::right], kernel, 1, "VALID")
 
@@ -235,7 +241,7 @@ def _unit_strides(model: Any) -> Iterator[None]:
         and layer.kernel.shape[-2] % _VECTOR
     ]
     for layer in strided:
-        layer.convolution_op = dense(layer.strides)
+        layer.convolution_op = subsampled(layer.strides)
     try:
         yield
     finally:

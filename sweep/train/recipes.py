@@ -1,4 +1,4 @@
-"""Training recipes: optimizer, learning rate schedule, epochs."""
+"""Training recipes: optimizer, learning rate schedule, epochs and batch size."""
 
 from __future__ import annotations
 
@@ -63,15 +63,15 @@ class SGD:
 
 
 class Schedule(Protocol):
-    """How the learning rate moves."""
+    """A learning rate schedule."""
 
     def factors(self, steps: int) -> Array:
-        """float32 (steps,) in [0, 1]: what the peak rate is multiplied with at each step."""
+        """The factor of the peak learning rate at each step: float32 (steps,) in [0, 1]."""
 
 
 @dataclass(frozen=True)
 class Constant:
-    """The peak rate throughout."""
+    """A constant learning rate."""
 
     def factors(self, steps: int) -> Array:
         """Ones."""
@@ -80,10 +80,10 @@ class Constant:
 
 @dataclass(frozen=True)
 class WarmupCosine:
-    """A linear rise, then half a cosine down to zero (Loshchilov and Hutter 2017, eq. 5, without restarts).
+    """Linear warm-up, then cosine decay to zero (Loshchilov and Hutter 2017, eq. 5, without restarts).
 
     Args:
-        warmup: the fraction of the steps that the rise takes, in [0, 1).
+        warmup: the fraction of the steps in the warm-up, in [0, 1).
     """
 
     warmup: float
@@ -92,24 +92,24 @@ class WarmupCosine:
         require_number("warmup", self.warmup, 0, 1, open_high=True)
 
     def factors(self, steps: int) -> Array:
-        """Up from 1 / rise to 1, then down to just above 0."""
-        rise = round(self.warmup * steps)
-        down = np.arange(steps - rise) / max(1, steps - rise)
-        return np.concatenate([np.arange(1, rise + 1) / max(1, rise), (1 + np.cos(np.pi * down)) / 2]).astype(np.float32)
+        """From 1 / (warm-up steps) up to 1, then down to just above 0."""
+        ramp = round(self.warmup * steps)
+        down = np.arange(steps - ramp) / max(1, steps - ramp)
+        return np.concatenate([np.arange(1, ramp + 1) / max(1, ramp), (1 + np.cos(np.pi * down)) / 2]).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How networks are trained.
+    """The hyperparameters of training.
 
     Args:
         epochs: passes over the training images for a network from scratch, at least 1.
         batch_size: images a step, at least 1.
-        learning_rate: the peak rate, above 0.
-        optimizer: how the gradient is followed.
-        schedule: how the rate moves over a training.
+        learning_rate: the peak learning rate, above 0.
+        optimizer: the optimizer.
+        schedule: the learning rate schedule.
         label_smoothing: the probability mass spread over all classes (Szegedy et al. 2016, section 7), in [0, 1).
-        augment: whether each epoch sees the data set's own augmentation of the images.
+        augment: whether the training images are augmented, as the data set defines it.
     """
 
     epochs: int

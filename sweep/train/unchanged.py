@@ -1,4 +1,4 @@
-"""What every stage has that hands a network on as it received it."""
+"""The base of stages that return the network unchanged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sweep.train.context import Context, required
 
 @dataclass(frozen=True)
 class Unchanged:
-    """A stage that does nothing, to derive a group's `none` from."""
+    """A stage that does nothing, the base class of a group's `none`."""
 
     does_nothing = True
     weights_decide_shapes = False
@@ -26,5 +26,5 @@ class Unchanged:
         return self
 
     def evidence(self, network: Checkpoint) -> Evidence:
-        """Nothing."""
+        """No evidence, since nothing changed."""
         return Evidence()

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from sweep.core import watched
+from sweep.core import process_status
 
 ROOT = Path(__file__).resolve().parents[2]
 PRELUDE = """
 import os, signal, sys, tempfile, time
 from pathlib import Path
 from sweep.cli import supervisor
-from sweep.core import watched
+from sweep.core import process_status
 
 def command():
     {body}
@@ -69,8 +69,8 @@ def test_a_death_is_told_with_its_signal_and_stage_here_and_in_the_runs_folder(t
     process = run(
         tmp_path,
         LEAVES,
-        f"watched.begin(Path({str(folder)!r}))",
-        "watched.note('during convert')",
+        f"process_status.begin(Path({str(folder)!r}))",
+        "process_status.set_stage('during convert')",
         f"os.kill(os.getpid(), signal.{number})",
         "time.sleep(60)",
     )
@@ -144,16 +144,16 @@ def test_a_killed_parent_takes_the_child_along(tmp_path):
 
 
 def test_what_was_noted_last_is_read_and_damage_is_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(watched._Notes, "path", tmp_path / watched._NOTE)
-    monkeypatch.setattr(watched._Notes, "doing", watched.Doing())
-    watched.begin(tmp_path / "run")
-    watched.note("after convert")
-    assert watched.last(tmp_path) == watched.Doing("after convert", tmp_path / "run")
-    watched.begin(None)
-    assert watched.last(tmp_path) == watched.Doing()
-    (tmp_path / watched._NOTE).write_text('{"stage"')
-    assert watched.last(tmp_path) == watched.Doing()
-    assert watched.last(tmp_path / "gone") == watched.Doing()
+    monkeypatch.setattr(process_status._Current, "path", tmp_path / process_status._STATUS_FILE)
+    monkeypatch.setattr(process_status._Current, "status", process_status.Status())
+    process_status.begin(tmp_path / "run")
+    process_status.set_stage("after convert")
+    assert process_status.last_status(tmp_path) == process_status.Status("after convert", tmp_path / "run")
+    process_status.begin(None)
+    assert process_status.last_status(tmp_path) == process_status.Status()
+    (tmp_path / process_status._STATUS_FILE).write_text('{"stage"')
+    assert process_status.last_status(tmp_path) == process_status.Status()
+    assert process_status.last_status(tmp_path / "gone") == process_status.Status()
 
 
 @pytest.mark.slow

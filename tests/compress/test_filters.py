@@ -322,4 +322,4 @@ def test_its_network_answers(context):
         .apply(checkpoints.snapshot(families.LeNet5().build((8, 8, 1), 10)), context())
         .network
     )
-    assert np.isfinite(loop.Answers(checkpoints.restore(smaller))(context().data.validation.images)).all()
+    assert np.isfinite(loop.Predictor(checkpoints.restore(smaller))(context().data.validation.images)).all()

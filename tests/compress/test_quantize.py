@@ -590,7 +590,7 @@ def test_sensitivity_is_measured_on_training_images_that_calibration_does_not_se
     stage = ptq.PTQ(**AUTO | {"calibration_samples": 10_000}, mean_bits=4)
     checkpoints.fresh(0)
     network = checkpoints.snapshot(made.model.build(made.data.input_shape, 10))
-    answers = bit_search.loop.Answers
+    answers = bit_search.loop.Predictor
 
     class Watched(answers):
         def __call__(self, images):
@@ -598,7 +598,7 @@ def test_sensitivity_is_measured_on_training_images_that_calibration_does_not_se
             return super().__call__(images)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bit_search.loop, "Answers", Watched)
+        patch.setattr(bit_search.loop, "Predictor", Watched)
         bits = found(stage, network, made)
     calibrated = {image.tobytes() for image in stage.restore(bits, made.data.train)[1].images}
     measured = {image.tobytes() for image in seen[0]}

@@ -350,7 +350,7 @@ def test_a_gzip_file_of_several_members_with_zeros_behind_it(tmp_path: Path) -> 
 @pytest.mark.parametrize("size", [1, 7, 1000, 1 << 20])
 def test_inflating_equals_gzip(size: int) -> None:
     whole = np.random.default_rng(0).integers(0, 4, 1 << 18, np.uint8).tobytes() + bytes(1 << 18)
-    stream = archives.inflated(io.BytesIO(gzip.compress(whole[:1000]) + gzip.compress(whole[1000:])))
+    stream = archives.open_gzip(io.BytesIO(gzip.compress(whole[:1000]) + gzip.compress(whole[1000:])))
     found = b"".join(iter(lambda: stream.read(size), b"")) if size > 1 else stream.read(999) + stream.read()
     assert found == whole
     assert stream.tell() == len(whole)

@@ -98,7 +98,7 @@ def failing(request: http.server.BaseHTTPRequestHandler) -> None:
 
 def refusal(base: str, name: str = "set") -> ConfigError:
     with pytest.raises(ConfigError) as caught:
-        download.fetched(name, base, {"file.npz": HASH})
+        download.fetch(name, base, {"file.npz": HASH})
     assert caught.value.where == "path"
     assert "dataset.path=FILE.npz" in caught.value.expected
     assert "\n" not in str(caught.value)
@@ -124,8 +124,8 @@ def test_a_bad_answer_is_one_line_and_leaves_nothing(
     serve: Callable[[Answer], str], kept_in: Path, monkeypatch: pytest.MonkeyPatch, answer: Answer, said: str
 ) -> None:
     monkeypatch.setattr(download, "_TIMEOUT", (0.3, 0.3))
-    monkeypatch.setattr(download, "_PATIENCE", 0.3)
-    monkeypatch.setattr(download, "_MOST", 1 << 20)
+    monkeypatch.setattr(download, "_GRACE_SECONDS", 0.3)
+    monkeypatch.setattr(download, "_MAX_BYTES", 1 << 20)
     base = serve(answer)
     error = refusal(base)
     assert f"{base}file.npz" in error.expected
@@ -171,7 +171,7 @@ def test_a_file_that_is_there_needs_neither_network_nor_a_folder_to_write_to(
     (kept_in / "set").mkdir(parents=True)
     (kept_in / "set" / "file.npz").write_bytes(CONTENT)
     monkeypatch.setattr(download, "_download", None)
-    assert download.fetched("set", "http://127.0.0.1:1/", {"file.npz": HASH}).read_bytes() == CONTENT
+    assert download.fetch("set", "http://127.0.0.1:1/", {"file.npz": HASH}).read_bytes() == CONTENT
 
 
 def test_a_broken_file_is_downloaded_again_and_stays_where_that_fails(serve: Callable[[Answer], str], kept_in: Path) -> None:
@@ -179,20 +179,20 @@ def test_a_broken_file_is_downloaded_again_and_stays_where_that_fails(serve: Cal
     (kept_in / "set" / "file.npz").write_bytes(CONTENT[:-1])
     refusal("http://127.0.0.1:1/")
     assert (kept_in / "set" / "file.npz").read_bytes() == CONTENT[:-1]
-    assert download.fetched("set", serve(whole), {"file.npz": HASH}).read_bytes() == CONTENT
+    assert download.fetch("set", serve(whole), {"file.npz": HASH}).read_bytes() == CONTENT
 
 
 def test_what_is_no_file_at_its_place_is_one_line(kept_in: Path) -> None:
     (kept_in / "set").mkdir(parents=True)
     os.mkfifo(kept_in / "set" / "file.npz")
     with pytest.raises(ConfigError, match="a FIFO"):
-        download.fetched("set", "http://127.0.0.1:1/", {"file.npz": HASH})
+        download.fetch("set", "http://127.0.0.1:1/", {"file.npz": HASH})
 
 
 def test_what_a_killed_process_left_goes(serve: Callable[[Answer], str], kept_in: Path) -> None:
     (kept_in / "set").mkdir(parents=True)
     (kept_in / "set" / ".file.npz.123456.part").write_bytes(CONTENT[:100])
-    download.fetched("set", serve(whole), {"file.npz": HASH})
+    download.fetch("set", serve(whole), {"file.npz": HASH})
     assert [path.name for path in kept(kept_in)] == ["file.npz"]
 
 
@@ -205,7 +205,7 @@ def test_two_at_once_download_once(serve: Callable[[Answer], str], kept_in: Path
         whole(request)
 
     base, found = serve(slow), list[Path]()
-    both = [threading.Thread(target=lambda: found.append(download.fetched("set", base, {"file.npz": HASH}))) for _ in range(2)]
+    both = [threading.Thread(target=lambda: found.append(download.fetch("set", base, {"file.npz": HASH}))) for _ in range(2)]
     for thread in both:
         thread.start()
     for thread in both:
@@ -217,5 +217,5 @@ def test_two_at_once_download_once(serve: Callable[[Answer], str], kept_in: Path
 
 def test_nothing_but_the_error_is_printed(serve: Callable[[Answer], str], capfd: pytest.CaptureFixture[str]) -> None:
     refusal(serve(page))
-    download.fetched("set", serve(whole), {"file.npz": HASH})
+    download.fetch("set", serve(whole), {"file.npz": HASH})
     assert capfd.readouterr() == ("", "")

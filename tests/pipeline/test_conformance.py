@@ -183,7 +183,7 @@ def test_its_network_answers_with_finite_logits(stage, start, taught):
     after = applied(stage, start, taught).network
     checkpoints.fresh(0)
     model = model_of(stage, after, taught)
-    answers = loop.Answers(model)(taught.data.validation.images)
+    answers = loop.Predictor(model)(taught.data.validation.images)
     assert answers.shape == (len(taught.data.validation), 10)
     assert np.isfinite(answers).all()
 

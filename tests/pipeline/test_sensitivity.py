@@ -120,9 +120,9 @@ def test_the_numbers_are_found_again_otherwise(ran, network):
     checkpoint, validation, _ = network
     found = {(one["layer"], one["kind"], one["value"]): one for one in rows(ran[0] / "runs" / "s")}
     model = checkpoints.restore(checkpoint)
-    whole = loop.Answers(model)(validation.images)
+    whole = loop.Predictor(model)(validation.images)
     untouched = float(found["", "none", ""]["val_accuracy"])
-    assert untouched == loop.Answers(model).accuracy(validation) > 0.5
+    assert untouched == loop.Predictor(model).accuracy(validation) > 0.5
     names = [variable.name for variable in model.weights]
 
     def again(layer: str, change: Any) -> tuple[float, float]:
@@ -130,7 +130,7 @@ def test_the_numbers_are_found_again_otherwise(ran, network):
         place = names.index(f"{layer}/kernel:0")
         arrays[place] = change(arrays[place].copy())
         model.set_weights(arrays)
-        logits = loop.Answers(model)(validation.images)
+        logits = loop.Predictor(model)(validation.images)
         return float(np.mean(logits.argmax(1) == validation.labels)), mixed_precision.divergence(whole, logits)
 
     def pruned(kernel: np.ndarray) -> np.ndarray:
@@ -161,7 +161,7 @@ def test_zeros_that_the_network_brings_stay(network, monkeypatch):
     zeros = {name: ~mask for name, mask in checkpoint.masks.items()}
     assert sum(np.count_nonzero(some) for some in zeros.values()) > 0
     seen = []
-    call = loop.Answers.__call__
+    call = loop.Predictor.__call__
     model = checkpoints.restore(checkpoint)
     monkeypatch.setattr(checkpoints, "restore", lambda _: model)
 
@@ -170,7 +170,7 @@ def test_zeros_that_the_network_brings_stay(network, monkeypatch):
         seen.append(all(not kernels[name][some].any() for name, some in zeros.items()))
         return call(self, images)
 
-    monkeypatch.setattr(loop.Answers, "__call__", watched)
+    monkeypatch.setattr(loop.Predictor, "__call__", watched)
     few = Split(validation.images[:20], validation.labels[:20])
     quiet = Quiet()
     sensitivity.measure(checkpoint, few, clipping.MinMax(), quiet)

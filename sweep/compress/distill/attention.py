@@ -10,8 +10,8 @@ import numpy as np
 from sweep.core.errors import ConfigError
 from sweep.core.types import Array
 
-_MAP_SIDE = 8  # of an attention map, at most: what the cache keeps for each image and pair is 64 numbers then
-EPSILON = 1e-12  # lower bound of a squared norm, so that gradients stay finite: that of the authors' code
+_MAP_SIDE = 8  # the largest side of an attention map, so that the cache has at most 64 numbers for each image and pair
+EPSILON = 1e-12  # lower bound of a squared norm, as in the authors' code, so that gradients stay finite
 
 
 def attention(features: Any, size: tuple[int, int]) -> Any:
@@ -25,7 +25,7 @@ def attention(features: Any, size: tuple[int, int]) -> Any:
         size: height and width of the map, at most those of the features.
 
     Returns:
-        float32 (n, height * width of the map), at least 0; all zero where the features are.
+        float32 (n, height * width of the map), at least 0; all zero for features that are all zero.
     """
     import tensorflow as tf
 
@@ -36,7 +36,7 @@ def attention(features: Any, size: tuple[int, int]) -> Any:
 
 
 def _pooling(length: int, parts: int) -> Array:
-    """The matrix that averages `length` pixels over equal parts, which may share a pixel: float32 (parts, length)."""
+    """The matrix that average-pools `length` pixels to `parts` equal bins, possibly fractional: float32 (parts, length)."""
     edges, pixels = np.linspace(0, length, parts + 1)[:, None], np.arange(length)
     overlaps = np.minimum(edges[1:], pixels + 1) - np.maximum(edges[:-1], pixels)
     means: Array = np.maximum(overlaps, 0) * parts / length
@@ -54,15 +54,15 @@ def attention_maps(model: Any, maps: list[MapSpec]) -> list[Any]:
 
 
 def feature_maps(model: Any) -> dict[str, Any]:
-    """Layer name to output tensor, of the layers whose output is (n, height, width, channels) and larger than 1x1.
+    """Layer name to output tensor, for the layers whose output is (n, height, width, channels) and larger than 1x1.
 
-    The layers are in the model's order. The image itself is left out.
+    The layers are in the model's order. The input layer is not among them.
     """
     import tf_keras as keras
 
     maps = {}
     for layer in model.layers:
-        # A layer that is called twice has two outputs; the output of a nested network is in a graph of its own.
+        # A layer that is called twice has two outputs; the output of a nested model belongs to another graph.
         if isinstance(layer, (keras.layers.InputLayer, keras.Model)) or len(layer.inbound_nodes) != 1:
             continue
         shape = layer.output_shape
@@ -72,7 +72,7 @@ def feature_maps(model: Any) -> dict[str, Any]:
 
 
 class Pair(NamedTuple):
-    """A layer of the student, a layer of the teacher, and the height and width of the two maps that are compared."""
+    """A layer of the student, a layer of the teacher, and the common height and width of their attention maps."""
 
     student: str
     teacher: str
@@ -85,8 +85,8 @@ def pairs(student: Any, teacher: Any, layers: Mapping[str, str] | None) -> list[
     Args:
         student: the student's model.
         teacher: the teacher's model.
-        layers: the student's layers to the teacher's, by name; None to pair, for each height and width that both networks
-            have, the last layer of each that has it, and where they have none in common, the last layers with a feature map.
+        layers: the student's layers to the teacher's, by name. None pairs, for each height and width that both networks have,
+            the last layer of each with that size; without a common size it pairs the last feature maps.
 
     Returns:
         The pairs, in the student's order.
@@ -94,21 +94,33 @@ def pairs(student: Any, teacher: Any, layers: Mapping[str, str] | None) -> list[
     Raises:
         ConfigError: for a layer that does not exist or has no feature map, or a network without feature maps.
     """
-    mine, theirs = feature_maps(student), feature_maps(teacher)
-    for role, found in (("student", mine), ("teacher", theirs)):
-        if not found:
+    student_maps, teacher_maps = feature_maps(student), feature_maps(teacher)
+    for role, model, maps in (("student", student, student_maps), ("teacher", teacher, teacher_maps)):
+        if not maps:
             expected = f"a {role} with layers of height x width x channels, larger than 1x1"
-            raise ConfigError("layers", expected, f"none in {student.name if role == 'student' else teacher.name}")
+            raise ConfigError("layers", expected, f"none in {model.name}")
     if layers is None:
-        last, other = ({tuple(output.shape[1:3]): name for name, output in found.items()} for found in (mine, theirs))
-        layers = {last[size]: other[size] for size in last if size in other} or {list(mine)[-1]: list(theirs)[-1]}
-    for role, found, names in (("student", mine, layers.keys()), ("teacher", theirs, layers.values())):
-        if wrong := [name for name in names if name not in found]:
-            raise ConfigError("layers", f"layers of the {role} with a feature map: {', '.join(found)}", wrong[0])
-    # In the network's order: the same mapping in another order names the same result.
-    return [Pair(name, layers[name], _map_size(mine[name], theirs[layers[name]])) for name in mine if name in layers]
+        layers = _pairs_by_size(student_maps, teacher_maps)
+    for role, maps, names in (("student", student_maps, layers.keys()), ("teacher", teacher_maps, layers.values())):
+        if unknown := [name for name in names if name not in maps]:
+            raise ConfigError("layers", f"layers of the {role} with a feature map: {', '.join(maps)}", unknown[0])
+    # In the network's order, so that the same mapping in another order has the same cache key.
+    return [
+        Pair(name, layers[name], _map_size(features, teacher_maps[layers[name]]))
+        for name, features in student_maps.items()
+        if name in layers
+    ]
+
+
+def _pairs_by_size(student_maps: Mapping[str, Any], teacher_maps: Mapping[str, Any]) -> dict[str, str]:
+    """The last layers of each common height and width; without one, the last layers."""
+    student_layers = {tuple(features.shape[1:3]): name for name, features in student_maps.items()}
+    teacher_layers = {tuple(features.shape[1:3]): name for name, features in teacher_maps.items()}
+    matches = {name: teacher_layers[size] for size, name in student_layers.items() if size in teacher_layers}
+    return matches or {list(student_maps)[-1]: list(teacher_maps)[-1]}
 
 
 def _map_size(features: Any, other: Any) -> tuple[int, int]:
+    """The smaller height and the smaller width of two feature maps, at most _MAP_SIDE."""
     height, width = (min(_MAP_SIDE, *sides) for sides in zip(features.shape[1:3], other.shape[1:3], strict=True))
     return height, width

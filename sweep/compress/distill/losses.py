@@ -13,14 +13,14 @@ from sweep.train import goals
 class DistillationLoss:
     """alpha * CE(labels, student) + (1 - alpha) * T^2 * KL(softmax(teacher / T) || softmax(student / T)).
 
-    Hinton, Vinyals and Dean 2015 (arXiv 1503.02531), section 2. T^2 keeps the gradients of both terms at the same scale. The
-    divergence differs from their cross-entropy with soft targets by a constant.
+    Hinton, Vinyals and Dean 2015 (arXiv 1503.02531), section 2. T^2 keeps the gradients of both terms on the same scale. The
+    divergence equals their cross-entropy with soft targets up to a constant.
 
     Args:
-        classes: how many columns of the targets are one-hot labels; as many columns of teacher logits follow.
+        classes: the number of classes: the targets have that many columns of one-hot labels, then of teacher logits.
         temperature: T, above 0.
         alpha: the weight of the labels, in [0, 1].
-        label_smoothing: of the labels, in [0, 1).
+        label_smoothing: the probability mass of the labels spread over all classes, in [0, 1).
     """
 
     classes: int
@@ -52,13 +52,13 @@ class DistillationLoss:
 class AttentionLoss:
     """`logits` + beta / 2 * the sum over the pairs of ||Q_S / ||Q_S||_2 - Q_T / ||Q_T||_2||_2.
 
-    Zagoruyko and Komodakis 2017 (arXiv 1612.03928), eq. 2 with p = 2; Q is a map of `attention`. Their code takes the mean of
-    the squared differences in place of the last norm, with a beta of 1000: its gradient vanishes as the maps approach each
-    other, and is as large as here at a distance of `beta * elements of a map / 4000`.
+    Zagoruyko and Komodakis 2017 (arXiv 1612.03928), eq. 2 with p = 2; Q is a map of `attention`. Their code has the mean
+    squared difference in place of the last norm, with a beta of 1000. Its gradient vanishes as the maps approach each other,
+    and equals this one at a distance of `beta * elements of a map / 4000`.
 
     Args:
-        logits: the loss of the logits, on the first columns of the targets.
-        beta: the weight of the attention, at least 0.
+        logits: the distillation loss, on the first columns of the targets.
+        beta: the weight of the attention loss, at least 0.
     """
 
     logits: DistillationLoss
@@ -68,7 +68,7 @@ class AttentionLoss:
         """Computes the mean over the batch.
 
         Args:
-            targets: float32 (batch, 2 * classes + elements of all maps): labels, the teacher's logits and its maps.
+            targets: float32 (batch, 2 * classes + elements of all maps): one-hot labels, the teacher's logits and its maps.
             outputs: the student's logits, float32 (batch, classes), then each of its maps, float32 (batch, elements).
 
         Returns:
@@ -82,6 +82,6 @@ class AttentionLoss:
         squares = [
             tf.reduce_sum(tf.square(student - teacher), axis=1) for student, teacher in zip(maps, teacher_maps, strict=True)
         ]
-        # The gradient of a root is not finite at zero.
+        # The gradient of the square root is infinite at zero.
         distance = tf.add_n([tf.sqrt(tf.maximum(square, EPSILON)) for square in squares])
         return self.logits(logit_targets, logits) + self.beta / 2 * tf.reduce_mean(distance)

@@ -1,4 +1,4 @@
-"""The stages that train on labels, or on labels and a teacher."""
+"""The stages that train on labels, or on labels and the outputs of a teacher."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Train:
-    """The stage that trains a fresh network, or the one that it receives, on labels for the recipe's epochs."""
+    """The stage that trains on labels for the recipe's epochs: the network that it receives, or a fresh one."""
 
     does_nothing = False
     weights_decide_shapes = False
 
     def apply(self, network: Checkpoint | None, context: Context) -> Outcome:
-        """Trains. Masks and clusters of the network are kept."""
+        """Trains under the network's masks and clusters."""
         return _trained(network, context, context.recipe.epochs, goals.Labels())
 
     def untrained(self) -> None:
-        """None: without training nothing remains."""
+        """None, since the stage is its training."""
 
     def evidence(self, network: Checkpoint) -> Evidence:
-        """Nothing."""
+        """No evidence: training leaves nothing that the file must show."""
         return Evidence()
 
 
 @dataclass(frozen=True)
 class LogitDistillation:
-    """The goal of knowledge distillation (Hinton et al. 2015): labels, and the soft targets of `context.teacher`.
+    """The goal of knowledge distillation (Hinton et al. 2015): labels, and the logits of `context.teacher`.
 
     Args:
         temperature: T of both softmaxes, in [0.001, 1000].
@@ -66,20 +66,20 @@ class LogitDistillation:
         return DistillationLoss(context.data.classes, self.temperature, self.alpha, context.recipe.label_smoothing)
 
     def targets(self, model: Any, context: Context) -> Callable[[int], Array]:
-        """Epoch to float32 (n, 2 * classes): one-hot labels, then the teacher's logits on the epoch's augmented images."""
+        """Float32 (n, 2 * classes) for an epoch: one-hot labels, then the teacher's logits on the epoch's augmented images."""
         labels, soft_targets = context.one_hot(), SoftTargets(*_teacher(context), context)
         return lambda epoch: np.concatenate([labels, soft_targets(epoch)], axis=1)
 
 
 @dataclass(frozen=True)
 class AttentionDistillation(LogitDistillation):
-    """The goal of attention transfer (Zagoruyko and Komodakis 2017): soft targets and the teacher's attention maps.
+    """The goal of attention transfer (Zagoruyko and Komodakis 2017): labels, the teacher's logits and its attention maps.
 
     Args:
         temperature: T of both softmaxes, in [0.001, 1000].
         alpha: the weight of the labels, in [0, 1]; the soft targets have 1 - alpha.
-        beta: the weight of the attention, at least 0.
-        layers: the student's layers to the teacher's, by name; None for the pairs that `pairs` finds.
+        beta: the weight of the attention loss, at least 0.
+        layers: the student's layers to the teacher's, by name; None to pair them by height and width.
     """
 
     beta: float
@@ -107,7 +107,7 @@ class AttentionDistillation(LogitDistillation):
         return AttentionLoss(logits, self.beta)
 
     def targets(self, model: Any, context: Context) -> Callable[[int], Array]:
-        """Epoch to float32 (n, 2 * classes + elements of all maps): labels, the teacher's logits, its map of each pair."""
+        """Float32 (n, 2 * classes + elements of all maps) for an epoch: labels, the teacher's logits, its map of each pair."""
         maps = [(pair.teacher, pair.size) for pair in self._pairs(model, context)]
         logit_targets, teacher_maps = super().targets(model, context), AttentionMaps(*_teacher(context), context, maps)
         return lambda epoch: np.concatenate([logit_targets(epoch), teacher_maps(epoch)], axis=1)
@@ -124,11 +124,11 @@ def _teacher(context: Context) -> tuple[str, Checkpoint]:
 
 @dataclass(frozen=True)
 class Distill:
-    """The stage that trains on labels and on a teacher.
+    """The stage that trains on labels and the outputs of a teacher.
 
     Args:
-        goal: what the student learns from the teacher.
-        epochs: for a network that is trained already, at least 0; one from scratch takes the recipe's epochs.
+        goal: the distillation loss and its targets.
+        epochs: the epochs for a network that is already trained, at least 0; a fresh network trains for the recipe's.
     """
 
     goal: LogitDistillation
@@ -141,19 +141,19 @@ class Distill:
         require_epochs("epochs", self.epochs, 0)
 
     def apply(self, network: Checkpoint | None, context: Context) -> Outcome:
-        """Distils. Masks and clusters of the network are kept."""
+        """Distils under the network's masks and clusters."""
         return _trained(network, context, self.epochs if network else context.recipe.epochs, self.goal)
 
     def untrained(self) -> None:
-        """None: without training nothing remains."""
+        """None, since the stage is its training."""
 
     def evidence(self, network: Checkpoint) -> Evidence:
-        """Nothing."""
+        """No evidence: training leaves nothing that the file must show."""
         return Evidence()
 
 
 def _trained(network: Checkpoint | None, context: Context, epochs: int, goal: goals.Goal) -> Outcome:
-    """Trains the given network, or a fresh one, for so many epochs."""
+    """Trains the network, or a fresh one for None."""
     model = checkpoints.restore(network) if network else context.model.build(context.data.input_shape, context.data.classes)
     network = network or checkpoints.snapshot(model)
     fixed = constraints.FixedConstraints(checkpoints.kernels(model), network)

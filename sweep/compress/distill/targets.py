@@ -15,18 +15,18 @@ from sweep.train.context import Context
 
 
 class _CachedOutputs:
-    """A network's outputs on the training images, one array for each augmented view, taken from the cache where it has them.
+    """A network's outputs on the training images, computed once for each augmented view and cached.
 
     Args:
-        name: the network's part of the cache key, plain values.
-        network: makes the Keras model; called only when the cache lacks a view.
-        context: the data, its views, and the cache.
-        kind: the dtype that is stored.
+        name: plain values that identify the network in the cache key.
+        network: builds the Keras model; called only on a cache miss.
+        context: the data, its augmentation, and the cache.
+        dtype: the dtype in the cache.
     """
 
-    def __init__(self, name: Mapping[str, Any], network: Callable[[], Any], context: Context, kind: type) -> None:
-        self._name, self._network, self._context, self._kind = name, network, context, kind
-        self._outputs: loop.Answers | None = None
+    def __init__(self, name: Mapping[str, Any], network: Callable[[], Any], context: Context, dtype: type) -> None:
+        self._name, self._network, self._context, self._dtype = name, network, context, dtype
+        self._predictor: loop.Predictor | None = None
 
     def __call__(self, epoch: int) -> Array:
         """The outputs on the images of epoch `epoch`, (n, k)."""
@@ -34,9 +34,9 @@ class _CachedOutputs:
         return self._context.results.arrays(key, lambda: self._compute(epoch))["answers"]
 
     def _compute(self, epoch: int) -> Arrays:
-        if self._outputs is None:
-            self._outputs = loop.Answers(self._network())
-        return {"answers": self._outputs(self._context.images(epoch)).astype(self._kind)}
+        if self._predictor is None:
+            self._predictor = loop.Predictor(self._network())
+        return {"answers": self._predictor(self._context.images(epoch)).astype(self._dtype)}
 
 
 class SoftTargets(_CachedOutputs):
@@ -45,7 +45,7 @@ class SoftTargets(_CachedOutputs):
     Args:
         key: the teacher's cache key.
         teacher: the teacher.
-        context: the data, its views, and the cache.
+        context: the data, its augmentation, and the cache.
     """
 
     def __init__(self, key: str, teacher: Checkpoint, context: Context) -> None:
@@ -55,12 +55,12 @@ class SoftTargets(_CachedOutputs):
 class AttentionMaps(_CachedOutputs):
     """A teacher's attention maps, concatenated: float16 (n, elements of all maps) for each view of the training images.
 
-    float16 takes half the bytes; its error is below 0.0005 of a map's norm, where maps of two networks are tenths apart.
+    float16 halves the size. Its rounding error is below 0.0005 of a map's norm; maps of two networks differ by tenths of it.
 
     Args:
         key: the teacher's cache key.
         teacher: the teacher.
-        context: the data, its views, and the cache.
+        context: the data, its augmentation, and the cache.
         maps: layer names, each with its map's height and width.
     """
 

@@ -1,4 +1,4 @@
-"""The choices of distillation: none, a teacher's logits, its attention too, or a chain of teacher assistants."""
+"""The choices of the `distill` group: none, logits, logits and attention maps, or a chain of teacher assistants."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from sweep.core.errors import ConfigError, require_epochs, require_integer
 from sweep.core.protocols import require_part
 from sweep.core.types import Spec
 
-# Names that the records of a trial have for its other stages.
+# Reserved: the roles of a trial's other stages.
 _ROLES = re.compile(r"(teacher|train|distill|prune|cluster|quant)(_\d+)?")
 Parameters = Callable[[Spec], int]
-"""How many parameters a network has."""
+"""A function from a network to its number of parameters."""
 
 
 class TeacherStep(NamedTuple):
     """A network that is trained before the student.
 
     Attributes:
-        role: its name among the stages.
-        stage: how it is trained.
+        role: the name of the step among the trial's stages.
+        stage: the stage that trains the network.
         model: the network.
-        epochs: of its training; None for the recipe's.
+        epochs: the epochs of its training; None for the recipe's.
     """
 
     role: str
@@ -50,7 +50,7 @@ class Distillation(Protocol):
         """Configuration key to network, of the networks that the configuration names."""
 
     def teacher_chain(self, student: Spec, parameters: Parameters) -> tuple[TeacherStep, ...]:
-        """The networks that are trained before the student, each distilled from the one before; the last teaches the student.
+        """The networks that are trained before the student. Each is distilled from the previous one, the student from the last.
 
         Args:
             student: the student's network.
@@ -61,7 +61,7 @@ class Distillation(Protocol):
         """The goal of the student's fine-tuning in later stages; None for the labels alone."""
 
     def require(self, student: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
-        """Refuses a student that cannot be distilled so.
+        """Refuses a student that cannot be distilled from this teacher.
 
         Raises:
             ConfigError: naming the reason.
@@ -83,14 +83,14 @@ class NoDistillation:
         return {}
 
     def teacher_chain(self, student: Spec, parameters: Parameters) -> tuple[TeacherStep, ...]:
-        """None."""
+        """Empty."""
         return ()
 
     def finetuning(self) -> None:
         """None: the labels alone."""
 
     def require(self, student: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
-        """Any network will do."""
+        """Accepts every student."""
 
 
 @dataclass(frozen=True)
@@ -101,9 +101,9 @@ class KD:
         teacher: the teacher's network, of the same `model` group as the student.
         temperature: T of both softmaxes, in [0.001, 1000].
         alpha: the weight of the labels, in [0, 1]; the soft targets have 1 - alpha.
-        epochs: of a student that is trained already, at least 0; one from scratch takes the recipe's epochs.
-        finetune: whether the fine-tuning of a pruned or quantised student is distilled too.
-        teacher_epochs: of every network that is trained before the student, at least 1; None for as many as the student's.
+        epochs: the epochs for a student that is already trained, at least 0; a fresh one trains for the recipe's.
+        finetune: whether fine-tuning after pruning or under quantisation uses the teacher too.
+        teacher_epochs: the epochs of every network that is trained before the student, at least 1; None for the recipe's.
     """
 
     teacher: Spec
@@ -136,22 +136,22 @@ class KD:
         return (TeacherStep("teacher", Train(), self.teacher, self.teacher_epochs),)
 
     def finetuning(self) -> LogitDistillation | None:
-        """The labels and the teacher's logits, when asked for."""
+        """The labels and the teacher's logits with `finetune`, else None."""
         return LogitDistillation(self.temperature, self.alpha) if self.finetune else None
 
     def require(self, student: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
-        """Any network will do."""
+        """Accepts every student: all networks have logits."""
 
 
 @dataclass(frozen=True)
 class Features(KD):
     """Distillation from a teacher's logits and attention maps (Zagoruyko and Komodakis 2017, arXiv 1612.03928).
 
-    The maps are used in the distillation stage alone. Where a student is fine-tuned in later stages, wrapped for quantisation
-    or with filters removed, `finetune` distils the logits. `KD` describes the keys that are not listed here.
+    Only the distillation stage uses the maps. In later stages, whose student may be wrapped for quantisation or have fewer
+    filters, `finetune` distils the logits. `KD` describes the keys that are not listed here.
 
     Args:
-        beta: the weight of the attention, at least 0.
+        beta: the weight of the attention loss, at least 0.
         layers: the student's layers to the teacher's, by name; None to pair them by height and width.
     """
 
@@ -173,13 +173,14 @@ class Features(KD):
 
 @dataclass(frozen=True)
 class Assistants(KD):
-    """Distillation through teacher assistants (Mirzadeh et al. 2020, arXiv 1902.03393): each is distilled from the one before.
+    """Distillation through teacher assistants (Mirzadeh et al. 2020, arXiv 1902.03393).
 
+    Each network is distilled from the previous one.
     `KD` describes the keys that are not listed here.
 
     Args:
-        assistants: the networks between teacher and student, in this order, under names of the user's choice; or how many, at
-            least 0: then they are the teacher at smaller widths, whose numbers of parameters form a geometric sequence from the
+        assistants: the networks between teacher and student, in this order, by names of the user's choice; or their number, in
+            [0, 9]: then they are the teacher at smaller widths, whose numbers of parameters form a geometric sequence from the
             teacher's to the student's.
     """
 
@@ -206,7 +207,7 @@ class Assistants(KD):
         """The teacher, then the assistants.
 
         Raises:
-            ConfigError: when they are to be chosen and the teacher has no more parameters than the student.
+            ConfigError: when `assistants` is a number and the teacher has no more parameters than the student.
         """
         chain = self.assistants if isinstance(self.assistants, Mapping) else self._between(student, parameters)
         return (

@@ -124,7 +124,7 @@ class BitSearch:
         }
 
         def measured() -> Arrays:
-            logits, images = loop.Answers(model), _images(context.data.train)
+            logits, images = loop.Predictor(model), _images(context.data.train)
             float_logits = logits(images)
             context.progress.stage("bit_search", "layer")
             losses = {}
