@@ -1,1 +1,1 @@
-"""The methods of compression, a package each."""
+"""The methods of compression, a package each: `distill`, `prune`, `cluster` and `quantize`."""

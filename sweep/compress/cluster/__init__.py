@@ -1,1 +1,1 @@
-"""Weight clustering."""
+"""Weight clustering. `kmeans` has the stage."""
