@@ -18,6 +18,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from sweep.config import build
+from sweep.core import metrics
 from sweep.core.types import Array
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,7 +50,9 @@ def importable(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def _forget() -> None:
-    """Other tests have a module of the same name."""
+    """Other tests have a module of the same name, and another table of metrics."""
+    for name in metrics.own():
+        del metrics._table[name]
     for name in [name for name in sys.modules if name.partition(".")[0] == "mine"]:
         del sys.modules[name]
 
@@ -103,14 +106,14 @@ def what_lies_far_out_is_clipped(file: Path) -> None:
 
 
 def its_parameters_are_those_of_two_branches(file: Path) -> None:
-    metrics = json.loads((file.parent / "metrics.json").read_text())
-    assert metrics["parameters"] == (9 + 1) * 8 + (25 + 1) * 8 + (16 + 1) * 10
+    measured = json.loads((file.parent / "metrics.json").read_text())
+    assert measured["parameters"] == (9 + 1) * 8 + (25 + 1) * 8 + (16 + 1) * 10
 
 
 def it_is_measured(file: Path) -> None:
-    metrics = json.loads((file.parent / "metrics.json").read_text())
-    assert list(metrics)[-1] == "worst_recall"
-    assert 0 <= metrics["worst_recall"] < metrics["macro_accuracy"]
+    measured = json.loads((file.parent / "metrics.json").read_text())
+    assert list(measured)[-1] == "worst_recall"
+    assert 0 <= measured["worst_recall"] < measured["macro_accuracy"]
 
 
 def its_answers_are_two(file: Path) -> None:

@@ -119,7 +119,7 @@ def test_the_process_imports_neither_this_project_nor_tensorflow():
         pytest.skip("the extra tflm is not installed")
     code = (
         "import runpy, sys; from pathlib import Path; from tempfile import mkdtemp; folder = Path(mkdtemp());"
-        f"(folder / 'model.tflite').write_bytes(Path({str(FILES / 'int8.tflite')!r}).read_bytes());"
+        f"(folder / 'network.tflite').write_bytes(Path({str(FILES / 'int8.tflite')!r}).read_bytes());"
         f"ended = runpy.run_path({tflm.tflm_process.__file__!r})['main'](folder, 1 << 20);"
         "print(ended, [name for name in sys.modules if name.split('.')[0] in ('sweep', 'tensorflow', 'ai_edge_litert')])"
     )
