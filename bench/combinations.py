@@ -47,7 +47,8 @@ accuracies of networks so small, on 360 test images, are orders of magnitude. Ma
 cores, which counts accuracy, bytes, zeros, filters and values a second time in each file, without any code of this project:
 {right} of {count} files were as reported.
 
-A cell: test accuracy in per cent; bytes of the file, and gzipped; milliseconds an image.
+A cell: test accuracy in per cent; bytes of the file, and gzipped; milliseconds an image; bytes of RAM under TensorFlow Lite for
+Microcontrollers, where that runs the file.
 """
 
 
@@ -133,7 +134,8 @@ def cell(row: Row) -> str:
     if row["state"] != "COMPLETE":
         return "fails"
     accuracy, stored, packed = 100 * float(row["test_accuracy"]), int(row["size_bytes"]), int(row["gzip_bytes"])
-    return f"{accuracy:.1f}; {stored:,} ({packed:,}); {float(row['latency_ms']):.3f}"
+    memory = f"; {float(row['arena_bytes']):,.0f}" if row.get("arena_bytes") else ""
+    return f"{accuracy:.1f}; {stored:,} ({packed:,}); {float(row['latency_ms']):.3f}{memory}"
 
 
 if __name__ == "__main__":

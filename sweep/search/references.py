@@ -75,7 +75,7 @@ def _measure(dataset: Dataset, store: Path, threads: int, path: Path, name: str)
     data = dataset.load()
     file = foreign.opened(path, data)
     metrics = file.metrics(data, Memo(Cache(store)), threads, _Quiet())
-    return Reference(name, f"{path}; {file.scaling}", measured=True, metrics=metrics)
+    return Reference(name, f"{path}; {file.scaling}", measured=True, metrics=dict(metrics))
 
 
 class _Quiet(Progress):

@@ -105,7 +105,15 @@ def equal(one: Checkpoint, other: Checkpoint) -> bool:
 
 
 def test_every_choice_is_here():
-    assert len(STAGES) == 18
+    assert {
+        "distill=none",
+        "distill=kd",
+        "prune=global",
+        "prune=random",
+        "cluster=kmeans",
+        "quant=ptq",
+        "quant=qat",
+    } <= STAGES.keys()
 
 
 # What another value of a field is, where twice the value is none.
@@ -126,7 +134,7 @@ def test_it_is_a_frozen_value_that_names_its_result(stage):
     for field in fields(stage):
         value = getattr(stage, field.name)
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            changed = OTHERS[field.name](value) if field.name in OTHERS else value * 2
+            changed = OTHERS[field.name](value) if field.name in OTHERS else value * 2 or 1
             more = {"finetune": 2} if field.name == "steps" else {}  # an epoch for each
             assert digest(replace(stage, **more)) != digest(replace(stage, **more, **{field.name: changed}))
 
