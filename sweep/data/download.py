@@ -5,17 +5,16 @@ A download goes to a temporary file, which is renamed only when it is complete.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
+from sweep.core import locks
 from sweep.core.errors import ConfigError
 from sweep.data.archives import CHUNK, open_regular
 
@@ -88,7 +87,7 @@ def _download(url: str, file: Path, known_hash: str) -> None:
     import urllib3
 
     file.parent.mkdir(parents=True, exist_ok=True)
-    with _folder_lock(file.parent) as locked:
+    with locks.locked(file.parent) as locked:
         if _has_hash(file, known_hash):
             return
         if locked:
@@ -132,21 +131,6 @@ def _receive(url: str, out: IO[bytes], known_hash: str) -> None:
             progress.update(task, completed=size)
     if digest_state.hexdigest() != digest:
         raise _BadResponse(f"another file (of {size} bytes, its hash is not that of the published one)")
-
-
-@contextmanager
-def _folder_lock(folder: Path) -> Iterator[bool]:
-    """Holds an exclusive lock on the folder. Yields False on a file system without locks, where it does not wait."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            locked = True
-        except OSError:
-            locked = False
-        yield locked
-    finally:
-        os.close(descriptor)
 
 
 def _error_reason(error: Exception) -> str:
