@@ -8,7 +8,7 @@ from pathlib import Path
 from sweep.cli.arguments import CommandLine
 from sweep.core import files
 from sweep.core.errors import ConfigError
-from sweep.tflite import contents, flatbuffer
+from sweep.tflite import contents, flatbuffer, userfiles
 from sweep.tflite.minimize import anyfile, lossless
 
 
@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--to", type=Path, metavar="OUT", help="where the packed file goes (FILE.packed.tflite)")
     options = parser.parse_args(arguments)
     try:
-        content = anyfile.read(options.file)
+        content = userfiles.read(options.file)
         to = anyfile.destination(options.file, options.to)
         before = contents.bytes_by_kind(content)
         packed, proof = anyfile.packed(content, strip=options.strip)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from sweep.core.errors import ConfigError, require_number
 from sweep.core.types import Storage
-from sweep.tflite import isolated, tflm
+from sweep.tflite import external, tflm
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def require_installed(module: str, extra: str) -> None:
     Raises:
         ConfigError: with the extra that brings it.
     """
-    if not isolated.installed(module):
+    if not external.installed(module):
         raise ConfigError("", f"the extra {extra}, which brings it: pip install -e '.[{extra}]'", f"no package {module}")
 
 
@@ -67,12 +67,12 @@ def require_no_sparse(form: Form, reason: str) -> None:
 
 def versions(*distributions: str) -> Mapping[str, str]:
     """Distribution to version, empty where it is not installed: what a measurement depends on besides the code."""
-    return {name: isolated.version(name) for name in distributions}
+    return {name: external.version(name) for name in distributions}
 
 
 def arena(content: bytes) -> dict[str, int]:
     """The memory that a file takes under TFLM, as the metric; nothing where TFLM is not installed or does not load the file."""
-    if not isolated.installed(tflm.MODULE):
+    if not external.installed(tflm.MODULE):
         return {}
     try:
         return {"arena_bytes": tflm.arena(content).total}

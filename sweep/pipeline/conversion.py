@@ -74,29 +74,20 @@ class Converter:
             "float_accuracy": np.array(loop.Predictor(model).accuracy(self.data.validation)),
         }
 
-    def refusal(self, network: Checkpoint, form: Quantisation, few: Split) -> str:
-        """Why a network without bits cannot become a file of this form, calibrated on `few`; empty where it can."""
-        try:
-            self.rehearsed(network, form, few)
-        except _REFUSALS as error:
-            return layer_names.with_user_names(str(error), network)
-        return ""
-
-    def rehearsed(self, network: Checkpoint, form: Quantisation, few: Split) -> bytes:
-        """The file of a network without bits, calibrated on `few`.
-
-        Raises:
-            Exception: one out of the reasons why a network cannot become a file.
-        """
-        if form.storage is not Storage.INTEGER:
-            return self._packed(self._converted(network, form, few)[0], form)
+    def tried(self, network: Checkpoint, form: Quantisation, few: Split) -> tuple[bytes, str]:
+        """The file of a network without bits, calibrated on `few`, and why it cannot become one: one of the two is empty."""
         layers = checkpoints.kernel_names(network)
         bits = form.layer_bits(layers) if isinstance(form, (ptq.PTQ, qat.QAT)) else dict.fromkeys(layers, 8)
-        network = replace(network, bits=bits)
-        content, _ = self._converted(form.ready(network, few), form, few)
-        asked = layer_names.in_a_file(network).bits
-        expectations.expect(audit.read(content), storage=form.storage, bits=asked, activations=form.activations)
-        return self._packed(content, form)
+        integers = form.storage is Storage.INTEGER
+        network = replace(network, bits=bits) if integers else network
+        try:
+            content, _ = self._converted(form.ready(network, few), form, few)
+            if integers:
+                asked = layer_names.in_a_file(network).bits
+                expectations.expect(audit.read(content), storage=form.storage, bits=asked, activations=form.activations)
+        except _REFUSALS as error:
+            return b"", layer_names.with_user_names(str(error), network)
+        return self._packed(content, form), ""
 
     def _converted(self, network: Checkpoint, form: Quantisation, train: Split) -> tuple[bytes, Any]:
         """The network's file before it is packed, and the Keras model that answers as it should."""

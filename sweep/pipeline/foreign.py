@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,10 @@ from sweep.pipeline.answers import answers
 from sweep.pipeline.cache import Cache
 from sweep.pipeline.measurement import of_foreign_file
 from sweep.pipeline.memo import Memo
-from sweep.tflite import audit, benchmark, ends
+from sweep.tflite import audit, benchmark, ends, userfiles
 from sweep.tflite.interface import Interface
 
 _FILE = "file.json"
-_MOST_BYTES = 2**31 - 1  # what a FlatBuffer can be
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +82,7 @@ def opened(path: Path, data: Data, value_range: tuple[float, float] | None = Non
             what the data set does not have.
     """
     where = str(path)
-    content = _read(path)
+    content = userfiles.read(path)
     try:
         found, facts = ends.read(content), audit.read(content)
     except audit.AuditError as error:
@@ -141,17 +139,6 @@ def record(
     files.write_json(folder / _FILE, facts)
     files.write_json(folder / TrialFile.METRICS, dict(metrics))
     return metrics
-
-
-def _read(path: Path) -> bytes:
-    if not path.is_file():
-        raise ConfigError(str(path), "a .tflite file", "something else" if os.path.lexists(path) else "nothing")
-    try:
-        if (size := path.stat().st_size) > _MOST_BYTES:
-            raise ConfigError(str(path), "a .tflite file below 2 GiB", f"{size:,} bytes")
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(str(path), "a .tflite file that can be read", f"{error.strerror}") from error
 
 
 def _shown(shape: tuple[int, ...]) -> str:

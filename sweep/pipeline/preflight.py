@@ -87,14 +87,14 @@ class Preflight:
                 choice.require(plan.model, data.input_shape, data.classes)
         self._require_files(models)
         self._require_layers()
-        if plan.quant.storage is Storage.INTEGER and (refusal := self._untrained.refusal()):
+        if plan.quant.storage is Storage.INTEGER and (refusal := self._untrained.file()[1]):
             raise ConfigError("quant", "a network whose kernels become integers", refusal)
         search = plan.quant.bit_search
         if not (search.does_nothing or plan.prune.removes_filters):
             search.require_budget(self._untrained.network(), data.train, self.converter)
         if plan.target.rehearses:
             with _under("target"):
-                target_fit.require_target(plan, data, self.converter, self.memo, self._untrained.network)
+                target_fit.require_target(plan, self._untrained, self.memo)
 
     @cached_property
     def _untrained(self) -> Untrained:

@@ -32,7 +32,7 @@ from sweep.tflite import audit, tflm
 from sweep.train import loop
 from sweep.train.context import Context, required
 
-_UNCERTAINTY = {"size_bytes": 0.02}
+UNCERTAINTY = {"size_bytes": 0.02}
 """Metric to the fraction by which training may change it; the others are exact."""
 
 
@@ -92,7 +92,7 @@ class Rehearsal:
         broken = []
         for name, value in known.items():
             low, high = limits.get(name, (-np.inf, np.inf))
-            uncertain = _UNCERTAINTY.get(name, 0.0) * abs(value)
+            uncertain = UNCERTAINTY.get(name, 0.0) * abs(value)
             if value - uncertain > high or value + uncertain < low:
                 relation, bound = ("at most", high) if value > high else ("at least", low)
                 metric = METRICS[name]

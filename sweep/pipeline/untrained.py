@@ -14,7 +14,6 @@ from sweep.pipeline import sources
 from sweep.pipeline.conversion import Converter, kernels
 from sweep.pipeline.memo import Memo
 from sweep.pipeline.plan import Plan
-from sweep.pipeline.protocols import Quantisation
 from sweep.tflite import audit, convert
 
 _CALIBRATION_IMAGES = 4  # of an untrained network
@@ -47,38 +46,35 @@ class Untrained:
         except (convert.ExportError, audit.AuditError) as error:
             raise ConfigError("", "a network that becomes a .tflite file", str(error)) from error
 
-    def refusal(self) -> str:
-        """Why the student cannot become a file of the form asked for, found with random weights; empty where it can."""
+    def file(self) -> tuple[bytes, str]:
+        """The student's file of the form asked for, and why it cannot become one: one of the two is empty.
+
+        Forms whose files are of the same kind have one: that of their stand-in.
+        """
         plan, data = self.plan, self.data
-        form, bits = stand_in(plan.quant), None
+        form, bits = plan.quant.tried() if isinstance(plan.quant, Integer) else plan.quant, None
         if isinstance(form, Integer):
             bits = [form.bits, form.per_layer_bits, form.first_last_bits]
 
         def attempt() -> Arrays:
-            return {"refusal": np.array(self.converter.refusal(self.network(), form, few(data)))}
+            few = Split(data.train.images[:_CALIBRATION_IMAGES], data.train.labels[:_CALIBRATION_IMAGES])
+            content, refusal = self.converter.tried(self.network(), form, few)
+            return {"tflite": np.frombuffer(content, np.uint8), "refusal": np.array(refusal)}
 
         key = {
-            "refusal of": plan.model,
-            "by": type(form).__qualname__,
+            "untrained file of": plan.model,
+            "form": type(form).__qualname__,
             "activations": form.activations,
             "bits": bits,
+            "packed": [form.sparse, form.strip],
             "input_shape": data.input_shape,
             "classes": data.classes,
             "kernels": kernels(),
             "code": sources.behind(plan.model, form, Converter, random_weights).digest,
         }
-        return str(self.memo.arrays(key, attempt)["refusal"])
+        found = self.memo.arrays(key, attempt)
+        return found["tflite"].tobytes(), str(found["refusal"])
 
     def network(self, spec: Spec | None = None) -> Checkpoint:
         """A network, the student where none is given, with random weights."""
         return random_weights.network(spec or self.plan.model, self.data.input_shape, self.data.classes, self.plan.seed)
-
-
-def few(data: Data) -> Split:
-    """The images that an untrained network is calibrated on."""
-    return Split(data.train.images[:_CALIBRATION_IMAGES], data.train.labels[:_CALIBRATION_IMAGES])
-
-
-def stand_in(form: Quantisation) -> Quantisation:
-    """A form whose files are of the same kind, for as many forms as there may be."""
-    return form.tried() if isinstance(form, Integer) else form

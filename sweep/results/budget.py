@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from sweep.core.errors import ConfigError, require_number
-from sweep.core.metrics import METRICS, absent, directions
+from sweep.core.metrics import METRICS, directions
 from sweep.results import pareto, sweeps
 from sweep.results.sweeps import Limits, Sweep, Trial
 
@@ -156,7 +156,7 @@ def _misses(trial: Trial, limits: Iterable[tuple[str, tuple[float, float]]]) -> 
     """What of the constraints and the budget a trial does not keep."""
     for metric, (low, high) in limits:
         value = trial.metrics[metric]
-        if absent(metric, value):
+        if not known(trial, metric):
             yield f"no {metric}"
         elif value > high:
             yield f"{metric} {METRICS[metric].in_line(value)}, allowed {METRICS[metric].in_line(high)}"

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+LARGEST = 2**31 - 1
+"""The most bytes of a flatbuffer."""
 _SHARED = 16  # times the file: equal vectors may be written once, and are read as often as they are used
 _ROOM = 1 << 20
 _FieldKind = int | str | tuple[str]

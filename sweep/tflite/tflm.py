@@ -14,7 +14,7 @@ import numpy as np
 
 from sweep.core import native
 from sweep.core.types import Array
-from sweep.tflite import isolated, litert, tflm_process
+from sweep.tflite import external, litert, tflm_process
 
 DISTRIBUTION, MODULE = "tflite-micro", "tflite_micro"
 # Bytes that the interpreter may use. What it reports does not depend on it, and memory that it leaves alone costs nothing.
@@ -91,8 +91,8 @@ def _said(folder: Path, seconds: float) -> str:
     """What the process wrote, in the first arena that is large enough."""
     for size in _ARENAS:
         try:
-            return isolated.run("TFLM", ["-P", tflm_process.__file__, str(folder), str(size)], seconds)
-        except isolated.IsolatedError as error:
+            return external.run("TFLM", ["-P", tflm_process.__file__, str(folder), str(size)], seconds)
+        except external.ProgramError as error:
             if size == _ARENAS[-1] or not _TOO_SMALL.search(str(error)):
                 raise TflmError(str(error)) from error
     raise AssertionError("there is a last arena")

@@ -11,7 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweep.tflite import isolated
+from sweep.tflite import external
 
 DISTRIBUTION, MODULE = "ethos-u-vela", "ethosu"
 _CONFIG = "Arm/vela.ini"  # in the package
@@ -69,8 +69,8 @@ def compiled(content: bytes, accelerator: str, system_config: str, memory_mode: 
         }
         words = [word for pair in options.items() for word in pair]
         try:
-            said = isolated.run("Vela", ["-P", "-m", "ethosu.vela", str(folder / "network.tflite"), *words], _SECONDS)
-        except isolated.IsolatedError as error:
+            said = external.run("Vela", ["-P", "-m", "ethosu.vela", str(folder / "network.tflite"), *words], _SECONDS)
+        except external.ProgramError as error:
             raise VelaError(str(error)) from error
         counts = {name: int(count) for name, count in _COUNTS.findall(said)}
         tables, written = list(folder.glob("*_summary_*.csv")), folder / "network_vela.tflite"

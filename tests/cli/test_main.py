@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import real_file
 
-from sweep.tflite import isolated, tflm
+from sweep.tflite import external, tflm
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ["train.epochs=4", "prune.finetune=2"]
@@ -244,7 +244,7 @@ def test_the_real_data_sets_run_end_to_end(tmp_path, data, overrides, kind):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not isolated.installed(tflm.MODULE), reason="the extra tflm is not installed")
+@pytest.mark.skipif(not external.installed(tflm.MODULE), reason="the extra tflm is not installed")
 def test_a_grid_for_a_microcontroller_refuses_what_cannot_run_there_and_measures_the_rest(tmp_path):
     process = sweep(
         "-m", "model=resnet8", "quant=float16,dynamic,ptq,qat", "quant.bits=4,8", "target=tflm", "model.width=0.2",

@@ -151,7 +151,7 @@ def test_what_is_no_file_to_pack_is_refused_in_a_line(file, capsys, tmp_path, mo
     for name, made in (("empty", b""), ("cut.tflite", content[:300]), ("text.txt", b"not a .tflite file")):
         (tmp_path / name).write_bytes(made)
     expected = f"error: {tmp_path}"
-    assert refused(capsys, 2, tmp_path / "none") == f"{expected}/none: expected a .tflite file; received nothing of that name"
+    assert refused(capsys, 2, tmp_path / "none") == f"{expected}/none: expected a .tflite file; received nothing"
     assert refused(capsys, 2, tmp_path) == f"{expected}: expected a .tflite file; received a folder"
     assert refused(capsys, 2, "/dev/null") == "error: /dev/null: expected a .tflite file; received something else"
     assert refused(capsys, 2, tmp_path / "empty").endswith("expected a .tflite file of 1 to 2147483647 bytes; received 0 bytes")

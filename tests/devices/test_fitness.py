@@ -15,14 +15,14 @@ from sweep.devices.ethos_u import EthosU
 from sweep.devices.fitness import Unfit
 from sweep.devices.litert import LiteRT
 from sweep.devices.microcontroller import Microcontroller
-from sweep.tflite import isolated, tflm, vela
+from sweep.tflite import external, tflm, vela
 
 FILES = Path(__file__).parents[1] / "corpus" / "tflite"
 U55 = EthosU("ethos-u55-128", "Ethos_U55_High_End_Embedded", "Shared_Sram")
 U65 = EthosU("ethos-u65-256", "Ethos_U65_Client_Server", "Dedicated_Sram_384KB")
 U85 = EthosU("ethos-u85-256", "Ethos_U85_SYS_DRAM_Mid", "Dedicated_Sram_384KB")
-needs_tflm = pytest.mark.skipif(not isolated.installed(tflm.MODULE), reason="the extra tflm is not installed")
-needs_vela = pytest.mark.skipif(not isolated.installed(vela.MODULE), reason="the extra ethos-u is not installed")
+needs_tflm = pytest.mark.skipif(not external.installed(tflm.MODULE), reason="the extra tflm is not installed")
+needs_vela = pytest.mark.skipif(not external.installed(vela.MODULE), reason="the extra ethos-u is not installed")
 
 
 def content(name: str) -> bytes:
@@ -125,7 +125,7 @@ def test_an_ethos_u_names_the_kernel_of_4_bits_and_the_operator_that_it_cannot_t
 
 
 def test_litert_knows_the_memory_where_tflm_is_installed_and_loads_the_file(split, monkeypatch):
-    if isolated.installed(tflm.MODULE):
+    if external.installed(tflm.MODULE):
         assert LiteRT().measured(content("int8"), split, 1) == {"arena_bytes": tflm.arena(content("int8")).total}
         assert LiteRT().measured(content("float16"), split, 1) == {}
     monkeypatch.setitem(sys.modules, "tflite_micro", None)
@@ -165,10 +165,10 @@ def test_keys_are_checked(make, told):
 def test_the_names_are_those_of_vela():
     from sweep.devices import ethos_u
 
-    said = isolated.run("Vela", ["-P", "-m", "ethosu.vela", "--list-configs", "Arm/vela.ini"], 60)
+    said = external.run("Vela", ["-P", "-m", "ethosu.vela", "--list-configs", "Arm/vela.ini"], 60)
     listed = {line.strip() for line in said.splitlines()[1:]}
     systems = {f"System_Config.{name}" for names in ethos_u._SYSTEMS.values() for name in names}
     assert systems | {f"Memory_Mode.{name}" for name in ethos_u._MODES} == listed
-    offered = isolated.run("Vela", ["-P", "-m", "ethosu.vela", "--help"], 60)
+    offered = external.run("Vela", ["-P", "-m", "ethosu.vela", "--help"], 60)
     names = {f"{family}-{macs}" for family, sizes in ethos_u._ACCELERATORS.items() for macs in sizes}
     assert names == set(offered.split("--accelerator-config {")[1].split("}")[0].split(","))

@@ -98,7 +98,7 @@ def test_what_does_not_fit_is_refused(stored, tmp_path):
     assert refused(path, value_range=(1.0, 0.0)).startswith("--range: expected the value of black, then a larger one")
     assert refused(path, value_range=(float("nan"), 0.0)).startswith("--range: expected a number in")
     assert refused(tmp_path / "absent.tflite").endswith("absent.tflite: expected a .tflite file; received nothing")
-    assert refused(tmp_path).endswith("expected a .tflite file; received something else")
+    assert refused(tmp_path).endswith("expected a .tflite file; received a folder")
     assert "expected a .tflite file with one image as its input" in refused(stored(b"not a model"))
     assert "expected a .tflite file with one image as its input" in refused(stored(tiny("INT8")[:-100]))
 

@@ -20,12 +20,12 @@ from sweep.devices.microcontroller import Microcontroller
 from sweep.models import families
 from sweep.pipeline import executor
 from sweep.pipeline.cache import Cache
-from sweep.tflite import audit, isolated, tflm, vela
+from sweep.tflite import audit, external, tflm, vela
 
 pytestmark = [
     pytest.mark.usefixtures("tensorflow"),
     pytest.mark.slow,
-    pytest.mark.skipif(not isolated.installed(tflm.MODULE), reason="the extra tflm is not installed"),
+    pytest.mark.skipif(not external.installed(tflm.MODULE), reason="the extra tflm is not installed"),
 ]
 PRINTED = """
 import sys
@@ -96,7 +96,7 @@ def test_what_training_may_change_is_refused_with_the_final_file(store):
         ran(plan, store)
 
 
-@pytest.mark.skipif(not isolated.installed(vela.MODULE), reason="the extra ethos-u is not installed")
+@pytest.mark.skipif(not external.installed(vela.MODULE), reason="the extra ethos-u is not installed")
 def test_an_ethos_u_takes_integers_of_5_bits_and_more(store):
     result, _ = ran(replace(PLAN, target=U55), store)
     assert result.metrics.npu_bytes > 1000
@@ -115,7 +115,7 @@ def test_an_ethos_u_takes_integers_of_5_bits_and_more(store):
 def test_a_target_that_is_not_installed_is_refused(store, monkeypatch):
     monkeypatch.setitem(sys.modules, "tflite_micro", None)
     refused(replace(PLAN, target=Microcontroller()), store, "^target: expected the extra tflm")
-    monkeypatch.setattr(isolated, "version", lambda distribution: "")
+    monkeypatch.setattr(external, "version", lambda distribution: "")
     result, _ = ran(PLAN, store)
     assert "arena_bytes" not in result.metrics
 

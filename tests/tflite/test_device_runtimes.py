@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from made_files import by_hand, tiny
 
-from sweep.tflite import isolated, tflm, vela
+from sweep.tflite import external, tflm, vela
 
 FILES = Path(__file__).parents[1] / "corpus" / "tflite"
 HIGH_END = ("ethos-u55-128", "Ethos_U55_High_End_Embedded", "Shared_Sram")
-needs_tflm = pytest.mark.skipif(not isolated.installed(tflm.MODULE), reason="the extra tflm is not installed")
-needs_vela = pytest.mark.skipif(not isolated.installed(vela.MODULE), reason="the extra ethos-u is not installed")
+needs_tflm = pytest.mark.skipif(not external.installed(tflm.MODULE), reason="the extra tflm is not installed")
+needs_vela = pytest.mark.skipif(not external.installed(vela.MODULE), reason="the extra ethos-u is not installed")
 PRINTED = """
 import sys
 from tflite_micro.python.tflite_micro.runtime import Interpreter
@@ -49,21 +49,21 @@ def content(name: str) -> bytes:
     ],
 )
 def test_how_a_process_ends_is_one_line(code, told):
-    with pytest.raises(isolated.IsolatedError) as refusal:
-        isolated.run("X", ["-c", code], 1)
+    with pytest.raises(external.ProgramError) as refusal:
+        external.run("X", ["-c", code], 1)
     assert str(refusal.value) == told
 
 
 def test_what_a_process_writes_is_returned():
-    assert isolated.run("X", ["-c", "import sys; print('out'); print('err', file=sys.stderr)"], 10) == "out\nerr\n"
+    assert external.run("X", ["-c", "import sys; print('out'); print('err', file=sys.stderr)"], 10) == "out\nerr\n"
 
 
 def test_a_module_with_none_in_its_place_is_not_installed(monkeypatch):
-    assert isolated.installed("json")
+    assert external.installed("json")
     monkeypatch.setitem(sys.modules, "json", None)
-    assert not isolated.installed("json")
-    assert not isolated.installed("no_such_module")
-    assert isolated.version("no-such-distribution") == ""
+    assert not external.installed("json")
+    assert not external.installed("no_such_module")
+    assert external.version("no-such-distribution") == ""
 
 
 @needs_tflm
@@ -115,7 +115,7 @@ def test_the_answers_are_those_of_the_file(kind):
 
 
 def test_the_process_imports_neither_this_project_nor_tensorflow():
-    if not isolated.installed(tflm.MODULE):
+    if not external.installed(tflm.MODULE):
         pytest.skip("the extra tflm is not installed")
     code = (
         "import runpy, sys; from pathlib import Path; from tempfile import mkdtemp; folder = Path(mkdtemp());"
@@ -123,7 +123,7 @@ def test_the_process_imports_neither_this_project_nor_tensorflow():
         f"ended = runpy.run_path({tflm.tflm_process.__file__!r})['main'](folder, 1 << 20);"
         "print(ended, [name for name in sys.modules if name.split('.')[0] in ('sweep', 'tensorflow', 'ai_edge_litert')])"
     )
-    assert isolated.run("it", ["-P", "-c", code], 60).splitlines()[0] == "0 []"
+    assert external.run("it", ["-P", "-c", code], 60).splitlines()[0] == "0 []"
 
 
 @needs_vela

@@ -21,25 +21,6 @@ class OtherAnswersError(RuntimeError):
     """The packed file answers otherwise than the file."""
 
 
-def read(path: Path) -> bytes:
-    """The bytes of a file that a user named.
-
-    Raises:
-        ConfigError: where there is no file, an empty one, or one that is too large for a flatbuffer.
-    """
-    expected = "a .tflite file"
-    try:
-        if not path.is_file():
-            found = "something else" if path.exists() else "nothing of that name"
-            raise ConfigError(str(path), expected, "a folder" if path.is_dir() else found)
-        size = path.stat().st_size
-        if not 0 < size <= lossless.LARGEST:
-            raise ConfigError(str(path), f"{expected} of 1 to {lossless.LARGEST} bytes", f"{size} bytes")
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(str(path), f"{expected} that can be read", str(error.strerror)) from error
-
-
 def destination(source: Path, to: Path | None) -> Path:
     """Where the packed file goes.
 

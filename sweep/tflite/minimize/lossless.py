@@ -10,8 +10,6 @@ from sweep.tflite.minimize.difference import difference
 from sweep.tflite.minimize.serialise import serialised
 from sweep.tflite.schema import parsed
 
-LARGEST = 2**31 - 1
-"""The most bytes of a flatbuffer."""
 _BY_PLACE = (b"COMPRESSION_METADATA", b"DISPATCH_OP")
 """TFLM's compression, which names buffers by their numbers, and LiteRT's compiled code, which lies at a place in the file."""
 
@@ -37,8 +35,8 @@ def packed(content: bytes, *, strip: bool) -> bytes:
         DamagedError: for bytes that are no such file.
         NotPackedError: for a file that is too large, refers to places in itself, or is of a newer schema.
     """
-    if len(content) > LARGEST:
-        raise NotPackedError(f"expected at most {LARGEST} bytes, found {len(content)}")
+    if len(content) > flatbuffer.LARGEST:
+        raise NotPackedError(f"expected at most {flatbuffer.LARGEST} bytes, found {len(content)}")
     model, _, _ = parsed(content)
     if reason := _reason_against(content, model):
         raise NotPackedError(reason)

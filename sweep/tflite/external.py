@@ -1,21 +1,24 @@
-"""Runs a program in a process of its own, within a time limit: native code that dies takes nothing else down with it."""
+"""Programs of other packages: whether they are installed, and a run in a process of its own, within a time limit.
+
+A function of ours has `sweep.core.isolated`. A program imports nothing of this project, so its process starts sooner.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from importlib import metadata
 
+from sweep.core import process_status
 from sweep.core.errors import shortened
 
 _WORDS = 5  # lines of what a process said that are told
 
 
-class IsolatedError(RuntimeError):
+class ProgramError(RuntimeError):
     """The process failed, died of a signal or took too long. The text says which in one line, and what it wrote to stderr."""
 
 
@@ -47,7 +50,7 @@ def run(name: str, arguments: Sequence[str], seconds: float) -> str:
         What it wrote, stdout before stderr.
 
     Raises:
-        IsolatedError: naming the program, how it ended and what it wrote to stderr.
+        ProgramError: naming the program, how it ended and what it wrote to stderr.
     """
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # NumPy starts a thread a core otherwise, and needs none here
     try:
@@ -60,13 +63,11 @@ def run(name: str, arguments: Sequence[str], seconds: float) -> str:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise IsolatedError(f"{name} took more than {seconds:g} s{_told(error.stderr or b'')}") from error
+        raise ProgramError(f"{name} took more than {seconds:g} s{_told(error.stderr or b'')}") from error
     if ended.returncode < 0:
-        number = -ended.returncode
-        what = signal.Signals(number).name if number in set(signal.Signals) else "unknown"
-        raise IsolatedError(f"{name} died of signal {number}, {what}{_told(ended.stderr)}")
+        raise ProgramError(f"{name} died of {process_status.cause(ended.returncode)}{_told(ended.stderr)}")
     if ended.returncode:
-        raise IsolatedError(f"{name} failed{_told(ended.stderr) or f' with exit code {ended.returncode}'}")
+        raise ProgramError(f"{name} failed{_told(ended.stderr) or f' with exit code {ended.returncode}'}")
     return (ended.stdout + ended.stderr).decode(errors="replace")
 
 
