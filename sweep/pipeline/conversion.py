@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from sweep.models import checkpoints, equivalence, layer_names
 from sweep.pipeline import sources
 from sweep.pipeline.cache import Cache
 from sweep.tflite import audit, calibrate, convert, expectations, litert
-from sweep.tflite.minimize.smallest import smallest
+from sweep.tflite.minimize.smallest import Runtime, smallest, with_litert, with_tflm
 from sweep.train import loop
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Converter:
         checkpoints.fresh(self.seed)
         named, model = self._converted(network, form, self.data.train)
         return {
-            "tflite": np.frombuffer(self._packed(named, form), np.uint8),
+            "tflite": np.frombuffer(self._packed(named, form, runtimes=(with_litert, with_tflm)), np.uint8),
             "named": np.frombuffer(named, np.uint8),
             "float_accuracy": np.array(loop.Predictor(model).accuracy(self.data.validation)),
         }
@@ -120,10 +121,10 @@ class Converter:
         }
         return self.store.fetch(key, make).arrays["tflite"].tobytes()
 
-    def _packed(self, content: bytes, form: Quantisation) -> bytes:
-        """The file as small as the form asks for."""
+    def _packed(self, content: bytes, form: Quantisation, *, runtimes: Sequence[Runtime] = (with_litert,)) -> bytes:
+        """The file as small as the form asks for, its outputs compared in these runtimes."""
         images = self.data.validation.images[:_COMPARED]
-        return smallest(content, images, sparsely=form.sparse, strip=form.strip)
+        return smallest(content, images, sparsely=form.sparse, strip=form.strip, runtimes=runtimes)
 
 
 def require_equivalent(content: bytes, model: Any, storage: Storage, images: Array | None = None) -> None:

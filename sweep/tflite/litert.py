@@ -155,20 +155,28 @@ def random_answers(content: bytes, count: int, seed: int = 0) -> list[bytes]:
     answers = []
     for _ in range(count):
         for taken in interpreter.get_input_details():
-            interpreter.set_tensor(taken["index"], _drawn(draws, taken))
+            interpreter.set_tensor(taken["index"], random_input(draws, taken))
         interpreter.invoke()
         answers += [_digest(interpreter.get_tensor(given["index"])) for given in interpreter.get_output_details()]
     signatures = interpreter.get_signature_list()
     for key in sorted(signatures) if len(signatures) > 1 else ():
         runner = interpreter.get_signature_runner(key)
         for _ in range(count):
-            inputs = {name: _drawn(draws, taken) for name, taken in sorted(runner.get_input_details().items())}
+            inputs = {name: random_input(draws, taken) for name, taken in sorted(runner.get_input_details().items())}
             answers += [_digest(output) for _, output in sorted(runner(**inputs).items())]
     return answers
 
 
-def _drawn(draws: np.random.Generator, taken: dict[str, Any]) -> npt.NDArray[Any]:
-    """A random value of an input: normally distributed, of all 8 or 16 bits, or, for what may be an index, 0 or 1."""
+def random_input(draws: np.random.Generator, taken: dict[str, Any]) -> npt.NDArray[Any]:
+    """A random value of an input: normally distributed, of all 8 or 16 bits, or, for what may be an index, 0 or 1.
+
+    Args:
+        draws: where the randomness comes from.
+        taken: the `shape` and the `dtype` of the input, as an interpreter's details have them.
+
+    Raises:
+        ValueError: for a type that is no number.
+    """
     shape, dtype = taken["shape"], np.dtype(taken["dtype"])
     drawn: npt.NDArray[Any]
     if dtype.kind == "f":

@@ -1,4 +1,4 @@
-"""Runs a `.tflite` file with TensorFlow Lite for Microcontrollers (TFLM): the memory that it takes, and its answers.
+"""Runs a `.tflite` file with TensorFlow Lite for Microcontrollers (TFLM): its arena, and its outputs.
 
 The interpreter is that of the package `tflite-micro`, with its reference kernels. It can abort, so it has a process of its own.
 """
@@ -66,12 +66,68 @@ def answers(content: bytes, images: Array) -> tuple[Arena, Array]:
     Raises:
         TflmError: as `arena`; for a file that TFLM does not run.
     """
-    with native.caught():
-        table = litert.Network(content).quantised(np.arange(256, dtype=np.float32) / np.float32(255))
-    taken, outputs = _run(content, table.take(images))
+    measured, outputs = _run(content, _quantised(content, images))
     if outputs is None or len(outputs) != len(images) or np.isnan(outputs).any():
         raise TflmError("TFLM cannot run the file: it answers with NaN")
-    return taken, outputs.reshape(len(images), -1).argmax(axis=1)
+    return measured, outputs.reshape(len(images), -1).argmax(axis=1)
+
+
+def raw_outputs(content: bytes, images: Array) -> Array:
+    """The raw outputs for images.
+
+    Args:
+        content: the file's bytes.
+        images: uint8 (n, height, width, channels), at least one, fed as `benchmark.predict` does.
+
+    Returns:
+        (n, classes), of the output tensor's type.
+
+    Raises:
+        TflmError: for a file that TFLM does not run.
+    """
+    _, outputs = _run(content, _quantised(content, images))
+    if outputs is None:
+        raise TflmError("TFLM returned no outputs")
+    return outputs
+
+
+def random_answers(content: bytes, count: int, seed: int = 0) -> list[bytes]:
+    """The outputs of any file for random inputs of its own types and shapes, in this process: TFLM may abort it.
+
+    Args:
+        content: the bytes of a file with any inputs and outputs.
+        count: how many times its main graph is run.
+        seed: of the inputs.
+
+    Returns:
+        The bytes of each output in order.
+
+    Raises:
+        TflmError: where TFLM is not installed.
+        RuntimeError, ValueError: for a file that TFLM cannot run.
+    """
+    if not external.installed(MODULE):
+        raise TflmError(f"the package {DISTRIBUTION} is not installed")
+    from tflite_micro.python.tflite_micro import runtime
+
+    graph = runtime.convert_bytearray_to_object(content).subgraphs[0]
+    interpreter = runtime.Interpreter.from_bytes(content, arena_size=_ARENAS[-1])
+    inputs = [interpreter.get_input_details(index) for index in range(len(graph.inputs))]
+    draws, outputs = np.random.default_rng(seed), []
+    for _ in range(count):
+        for index, details in enumerate(inputs):
+            interpreter.set_input(litert.random_input(draws, details), index)
+        interpreter.invoke()
+        outputs += [interpreter.get_output(index).tobytes() for index in range(len(graph.outputs))]
+    return outputs
+
+
+def _quantised(content: bytes, images: Array) -> Array:
+    """Images (uint8) as the file's input tensor takes them."""
+    with native.caught():
+        table = litert.Network(content).quantised(np.arange(256, dtype=np.float32) / np.float32(255))
+    quantised: Array = table.take(images)
+    return quantised
 
 
 def _run(content: bytes, images: Array | None) -> tuple[Arena, Array | None]:

@@ -68,7 +68,7 @@ def test_the_command_as_a_user_has_it(file):
     assert (done.returncode, done.stderr) == (0, "")
     packed = file.with_name("model.packed.tflite")
     assert done.stdout.splitlines()[-1] == str(packed)
-    assert "to the bit the answers to 10 random inputs in LiteRT" in done.stdout
+    assert "to the bit the answers to 10 random inputs in LiteRT and TFLM" in done.stdout
     assert packed.read_bytes() == lossless.packed(tflite(), strip=False)
     assert file.read_bytes() == tflite()
 

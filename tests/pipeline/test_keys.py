@@ -126,7 +126,7 @@ def test_the_code_of_a_file_is_behind_what_is_made_of_it():
     code = sources.behind(ptq.PTQ(bits=8, calibration_samples=64), Converter)
     assert {
         "sweep.pipeline.conversion",
-        *(f"sweep.tflite.{name}" for name in ("convert", "requantize", "calibrate", "litert")),
+        *(f"sweep.tflite.{name}" for name in ("convert", "requantize", "calibrate", "litert", "tflm")),
         *(f"sweep.tflite.minimize.{name}" for name in ("smallest", "lossless", "sparse", "serialise", "redundant")),
     } <= set(code.modules)
     assert "sweep.pipeline.executor" not in code.modules

@@ -17,6 +17,7 @@ from sweep.compress.distill import teachers
 from sweep.compress.prune import filters, magnitude, no_pruning, schedules
 from sweep.compress.quantize import clipping, formats, ptq, qat
 from sweep.core.errors import ConfigError
+from sweep.core.types import Storage
 from sweep.data import datasets
 from sweep.data.augment import Augment
 from sweep.devices.litert import LiteRT
@@ -27,7 +28,7 @@ from sweep.pipeline.front import FrontRecord
 from sweep.pipeline.plan import Job, Pipeline, Plan
 from sweep.pipeline.pruned import TrialPruned
 from sweep.results import examples
-from sweep.tflite import audit, benchmark
+from sweep.tflite import audit, benchmark, tflm
 from sweep.tflite.minimize import lossless, sparse
 from sweep.tracking.tracker import NoTracking, Tracker, TrackingError
 from sweep.train import loop, recipes
@@ -197,6 +198,21 @@ def test_a_packed_file_that_does_not_run_is_not_taken(store, tmp_path, monkeypat
     assert len(broken.content) > len(plain.content)
     assert b"logits" in broken.content
     assert broken.metrics.test_accuracy == plain.metrics.test_accuracy
+
+
+@pytest.mark.parametrize(("quant", "compared"), [(formats.Float32(), True), (formats.Float16(), False)])
+def test_the_file_is_compared_in_tflm_too_where_that_runs_it(store, tmp_path, monkeypatch, quant, compared):
+    plain, _ = ran(replace(PLAN, quant=quant), store)
+
+    def by_length(content, images):
+        if quant.storage is Storage.FLOAT16:
+            raise tflm.TflmError("TFLM has no such kernel")
+        return np.full(len(images), len(content))
+
+    monkeypatch.setattr(tflm, "raw_outputs", by_length)
+    again, _ = ran(replace(PLAN, quant=quant), tmp_path)
+    assert (len(again.content) > len(plain.content)) is compared
+    assert again.metrics.test_accuracy == plain.metrics.test_accuracy
 
 
 def test_the_teacher_has_its_word_in_the_fine_tuning_when_asked(store):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_files import by_hand, tiny
+from made_files import by_hand, edited, tiny
 
-from sweep.tflite import external, tflm, vela
+from sweep.tflite import external, litert, tflm, vela
 
 FILES = Path(__file__).parents[1] / "corpus" / "tflite"
 HIGH_END = ("ethos-u55-128", "Ethos_U55_High_End_Embedded", "Shared_Sram")
@@ -112,6 +112,35 @@ def test_the_answers_are_those_of_the_file(kind):
     assert len(set(expected.tolist())) > 1
     assert np.mean(classes == expected) >= 0.95
     assert arena == tflm.arena(tiny(kind))
+
+
+@needs_tflm
+@pytest.mark.parametrize("kind", ["FLOAT32", "INT8"])
+def test_raw_outputs_have_the_output_tensors_type_and_are_litert_s(kind):
+    images = np.random.default_rng(0).integers(0, 256, (40, 2, 2, 1), np.uint8)
+    network, outputs = litert.Network(tiny(kind)), tflm.raw_outputs(tiny(kind), images)
+    assert (outputs.shape, outputs.dtype.name.upper()) == ((40, 3), kind)
+    np.testing.assert_allclose(network.dequantised(outputs), network.predict(images / np.float32(255)), atol=1e-5)
+
+
+@needs_tflm
+def test_random_inputs_go_into_every_input_and_come_out_of_every_output():
+    def doubled(graph):
+        graph.inputs, graph.outputs = [0, 2], [3, 3]  # the bias becomes an input
+
+    file = edited(tiny("INT8"), doubled)
+    outputs = tflm.random_answers(file, 5)
+    assert outputs[::2] == outputs[1::2]
+    assert len(set(outputs)) > 1
+    assert tflm.random_answers(file, 5) == outputs
+    assert tflm.random_answers(file, 5, seed=1) != outputs
+    assert tflm.random_answers(tiny("INT8"), 5) != outputs[::2]
+
+
+def test_without_tflm_a_random_input_is_refused_in_words(monkeypatch):
+    monkeypatch.setattr(tflm, "MODULE", "no_such_module")
+    with pytest.raises(tflm.TflmError, match="the package tflite-micro is not installed"):
+        tflm.random_answers(tiny("INT8"), 1)
 
 
 def test_the_process_imports_neither_this_project_nor_tensorflow():

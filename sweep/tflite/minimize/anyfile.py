@@ -7,12 +7,12 @@ from pathlib import Path
 
 from sweep.core import isolated
 from sweep.core.errors import ConfigError
-from sweep.tflite import litert
+from sweep.tflite import litert, tflm
 from sweep.tflite.minimize import lossless
 
 Runtime = Callable[[bytes, int], list[bytes]]
 """What a file answers to so many random inputs, the same each time; an error for one that it cannot run."""
-RUNTIMES: Mapping[str, Runtime] = {"LiteRT": litert.random_answers}
+RUNTIMES: Mapping[str, Runtime] = {"LiteRT": litert.random_answers, "TFLM": tflm.random_answers}
 _INPUTS = 10  # random ones, for each runtime
 _SECONDS = 300.0  # for a runtime on one file
 

@@ -9,20 +9,26 @@ import numpy as np
 
 from sweep.core import native
 from sweep.core.types import Array
-from sweep.tflite import flatbuffer, litert
+from sweep.tflite import flatbuffer, litert, tflm
 from sweep.tflite.minimize import lossless, sparse
 
 _log = logging.getLogger(__name__)
 
+_TFLM_IMAGES = 2  # its reference kernels take a tenth of a second for a large network
 Runtime = Callable[[bytes, Array], Array]
-"""Runs a file on images, float32 (n, height, width, channels) in [0, 1], and returns its answers.
+"""Runs a file on images, uint8 (n, height, width, channels), and returns its outputs.
 
 It raises a RuntimeError or a ValueError for a file that it cannot run."""
 
 
-def with_litert(content: bytes, pixels: Array) -> Array:
+def with_litert(content: bytes, images: Array) -> Array:
     """The logits of LiteRT: a `Runtime`."""
-    return litert.Network(content).predict(pixels)
+    return litert.Network(content).predict(images / np.float32(255))
+
+
+def with_tflm(content: bytes, images: Array) -> Array:
+    """The raw outputs of TFLM for the first two images: a `Runtime`."""
+    return tflm.raw_outputs(content, images[:_TFLM_IMAGES])
 
 
 def smallest(
@@ -38,21 +44,24 @@ def smallest(
         images: uint8 (n, height, width, channels), to compare the answers on.
         sparsely: whether kernels may be stored sparsely.
         strip: whether names may be left out.
-        runtimes: where the answers are compared, each if it runs the file at all.
+        runtimes: where the answers are compared, each if it runs the file at all; LiteRT alone for sparse kernels.
 
     Returns:
         The file's bytes; those of `content`, after a warning, where no smaller file is as good.
     """
+    storages = [(content, runtimes)]
+    if sparsely:
+        storages.append((sparse.stored_sparsely(content), (with_litert,)))  # TFLM runs no file with sparse kernels
     candidates = []
-    for kernels in (content, sparse.stored_sparsely(content)) if sparsely else (content,):
+    for kernels, compared in storages:
         try:
-            candidates.append(lossless.packed(kernels, strip=strip))
+            candidates.append((lossless.packed(kernels, strip=strip), compared))
         except (flatbuffer.DamagedError, lossless.NotPackedError) as error:
             _log.warning("a packed file was not taken: %s", error)
-    for candidate in sorted(candidates, key=len):
+    for candidate, compared in sorted(candidates, key=lambda pair: len(pair[0])):
         if len(candidate) >= len(content):
             break
-        if same_answers(content, candidate, images, runtimes):
+        if same_answers(content, candidate, images, compared):
             return candidate
         _log.warning("a packed file was not taken: it would not answer as before")
     return content
@@ -67,15 +76,14 @@ def same_answers(one: bytes, other: bytes, images: Array, runtimes: Sequence[Run
         images: uint8 (n, height, width, channels).
         runtimes: those that count, if they run `one`.
     """
-    pixels = images / np.float32(255)
     with native.caught():
         for runtime in runtimes:
             try:
-                expected = runtime(one, pixels)
+                expected = runtime(one, images)
             except (RuntimeError, ValueError):
                 continue
             try:
-                found = runtime(other, pixels)
+                found = runtime(other, images)
             except (RuntimeError, ValueError) as error:
                 _log.warning("the file does not run: %s", " ".join(str(error).split()))
                 return False

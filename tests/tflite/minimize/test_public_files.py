@@ -6,10 +6,9 @@ import hashlib
 
 import pytest
 from conftest import public_model
-from microcontroller import tflm_answers
 
 from sweep.core import isolated
-from sweep.tflite import audit, litert
+from sweep.tflite import audit, litert, tflm
 from sweep.tflite.minimize import lossless
 
 MOST = {
@@ -31,6 +30,6 @@ def test_a_public_file_is_smaller_and_answers_the_same(name, strip):
     answers = litert.random_answers(content, INPUTS)
     assert len(set(answers)) > 50, "answers that hardly differ test little"
     assert litert.random_answers(packed, INPUTS) == answers
-    expected, found = (isolated.call(tflm_answers, file, INPUTS, seconds=300) for file in (content, packed))
+    expected, found = (isolated.call(tflm.random_answers, file, INPUTS, seconds=300) for file in (content, packed))
     assert len(expected) == len(answers) == INPUTS
     assert hashlib.sha256(b"".join(found)).digest() == hashlib.sha256(b"".join(expected)).digest()

@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from microcontroller import tflm_answers
 
 from sweep.compress.quantize import formats, ptq
 from sweep.core import isolated
 from sweep.core.types import Split, Storage
 from sweep.models import checkpoints
-from sweep.tflite import audit, contents, convert, litert
+from sweep.tflite import audit, contents, convert, litert, tflm
 from sweep.tflite.minimize import lossless, sparse
 from sweep.tflite.minimize.difference import difference
 
@@ -143,7 +142,7 @@ def check(content: bytes, form: str) -> None:
     """All that holds of a packed file."""
     answers = litert.random_answers(content, 8)
     try:
-        on_a_microcontroller = isolated.call(tflm_answers, content, 8, seconds=120)
+        on_a_microcontroller = isolated.call(tflm.random_answers, content, 8, seconds=120)
     except isolated.FailedError:
         on_a_microcontroller = None
         assert form not in ("float32 plain", "int8 plain")
@@ -163,7 +162,7 @@ def check(content: bytes, form: str) -> None:
             elif not strip:
                 assert before == after
             if on_a_microcontroller is not None and storage == "dense":
-                assert isolated.call(tflm_answers, packed, 8, seconds=120) == on_a_microcontroller
+                assert isolated.call(tflm.random_answers, packed, 8, seconds=120) == on_a_microcontroller
 
 
 def some(kinds: tuple[str, ...]) -> Any:

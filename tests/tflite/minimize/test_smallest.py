@@ -9,7 +9,7 @@ import pytest
 
 from sweep.core.types import Storage
 from sweep.models import checkpoints, families
-from sweep.tflite import audit, convert
+from sweep.tflite import audit, convert, external, tflm
 from sweep.tflite.minimize import lossless, smallest, sparse
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
@@ -69,6 +69,17 @@ def test_every_runtime_that_runs_the_file_has_its_say(lenet5, images):
 
     assert smaller([smallest.with_litert, no_runtime])
     assert not smaller([smallest.with_litert, by_length])
+
+
+@pytest.mark.skipif(not external.installed(tflm.MODULE), reason="the extra tflm is not installed")
+def test_a_file_that_answers_otherwise_in_tflm_alone_stays_as_it_was(lenet5, images, monkeypatch, caplog):
+    packed = lossless.packed(lenet5, strip=False)
+    both = [smallest.with_litert, smallest.with_tflm]
+    assert smallest.smallest(lenet5, images, sparsely=False, strip=False, runtimes=both) == packed
+    raw = tflm.raw_outputs
+    monkeypatch.setattr(tflm, "raw_outputs", lambda content, images: raw(content, images) + (content == packed))
+    assert smallest.smallest(lenet5, images, sparsely=False, strip=False, runtimes=both) == lenet5
+    assert "it would not answer as before" in caplog.text
 
 
 def test_not_a_number_is_an_answer_like_another(lenet5, images):
