@@ -18,9 +18,9 @@ from sweep.config import compose
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-_KEYS = ("dataset", "threads", "output", "sweep.name")
+_KEYS = ("dataset", "target", "threads", "output", "sweep.name")
 _EPILOG = """\
-KEY=VALUE: as of python -m sweep.main, out of dataset, dataset.…, threads, output and sweep.name, and Hydra's own.
+KEY=VALUE: as of python -m sweep.main, of dataset, target, threads, output and sweep.name, and Hydra's own.
 It goes to OUTPUT/measured/NAME/: metrics.json, file.json (which file, on what data, with what scaling)."""
 
 
@@ -29,7 +29,7 @@ def main() -> int:
     parser = CommandLine(
         prog="python -m sweep.measure",
         description="Every metric of a .tflite file, whoever made it.",
-        usage="python -m sweep.measure FILE.tflite [dataset=CHOICE] [KEY=VALUE ...] [--range LOW HIGH]",
+        usage="python -m sweep.measure FILE.tflite [dataset=CHOICE] [target=CHOICE] [KEY=VALUE ...] [--range LOW HIGH]",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -59,18 +59,20 @@ def run(config: DictConfig, path: Path, value_range: tuple[float, float] | None)
         from sweep.config import build
         from sweep.core.metrics import METRICS
         from sweep.pipeline import foreign
+        from sweep.pipeline.verification import require_budgets
 
         build.require_keys(invocation.overrides, _KEYS, "sweep.measure")
         build.sweep_name(config)
         store, threads = build.output(config) / "cache", build.threads(config)
-        data = build.images(config)
+        target, data = build.target(config), build.images(config)
         file = foreign.opened(path, data, value_range)
         with Terminal(invocation.folder) as terminal:
             terminal.say(file.scaling)
-            metrics = foreign.record(file, data, invocation.folder, store=store, threads=threads, progress=terminal)
+            metrics = foreign.record(file, data, target, invocation.folder, store=store, threads=threads, progress=terminal)
         for name, value in metrics.items():
             print(f"{name:<24}{METRICS[name].text(value):<16}{value}")
         print(f"{invocation.folder}/metrics.json")
+        require_budgets(target, metrics)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from sweep.core.protocols import require_part
 from sweep.core.types import Data
 from sweep.pipeline import own_metrics
 from sweep.pipeline.plan import Job, Plan
-from sweep.pipeline.protocols import Dataset
+from sweep.pipeline.protocols import Dataset, Target
 from sweep.tracking.tracker import Tracker
 
 _PLAN_GROUPS = ("dataset", "model", "train", "distill", "prune", "cluster", "quant", "pipeline", "target", "metrics")
@@ -80,6 +80,22 @@ def images(config: DictConfig) -> Data:
     except ConfigError as error:
         raise error.under("dataset") from error
     return loaded
+
+
+def target(config: DictConfig) -> Target:
+    """What a file is for.
+
+    Raises:
+        ConfigError: as `plan`, and for a target that is not installed.
+    """
+    built = instantiate(config.target, "target")
+    require_part("target", built, Target)
+    chosen: Target = built
+    try:
+        chosen.check()
+    except ConfigError as error:
+        raise error.under("target") from error
+    return chosen
 
 
 def threads(config: DictConfig) -> int:

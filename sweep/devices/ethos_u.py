@@ -10,6 +10,7 @@ from sweep.core.errors import ConfigError, require_choice
 from sweep.core.types import Split, Storage
 from sweep.devices import fitness
 from sweep.tflite import audit, tflm, vela
+from sweep.tflite.interface import OWN, Interface
 from sweep.tflite.weight_storage import container
 
 # Vela's names, of version 5.2.0.
@@ -106,7 +107,7 @@ class EthosU:
         self._compiled(content)
         return {}
 
-    def measured(self, content: bytes, validation: Split, threads: int) -> Mapping[str, float]:
+    def measured(self, content: bytes, validation: Split, threads: int, interface: Interface = OWN) -> Mapping[str, float]:
         """`npu_bytes`, `npu_sram_bytes`, `npu_ms`, `npu_operators`, and `arena_bytes` where TFLM is installed.
 
         Raises:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sweep.core.types import Split
 from sweep.devices import fitness
 from sweep.tflite import tflm
+from sweep.tflite.interface import OWN, Interface
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,6 @@ class LiteRT:
         """Nothing: every file that is written was run with LiteRT."""
         return {}
 
-    def measured(self, content: bytes, validation: Split, threads: int) -> Mapping[str, float]:
+    def measured(self, content: bytes, validation: Split, threads: int, interface: Interface = OWN) -> Mapping[str, float]:
         """`arena_bytes`, where TFLM is installed and loads the file."""
         return fitness.arena(content)

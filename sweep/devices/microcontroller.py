@@ -11,6 +11,7 @@ from sweep.core.errors import ConfigError, require_integer
 from sweep.core.types import Split, Storage
 from sweep.devices import fitness
 from sweep.tflite import benchmark, tflm
+from sweep.tflite.interface import OWN, Interface
 
 _INSTEAD = "none (float32), ptq or qat: TFLM has kernels of float32 and of integers alone"
 _LACKING = {
@@ -87,7 +88,7 @@ class Microcontroller:
         except tflm.TflmError as error:
             raise fitness.Unfit(str(error)) from error
 
-    def measured(self, content: bytes, validation: Split, threads: int) -> Mapping[str, float]:
+    def measured(self, content: bytes, validation: Split, threads: int, interface: Interface = OWN) -> Mapping[str, float]:
         """`arena_bytes`, `target_agreement` and, if asked for, `tflm_accuracy`.
 
         Raises:
@@ -96,10 +97,10 @@ class Microcontroller:
         compared = min(self.images, len(validation))
         images = validation.images if self.accuracy else validation.images[:compared]
         try:
-            arena, classes = tflm.answers(content, images)
+            arena, classes = tflm.answers(content, images, interface)
         except tflm.TflmError as error:
             raise fitness.Unfit(str(error)) from error
-        expected = benchmark.predict(content, images[:compared], threads)
+        expected = benchmark.predict(content, images[:compared], threads, interface)
         found: dict[str, float] = {
             "arena_bytes": arena.total,
             "target_agreement": np.count_nonzero(classes[:compared] == expected) / compared,

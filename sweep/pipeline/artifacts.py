@@ -6,13 +6,11 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from sweep.compress.quantize.formats import Float32
 from sweep.core.measurement import Answers
 from sweep.core.types import Arrays, Data, Progress
 from sweep.pipeline import sources
-from sweep.pipeline.answers import answers
+from sweep.pipeline.answers import answers, on_target
 from sweep.pipeline.conversion import Converter
 from sweep.pipeline.graph import Node
 from sweep.pipeline.memo import Memo
@@ -94,17 +92,4 @@ class Artifacts:
         Raises:
             Unfit: for a file that does not run on the target.
         """
-
-        def measure() -> Arrays:
-            self.progress.stage("measure")
-            found = target.measured(content, self.data.validation, self.threads)
-            return {name: np.array(value) for name, value in found.items()}
-
-        key = {
-            "on target": target,
-            "file": hashlib.sha256(content).hexdigest(),
-            "data": self.data.split_hash,
-            "versions": target.versions,
-            "code": sources.behind(target).digest,
-        }
-        return {name: value.item() for name, value in self.memo.arrays(key, measure).items()}
+        return on_target(content, target, self.data, self.memo, threads=self.threads, progress=self.progress)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +11,12 @@ from sweep.core.errors import ConfigError, require_number
 from sweep.core.metrics import Metrics
 from sweep.core.trial_files import TrialFile
 from sweep.core.types import Data, Progress
-from sweep.pipeline.answers import answers
+from sweep.devices.fitness import Unfit
+from sweep.pipeline.answers import answers, on_target
 from sweep.pipeline.cache import Cache
 from sweep.pipeline.measurement import of_foreign_file
 from sweep.pipeline.memo import Memo
+from sweep.pipeline.protocols import Target
 from sweep.tflite import audit, benchmark, ends, userfiles
 from sweep.tflite.interface import Interface
 
@@ -47,23 +48,27 @@ class ForeignFile:
         """sha256 (hex) of its bytes."""
         return hashlib.sha256(self.content).hexdigest()
 
-    def metrics(self, data: Data, memo: Memo, threads: int, progress: Progress) -> Mapping[str, float | int]:
+    def metrics(self, data: Data, target: Target, memo: Memo, threads: int, progress: Progress) -> Metrics:
         """Every metric of the file that a trial's file has too, but for those that only the trial knows.
 
         Args:
             data: as it was opened for.
+            target: what the file is for.
             memo: the stage cache.
             threads: of the interpreter.
             progress: where to say that it measures.
 
         Raises:
             ConfigError: for a file that LiteRT cannot run, or that gives something else when it is run.
+            Unfit: for a file that does not run on the target.
         """
         try:
             if (given := benchmark.outputs(self.content)) != self.outputs:
                 raise ConfigError(str(self.path), f"{self.outputs} outputs, as the file says", f"{given} when it is run")
+            target.rehearsed(self.content)  # before the images are answered, which takes longer
             answered = answers(self.content, data, memo, threads=threads, progress=progress, interface=self.interface)
-            measured = of_foreign_file(self.content, self.facts, *answered)
+            device = on_target(self.content, target, data, memo, threads=threads, progress=progress, interface=self.interface)
+            measured = of_foreign_file(self.content, self.facts, *answered, device)
         except benchmark.MeasureError as error:
             raise ConfigError(str(self.path), "a file that LiteRT runs", str(error)) from error
         return Metrics.of(measured)
@@ -107,13 +112,14 @@ def opened(path: Path, data: Data, value_range: tuple[float, float] | None = Non
 
 
 def record(
-    file: ForeignFile, data: Data, folder: Path, *, store: Path, threads: int, progress: Progress
-) -> Mapping[str, float | int]:
+    file: ForeignFile, data: Data, target: Target, folder: Path, *, store: Path, threads: int, progress: Progress
+) -> Metrics:
     """Measure a file, and write its metrics (`metrics.json`) and what they are of (`file.json`).
 
     Args:
         file: opened for `data`.
         data: what it is measured on.
+        target: what it is for.
         folder: where to write; what an earlier run of the same name left there goes first.
         store: the stage cache's folder.
         threads: of the interpreter.
@@ -123,16 +129,20 @@ def record(
         The metrics.
 
     Raises:
-        ConfigError: as `ForeignFile.metrics`.
+        ConfigError: as `ForeignFile.metrics`, and for a file that does not run on the target.
     """
     for name in (TrialFile.METRICS, _FILE):
         (folder / name).unlink(missing_ok=True)
-    metrics = file.metrics(data, Memo(Cache(store)), threads, progress)
+    try:
+        metrics = file.metrics(data, target, Memo(Cache(store)), threads, progress)
+    except Unfit as error:
+        raise ConfigError(str(file.path), f"a file that runs on {target.name}", str(error)) from error
     facts = {
         "path": str(file.path.absolute()),
         "sha256": file.digest,
         "scaling": file.scaling,
         "dataset": data.name,
+        "target": target.name,
         "data_hash": data.content_hash,
         "split_hash": data.split_hash,
     }

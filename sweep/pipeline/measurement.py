@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from sweep.core.measurement import Answers, Cost, FileFacts, Measurement
 from sweep.core.metrics import Metrics
 from sweep.core.types import Arrays, Checkpoint
-from sweep.devices import fitness
 from sweep.pipeline.artifacts import Artifacts
 from sweep.pipeline.protocols import Target
 from sweep.pipeline.runner import StageRunner
@@ -33,7 +33,9 @@ def of_file(
     return Measurement(content=content, facts=_counted(facts, sparsity), start_bytes=start_bytes)
 
 
-def of_foreign_file(content: bytes, facts: audit.Audit, validation: Answers, test: Answers) -> Measurement:
+def of_foreign_file(
+    content: bytes, facts: audit.Audit, validation: Answers, test: Answers, device: Mapping[str, float | int]
+) -> Measurement:
     """All that is measured of a file whoever made it; its sparsity is of all its convolutions and dense layers.
 
     Args:
@@ -41,6 +43,7 @@ def of_foreign_file(content: bytes, facts: audit.Audit, validation: Answers, tes
         facts: what was read from it.
         validation: its answers on the validation split.
         test: its answers on the test split.
+        device: what was measured on a device, by metric.
 
     Raises:
         MeasureError: for a file that does not run.
@@ -51,7 +54,7 @@ def of_foreign_file(content: bytes, facts: audit.Audit, validation: Answers, tes
         validation=validation,
         test=test,
         latency=benchmark.latency(content),
-        device=fitness.arena(content),
+        device=device,
     )
 
 

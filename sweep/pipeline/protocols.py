@@ -10,6 +10,7 @@ from sweep.core.metric import Metric
 from sweep.core.stage import Stage
 from sweep.core.types import Array, Checkpoint, Data, Spec, Split, Storage
 from sweep.tflite import requantize
+from sweep.tflite.interface import OWN, Interface
 from sweep.train.context import Context, Files
 
 
@@ -150,11 +151,12 @@ class Target(Protocol):
     def rehearsed(self, content: bytes) -> Mapping[str, float]:
         """Those metrics of a network's file that training does not change; an `Unfit` for a file that does not run there."""
 
-    def measured(self, content: bytes, validation: Split, threads: int) -> Mapping[str, float]:
+    def measured(self, content: bytes, validation: Split, threads: int, interface: Interface = OWN) -> Mapping[str, float]:
         """Every metric of a file that is about a device; an `Unfit` for a file that does not run there.
 
         Args:
             content: the file's bytes.
             validation: the validation split, for its answers.
             threads: of LiteRT, which is compared with.
+            interface: of a file that takes or gives something else than those of this project.
         """

@@ -13,10 +13,12 @@ from pathlib import Path
 from sweep.config import build
 from sweep.core.errors import ConfigError
 from sweep.core.types import Progress
+from sweep.devices.fitness import Unfit
+from sweep.devices.litert import LiteRT
 from sweep.pipeline import foreign
 from sweep.pipeline.cache import Cache
 from sweep.pipeline.memo import Memo
-from sweep.pipeline.protocols import Dataset
+from sweep.pipeline.plan import Plan
 from sweep.results import references
 from sweep.results.references import Reference
 from sweep.search.check import first_plan
@@ -58,7 +60,7 @@ def _measured(paths: Sequence[Path], space: Space) -> list[tuple[Reference]]:
     for path in paths:
         foreign.opened(path, data)
     say(f"measuring {', '.join(map(str, paths))}")
-    measure = partial(_measure, plan.dataset, build.output(space.config) / "cache", plan.threads)
+    measure = partial(_measure, plan, build.output(space.config) / "cache")
     found, stems = [], [path.stem for path in paths]
     with ProcessPoolExecutor(1, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
         for path in paths:
@@ -70,12 +72,17 @@ def _measured(paths: Sequence[Path], space: Space) -> list[tuple[Reference]]:
     return found
 
 
-def _measure(dataset: Dataset, store: Path, threads: int, path: Path, name: str) -> Reference:
-    """In the process of its own."""
-    data = dataset.load()
+def _measure(plan: Plan, store: Path, path: Path, name: str) -> Reference:
+    """In the process of its own. A file that does not run on the target is shown with what LiteRT tells."""
+    data = plan.dataset.load()
     file = foreign.opened(path, data)
-    metrics = file.metrics(data, Memo(Cache(store)), threads, _Quiet())
-    return Reference(name, f"{path}; {file.scaling}", measured=True, metrics=dict(metrics))
+    measured = partial(file.metrics, data, memo=Memo(Cache(store)), threads=plan.threads, progress=_Quiet())
+    source = f"{path}; {file.scaling}"
+    try:
+        metrics = measured(plan.target)
+    except Unfit as error:
+        metrics, source = measured(LiteRT()), f"{source}; it does not run on {plan.target.name}: {error}"
+    return Reference(name, source, measured=True, metrics=dict(metrics))
 
 
 class _Quiet(Progress):

@@ -90,7 +90,7 @@ class _Runner:
     """One interpreter, with a table of the 256 quantised pixel values."""
 
     def __init__(self, content: bytes, interface: Interface = OWN) -> None:
-        self._threshold = interface.threshold
+        self._interface = interface
         with _reasons(), native.caught():
             self._network = litert.Network(content)
             self._table = self._network.quantised(interface.pixels)
@@ -124,10 +124,7 @@ class _Runner:
             output = self._network.output()
             if np.isnan(output).any():
                 raise MeasureError("the file answers with NaN")
-            if self._threshold is None:
-                classes[number] = output.argmax()
-            else:
-                classes[number] = self._network.dequantised(output).item() > self._threshold
+            classes[number] = self._interface.classes(output, self._network.dequantised).item()
         return classes
 
 

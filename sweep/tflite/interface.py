@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,19 @@ class Interface:
     def pixels(self) -> Array:
         """The real value of each pixel, float32 (256,)."""
         return (self.low + (self.high - self.low) * np.arange(256) / 255).astype(np.float32)
+
+    def classes(self, outputs: Array, dequantised: Callable[[Array], Array]) -> Array:
+        """The class of each image.
+
+        Args:
+            outputs: raw outputs, (n, classes), of the output tensor's type.
+            dequantised: from raw outputs to real values.
+
+        Returns:
+            int64 (n,): of equal outputs the first.
+        """
+        above = outputs.argmax(axis=1) if self.threshold is None else dequantised(outputs)[:, 0] > self.threshold
+        return np.asarray(above, np.int64)
 
 
 OWN = Interface()

@@ -15,6 +15,7 @@ import numpy as np
 from sweep.core import native
 from sweep.core.types import Array
 from sweep.tflite import external, litert, tflm_process
+from sweep.tflite.interface import OWN, Interface
 
 DISTRIBUTION, MODULE = "tflite-micro", "tflite_micro"
 # Bytes that the interpreter may use. What it reports does not depend on it, and memory that it leaves alone costs nothing.
@@ -53,12 +54,13 @@ def arena(content: bytes) -> Arena:
     return _run(content, None)[0]
 
 
-def answers(content: bytes, images: Array) -> tuple[Arena, Array]:
-    """The memory that a file takes, and the class of each image: the index of the largest raw output, the first of equal ones.
+def answers(content: bytes, images: Array, interface: Interface = OWN) -> tuple[Arena, Array]:
+    """The memory that a file takes, and the class of each image.
 
     Args:
         content: the file's bytes.
-        images: uint8 (n, height, width, channels), at least one, fed as `benchmark.predict` does.
+        images: uint8 (n, height, width, channels), at least one.
+        interface: of a file whose network takes or gives something else than those of this project.
 
     Returns:
         The arena, and int64 (n,).
@@ -66,10 +68,11 @@ def answers(content: bytes, images: Array) -> tuple[Arena, Array]:
     Raises:
         TflmError: as `arena`; for a file that TFLM does not run.
     """
-    measured, outputs = _run(content, _quantised(content, images))
+    network = _network(content)
+    measured, outputs = _run(content, network.quantised(interface.pixels).take(images))
     if outputs is None or len(outputs) != len(images) or np.isnan(outputs).any():
         raise TflmError("TFLM cannot run the file: it answers with NaN")
-    return measured, outputs.reshape(len(images), -1).argmax(axis=1)
+    return measured, interface.classes(outputs.reshape(len(images), -1), network.dequantised)
 
 
 def raw_outputs(content: bytes, images: Array) -> Array:
@@ -77,7 +80,7 @@ def raw_outputs(content: bytes, images: Array) -> Array:
 
     Args:
         content: the file's bytes.
-        images: uint8 (n, height, width, channels), at least one, fed as `benchmark.predict` does.
+        images: uint8 (n, height, width, channels), at least one: pixels, which a file of this project takes divided by 255.
 
     Returns:
         (n, classes), of the output tensor's type.
@@ -85,7 +88,7 @@ def raw_outputs(content: bytes, images: Array) -> Array:
     Raises:
         TflmError: for a file that TFLM does not run.
     """
-    _, outputs = _run(content, _quantised(content, images))
+    _, outputs = _run(content, _network(content).quantised(OWN.pixels).take(images))
     if outputs is None:
         raise TflmError("TFLM returned no outputs")
     return outputs
@@ -122,12 +125,10 @@ def random_answers(content: bytes, count: int, seed: int = 0) -> list[bytes]:
     return outputs
 
 
-def _quantised(content: bytes, images: Array) -> Array:
-    """Images (uint8) as the file's input tensor takes them."""
+def _network(content: bytes) -> litert.Network:
+    """The file in LiteRT, which knows the types, scales and zero points of its ends."""
     with native.caught():
-        table = litert.Network(content).quantised(np.arange(256, dtype=np.float32) / np.float32(255))
-    quantised: Array = table.take(images)
-    return quantised
+        return litert.Network(content)
 
 
 def _run(content: bytes, images: Array | None) -> tuple[Arena, Array | None]:

@@ -36,7 +36,7 @@ def test_a_mistake_is_told_in_one_line(tmp_path):
     assert refused(path, output=tmp_path / "out") == f"error: {path}: expected an input of 8x8x1 (digits); received 2x2x1"
     line = refused(path, "quant=ptq", output=tmp_path / "out")
     assert line.startswith(
-        "error: command line: expected keys out of dataset, threads, output, sweep.name, which sweep.measure"
+        "error: command line: expected keys out of dataset, target, threads, output, sweep.name, which sweep.measure"
     )
     assert "expected one configuration, without -m" in refused(path, "-m", output=tmp_path / "out")
     assert refused("dataset=digits", output=tmp_path / "out").endswith("expected a .tflite file; received nothing")
@@ -64,6 +64,15 @@ def test_a_file_has_the_metrics_of_the_trial_that_made_it(tmp_path):
     same = [name for name in found if not name.startswith("latency")]
     assert {name: found[name] for name in same} == {name: of_trial[name] for name in same}
     assert [line.split()[0] for line in process.stdout.splitlines()[:-1]] == list(found)
+    board = ["target=tflm", "target.images=20", "target.ram_kib=1", "sweep.name=board"]
+    process = command("measure", made / "model.tflite", *board, output=tmp_path)
+    assert process.returncode == 1
+    there = json.loads((tmp_path / "measured" / "board" / "metrics.json").read_text())
+    assert there.keys() - found.keys() == {"target_agreement"}
+    assert there["arena_bytes"] == found["arena_bytes"]
+    assert process.stderr.splitlines()[-1] == (
+        f"error: AuditError: target.ram_kib: expected at most 1 KiB, found {there['arena_bytes'] / 1024:.1f} (arena_bytes)"
+    )
 
 
 @pytest.mark.slow

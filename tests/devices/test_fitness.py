@@ -88,8 +88,10 @@ def test_a_microcontroller_measures_memory_and_agreement(name, split):
 
 @needs_tflm
 def test_agreement_and_accuracy_are_shares_of_their_images(split, monkeypatch):
-    monkeypatch.setattr(tflm, "answers", lambda content, images: (tflm.Arena(3, 2, 1), np.arange(len(images)) % 3))
-    monkeypatch.setattr("sweep.tflite.benchmark.predict", lambda content, images, threads: np.zeros(len(images), int))
+    monkeypatch.setattr(tflm, "answers", lambda content, images, interface: (tflm.Arena(3, 2, 1), np.arange(len(images)) % 3))
+    monkeypatch.setattr(
+        "sweep.tflite.benchmark.predict", lambda content, images, threads, interface: np.zeros(len(images), int)
+    )
     found = Microcontroller(images=10, accuracy=True).measured(b"", Split(split.images, np.arange(30) % 2), 1)
     assert found == {"arena_bytes": 3, "target_agreement": 0.4, "tflm_accuracy": 1 / 3}
 

@@ -123,7 +123,7 @@ def test_a_target_that_is_not_installed_is_refused(store, monkeypatch):
 def test_a_file_that_turns_out_not_to_run_fails_with_its_reason(store, monkeypatch):
     ran(PLAN, store)
 
-    def lacking(content, images):
+    def lacking(content, images, interface):
         raise tflm.TflmError("TFLM failed: Didn't find op for builtin opcode 'SIN'")
 
     monkeypatch.setattr(tflm, "answers", lacking)

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from faulty import dies
 from made_files import edited, tiny
 from test_sweeper import Launcher, launcher, loader, master, swept  # noqa: F401 - fixtures
 
 from sweep.core.errors import ConfigError
+from sweep.core.types import Data, Split
+from sweep.devices.microcontroller import Microcontroller
 from sweep.results import reader
 from sweep.search import references
+from sweep.tflite import external, tflm
+from sweep.tflite.litert import Network
 
 CSV = "name,accuracy,bytes,source\nA,0.97,30000,somebody\n"
 
@@ -81,6 +88,21 @@ def test_what_cannot_be_a_reference_is_refused_before_anything_runs(loader, mast
         refused(launcher, loader, master, "+sweep.refs=[]") == "sweep: expected one of the keys name, references; received refs"
     )
     assert not (tmp_path / "sweeps").exists()
+
+
+@pytest.mark.skipif(not external.installed(tflm.MODULE), reason="the extra tflm is not installed")
+@pytest.mark.parametrize(("name", "runs"), [("int8", True), ("float16", False)])
+def test_a_file_that_does_not_run_on_the_target_is_shown_with_what_litert_tells(tmp_path, name, runs):
+    path = Path(__file__).parents[1] / "corpus" / "tflite" / f"{name}.tflite"
+    classes = Network(path.read_bytes()).classes
+    split = Split(np.zeros((5, 4, 4, 1), np.uint8), np.arange(5) % classes)
+    data = Data("squares", classes, split, split, split, "content", "split")
+    plan = SimpleNamespace(dataset=SimpleNamespace(load=lambda: data), target=Microcontroller(images=5), threads=1)
+    reference = references._measure(plan, tmp_path, path, name)
+    assert reference.metrics["size_bytes"] == path.stat().st_size
+    assert ("target_agreement" in reference.metrics) is runs
+    assert ("arena_bytes" in reference.metrics) is runs
+    assert ("it does not run on tflm: TFLM failed: " in reference.source) is not runs
 
 
 @pytest.mark.slow
