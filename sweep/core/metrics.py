@@ -263,6 +263,9 @@ _table = dict(_BUILT_IN)
 METRICS: Mapping[str, Metric] = MappingProxyType(_table)
 """The table: metric name to its entry, in the order of the records. Those of the user's own come last (see `extend`)."""
 
+OF_TARGETS = frozenset(name for name, metric in _BUILT_IN.items() if metric.only)
+"""The metrics that a target measures; which of them depends on the target."""
+
 
 @dataclass(frozen=True)
 class Metrics(Mapping[str, float | int]):

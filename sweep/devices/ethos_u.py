@@ -98,6 +98,10 @@ class EthosU:
         if form.per_layer_bits is None and form.first_last_bits is None and container(form.bits) in _SMALL:
             raise ConfigError("quant.bits", _BITS, form.bits)
 
+    def metrics(self, form: fitness.Form) -> frozenset[str]:
+        """Those of the NPU, and `arena_bytes` where TFLM is installed."""
+        return fitness.arena_of(form) | {"npu_bytes", "npu_sram_bytes", "npu_ms", "npu_operators"}
+
     def rehearsed(self, content: bytes) -> Mapping[str, float]:
         """Nothing: how well weights can be coded is known when they are trained. The file is compiled all the same.
 

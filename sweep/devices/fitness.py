@@ -70,6 +70,12 @@ def versions(*distributions: str) -> Mapping[str, str]:
     return {name: external.version(name) for name in distributions}
 
 
+def arena_of(form: Form) -> frozenset[str]:
+    """`arena_bytes`, where TFLM is installed and loads files of a form; otherwise nothing."""
+    loads = form.storage in (Storage.FLOAT32, Storage.INTEGER) and not form.sparse
+    return frozenset({"arena_bytes"} if loads and external.installed(tflm.MODULE) else ())
+
+
 def arena(content: bytes) -> dict[str, int]:
     """The memory that a file takes under TFLM, as the metric; nothing where TFLM is not installed or does not load the file."""
     if not external.installed(tflm.MODULE):

@@ -47,6 +47,10 @@ class LiteRT:
     def require_form(self, form: fitness.Form) -> None:
         """Any will do."""
 
+    def metrics(self, form: fitness.Form) -> frozenset[str]:
+        """`arena_bytes`, where TFLM is installed and loads the form."""
+        return fitness.arena_of(form)
+
     def rehearsed(self, content: bytes) -> Mapping[str, float]:
         """Nothing: every file that is written was run with LiteRT."""
         return {}

@@ -77,6 +77,10 @@ class Microcontroller:
             raise ConfigError("quant", _INSTEAD, lacking)
         fitness.require_no_sparse(form, "TFLM has no DENSIFY")
 
+    def metrics(self, form: fitness.Form) -> frozenset[str]:
+        """`arena_bytes`, `target_agreement` and, if asked for, `tflm_accuracy`."""
+        return frozenset({"arena_bytes", "target_agreement", *(["tflm_accuracy"] if self.accuracy else [])})
+
     def rehearsed(self, content: bytes) -> Mapping[str, float]:
         """`arena_bytes`, which the shapes of a network determine.
 

@@ -148,6 +148,9 @@ class Target(Protocol):
     def require_form(self, form: Quantisation) -> None:
         """Refuse, with a ConfigError, a form that does not run there whatever the network."""
 
+    def metrics(self, form: Quantisation) -> frozenset[str]:
+        """The names of the metrics that `measured` gives of a file of such a form."""
+
     def rehearsed(self, content: bytes) -> Mapping[str, float]:
         """Those metrics of a network's file that training does not change; an `Unfit` for a file that does not run there."""
 

@@ -6,27 +6,46 @@ from collections.abc import Iterator
 
 from sweep.config import build
 from sweep.core.errors import ConfigError
+from sweep.core.metrics import METRICS, OF_TARGETS
+from sweep.core.types import Data
 from sweep.pipeline.origin import Origin
 from sweep.pipeline.plan import Plan
 from sweep.search.axes import Point
+from sweep.search.settings import Settings
 from sweep.search.space import Space
 
 # Up to this size every point is checked; in a larger space every value of every axis, once.
 _MAX_FULL_CHECK = 256
 
 
-def check(space: Space) -> Origin:
-    """Refuses, before anything runs, every point that its own run would refuse.
+def check(space: Space, settings: Settings) -> Origin:
+    """Refuses, before anything runs, every point that its own run would refuse, or that lacks a metric of the search.
+
+    Args:
+        space: the points.
+        settings: name the objectives and the constraints.
 
     Returns:
         The data, code, configuration and versions that all points share.
 
     Raises:
         ConfigError: for an invalid configuration of a point; for a key that exists under no choice of the groups; for a point
-            with another output folder than the sweep.
+            with another output folder than the sweep; for an objective or a constraint that a target does not measure.
         ConfigCompositionException: Hydra's own, for an override that it refuses.
     """
-    return Origin.of((plan, plan.check()) for plan in _plans(space))
+    return Origin.of((plan, _checked(plan, settings)) for plan in _plans(space))
+
+
+def _checked(plan: Plan, settings: Settings) -> Data:
+    """The data of a plan that can work."""
+    data = plan.check()
+    for key, names in (("objectives", settings.objectives), ("constraints", settings.constraints)):
+        for name in names:
+            if name in OF_TARGETS and name not in plan.target.metrics(plan.quant):
+                expected = f"it where every file has it, that is {METRICS[name].only}"
+                received = f"a point with target={plan.target.name} and files of the form {plan.quant.storage.value}"
+                raise ConfigError(f"hydra.sweeper.{key}.{name}", expected, received)
+    return data
 
 
 def first_plan(space: Space) -> Plan:

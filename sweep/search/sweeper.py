@@ -52,7 +52,7 @@ def sweep(
         space.require_finite()
     bounds = settings.bounds
     space.require_at_most(settings.max_points, search=settings.n_trials is not None or not space.finite)
-    origin = check(space)
+    origin = check(space, settings)
     folder = build.output(config) / "sweeps" / build.sweep_name(config)
     tracker = build.tracker(config)
     build.prepare(tracker)

@@ -308,7 +308,7 @@ def opened(loader, finished):
     del keys["_target_"]
     settings = Settings(**keys)
     space = Space.parse(loader, config, {}, given)
-    origin = check(space)
+    origin = check(space, settings)
 
     def study(folder):
         recorded = Records.open(folder, space, settings, given, origin).trials()

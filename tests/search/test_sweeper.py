@@ -670,12 +670,32 @@ def test_a_metric_that_the_file_has_none_of_is_a_failure_that_says_so(loader, ma
 
         launcher.launch = without
         with pytest.raises(tally.SweepFailed, match="1 of 1 trials failed"):
-            swept(launcher, loader, master, "quant=dynamic", **asked)
+            swept(launcher, loader, master, "quant=ptq", **asked)
         [record] = tmp_path.glob("sweeps/s1/trial-*/trial.json")
         told = json.loads(record.read_text())
         assert told["state"] == "FAIL"
         assert told["error"].startswith("the file has no arena_bytes: there is one of float32 and full-integer files")
         shutil.rmtree(tmp_path / "sweeps")
+
+
+@pytest.mark.parametrize("key", ["objectives", "constraints"])
+@pytest.mark.parametrize(
+    ("metric", "points", "received"),
+    [
+        ("arena_bytes", ["quant=ptq,dynamic"], "target=litert and files of the form dynamic"),
+        ("npu_ms", [], "target=litert and files of the form integer"),
+        ("tflm_accuracy", ["target=tflm", "target.accuracy=true,false"], "target=tflm and files of the form integer"),
+    ],
+)
+def test_a_metric_that_a_target_does_not_measure_is_refused_before_anything_runs(
+    loader, master, launcher, key, metric, points, received
+):
+    asked = {"objectives": {"val_accuracy": "maximize", metric: "minimize"}, "constraints": {metric: "<=1"}}
+    with pytest.raises(ConfigError) as refusal:
+        swept(launcher, loader, master, *points, **{key: asked[key]})
+    expected = f"it where every file has it, that is {METRICS[metric].only}"
+    assert str(refusal.value) == f"hydra.sweeper.{key}.{metric}: expected {expected}; received a point with {received}"
+    assert not launcher.launched
 
 
 def test_what_is_refused_before_it_trains_does_not_end_the_sweep(loader, master, tmp_path):
