@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import real_file
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -95,6 +96,13 @@ def test_a_command_of_the_readme_runs(command, tmp_path, request):
         images = {f"x_{part}": draws.integers(0, 256, (60, 20, 12, 3), np.uint8) for part in ("train", "test")}
         np.savez(tmp_path / "mine.npz", **images, y_train=np.arange(60) % 4, y_test=np.arange(60) % 4)
         words[words.index("dataset.path=mine.npz")] = f"dataset.path={tmp_path / 'mine.npz'}"
+    if "dataset=folder" in words:
+        noise = np.random.default_rng(0)
+        for label, number in np.ndindex(3, 40):
+            place = tmp_path / "photos" / f"class{label}"
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(noise.integers(0, 256, (30 + label, 40, 3), np.uint8)).save(place / f"{number}.png")
+        words[words.index("dataset.path=photos")] = f"dataset.path={tmp_path / 'photos'}"
     process = subprocess.run(words, capture_output=True, text=True, timeout=400, cwd=ROOT, check=False)
     assert process.returncode == 0, process.stderr
     trials = 1

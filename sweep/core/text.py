@@ -28,3 +28,9 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *([cell.replace("|", "&#124;") for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def code(text: str) -> str:
+    """A text from outside as Markdown code on one line."""
+    plain = "".join(character if character.isprintable() else " " for character in text)
+    return f"`{plain.replace('`', chr(39))}`"

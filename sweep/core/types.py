@@ -42,6 +42,7 @@ class Data:
         test: the official test split; reported, never used for a choice.
         content_hash: sha256 (hex) of the official arrays, before splitting.
         split_hash: sha256 (hex) of the content hash and the parameters of the splits.
+        class_names: the names of the classes, in order; empty where they have none but their numbers.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Data:
     test: Split
     content_hash: str
     split_hash: str
+    class_names: tuple[str, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

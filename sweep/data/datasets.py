@@ -21,11 +21,11 @@ from typing import ClassVar
 import numpy as np
 
 from sweep.core.errors import ConfigError, require_integer, require_number
-from sweep.core.types import Arrays, Data
+from sweep.core.types import Array, Arrays, Data
 from sweep.data import archives, datafiles, download, imagechecks
 from sweep.data.augment import Augment
 from sweep.data.datafiles import IDX, KEYS
-from sweep.data.splits import fair_order, hash_arrays, read_only
+from sweep.data.splits import fair_order, hash_arrays, read_only, taken
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +34,26 @@ _TF_KERAS = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
 _MAX_GIB = 1024
 _SPLIT_VERSION = 1
 """Part of every `split_hash`; incremented whenever `fair_order` or the way the splits are cut changes."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Official:
+    """The arrays that splits are cut from.
+
+    Attributes:
+        arrays: `x_train`, `y_train`, `x_test` and `y_test`, C-contiguous. Images are uint8 (n, height, width, channels), labels
+            int64 (n,) in [0, classes).
+        classes: the number of classes.
+        class_names: their names, in order; empty where they have none but their numbers.
+        validation: bool (n,), the images of `x_train` in the validation split; None for the first of their `fair_order`.
+        content_hash: sha256 (hex) of the arrays; empty where that is to be computed.
+    """
+
+    arrays: Arrays
+    classes: int
+    class_names: tuple[str, ...] = ()
+    validation: Array | None = None
+    content_hash: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,13 +95,8 @@ class Dataset(ABC):
         return data
 
     @abstractmethod
-    def official(self) -> tuple[Arrays, int]:
-        """Reads the official arrays.
-
-        Returns:
-            `x_train`, `y_train`, `x_test` and `y_test`, C-contiguous, and the number of classes. Images are uint8
-            (n, height, width, channels), labels int64 (n,) in [0, classes).
-        """
+    def official(self) -> Official:
+        """Reads the official arrays."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,13 +109,14 @@ class Digits(Dataset):
 
     name: ClassVar[str] = "digits"
 
-    def official(self) -> tuple[Arrays, int]:
+    def official(self) -> Official:
         """The arrays, and 10 classes."""
         from sklearn.datasets import load_digits
 
         digits = load_digits()
         images, labels = np.rint(digits.images[..., None] * (255 / 16)).astype(np.uint8), digits.target.astype(np.int64)
-        return dict(zip(KEYS, (images[:-360], labels[:-360], images[-360:], labels[-360:]), strict=True)), 10
+        arrays = zip(KEYS, (images[:-360], labels[:-360], images[-360:], labels[-360:]), strict=True)
+        return Official(arrays=dict(arrays), classes=10, class_names=tuple("0123456789"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +141,7 @@ class _FileDataset(Dataset):
 
     def _read(
         self, place: Path, shape: tuple[int, int, int] | None, classes: int | None, channels: int | None = None
-    ) -> tuple[Arrays, int]:
+    ) -> Official:
         """Reads and validates the official arrays at a path. Suspicious arrays of the user's own cause warnings in the log.
 
         Args:
@@ -142,7 +158,7 @@ class _FileDataset(Dataset):
         if self.path is not None:
             for suspicion in imagechecks.suspicions(arrays, classes, source.unread, channels):
                 _log.warning("%s: %s", place, suspicion)
-        return arrays, classes
+        return Official(arrays=arrays, classes=classes)
 
     @abstractmethod
     def _open(self, place: Path) -> AbstractContextManager[datafiles.ArraySource]:
@@ -161,12 +177,13 @@ class _PublishedDataset(_FileDataset):
     base: ClassVar[str]
     files: ClassVar[Mapping[str, str]]
     """File name below `base` to hash, as `algorithm:hex`."""
+    class_names: ClassVar[tuple[str, ...]] = tuple("0123456789")
     shape: ClassVar[tuple[int, int, int]]
 
-    def official(self) -> tuple[Arrays, int]:
+    def official(self) -> Official:
         """The arrays, downloaded or read, and 10 classes."""
         place = download.fetch(self.name, self.base, self.files) if self.path is None else Path(self.path)
-        return self._read(place, self.shape, 10)
+        return replace(self._read(place, self.shape, 10), class_names=self.class_names)
 
     def _open(self, place: Path) -> AbstractContextManager[datafiles.ArraySource]:
         if place.suffix.lower() == ".npz" and not place.is_dir():
@@ -214,6 +231,9 @@ class FashionMnist(_IdxDataset):
         "t10k-images-idx3-ubyte.gz": "md5:bef4ecab320f06d8554ea6380940ec79",
         "t10k-labels-idx1-ubyte.gz": "md5:bb300cfdad3c16e7a12a480ee83cd310",
     }
+    class_names: ClassVar[tuple[str, ...]] = (
+        "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,6 +248,7 @@ class Kmnist(_IdxDataset):
         "t10k-images-idx3-ubyte.gz": "md5:5c965bf0a639b31b8f53240b1b52f4d7",
         "t10k-labels-idx1-ubyte.gz": "md5:7320c461ea6c1c855c0b718fb2a4b134",
     }
+    class_names: ClassVar[tuple[str, ...]] = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,6 +259,9 @@ class Cifar10(_PublishedDataset):
     base: ClassVar[str] = "https://www.cs.toronto.edu/~kriz/"
     files: ClassVar[Mapping[str, str]] = {"cifar-10-binary.tar.gz": "md5:c32a1d4ab5d03f1284b67883e8d87530"}
     shape: ClassVar[tuple[int, int, int]] = (32, 32, 3)
+    class_names: ClassVar[tuple[str, ...]] = (
+        "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+    )  # fmt: skip
     accepts: ClassVar[str] = "an .npz, cifar-10-binary.tar.gz, or the folder of .bin files unpacked from it"
     records: ClassVar[int] = 10_000
     """Images in each of the six files."""
@@ -269,7 +293,7 @@ class OwnArrays(_FileDataset):
         if self.channels is not None:
             require_integer("channels", self.channels, 1)
 
-    def official(self) -> tuple[Arrays, int]:
+    def official(self) -> Official:
         """The arrays of the file, and the number of distinct labels in y_train."""
         if self.path is None:
             raise ConfigError("path", self.accepts, "null")
@@ -281,13 +305,10 @@ class OwnArrays(_FileDataset):
 
 @lru_cache(maxsize=2)
 def _load(dataset: Dataset) -> Data:
-    arrays, classes = dataset.official()
-    images, labels = arrays["x_train"], arrays["y_train"]
-    held_out, order = round(dataset.validation * len(labels)), fair_order(labels)
-    if not 0 < held_out < len(labels):
-        expected = f"a fraction that leaves {len(labels)} training images some on either side"
-        raise ConfigError("validation", expected, dataset.validation)
-    validation, train = np.sort(order[:held_out]), np.sort(order[held_out:])
+    official = dataset.official()
+    images, labels = official.arrays["x_train"], official.arrays["y_train"]
+    held_out = _held_out(labels, dataset.validation) if official.validation is None else official.validation
+    validation, train = np.flatnonzero(held_out), np.flatnonzero(~held_out)
     if dataset.limit is not None:
         if dataset.limit > len(train):
             raise ConfigError("limit", f"null or at most {len(train)}, the training images there are", dataset.limit)
@@ -295,14 +316,30 @@ def _load(dataset: Dataset) -> Data:
     if absent := np.setdiff1d(labels, labels[train]).tolist():
         missing = datafiles.summarize(list(map(str, absent)))
         _log.warning("dataset.validation and dataset.limit leave no image of class %s to train on", missing)
-    content_hash = hash_arrays(arrays)
+    content_hash = official.content_hash or hash_arrays(official.arrays)
     split = json.dumps([_SPLIT_VERSION, content_hash, dataset.validation, dataset.limit])
     return Data(
         name=dataset.name,
-        classes=classes,
-        train=read_only(images[train], labels[train]),
-        validation=read_only(images[validation], labels[validation]),
-        test=read_only(arrays["x_test"], arrays["y_test"]),
+        classes=official.classes,
+        train=read_only(taken(images, train), labels[train]),
+        validation=read_only(taken(images, validation), labels[validation]),
+        test=read_only(official.arrays["x_test"], official.arrays["y_test"]),
         content_hash=content_hash,
         split_hash=hashlib.sha256(split.encode()).hexdigest(),
+        class_names=official.class_names,
     )
+
+
+def _held_out(labels: Array, fraction: float) -> Array:
+    """Bool (n,): the first of the fair order, a fraction of all.
+
+    Raises:
+        ConfigError: at `validation`, for an empty split.
+    """
+    count = round(fraction * len(labels))
+    if not 0 < count < len(labels):
+        expected = f"a fraction that leaves {len(labels)} training images some on either side"
+        raise ConfigError("validation", expected, fraction)
+    chosen = np.zeros(len(labels), bool)
+    chosen[fair_order(labels)[:count]] = True
+    return chosen

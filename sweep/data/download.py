@@ -45,19 +45,19 @@ def fetch(name: str, base: str, files: Mapping[str, str]) -> Path:
     Raises:
         ConfigError: at `path`, for a file that cannot be downloaded or written.
     """
-    folder = _download_folder() / name
+    place = folder() / name
     for file, known_hash in files.items():
         try:
-            if not _has_hash(folder / file, known_hash):
-                _download(f"{base}{file}", folder / file, known_hash)
+            if not _has_hash(place / file, known_hash):
+                _download(f"{base}{file}", place / file, known_hash)
         except OSError as error:
-            room = f"{folder} to have room for {base}{file} (SWEEP_DATA_DIR=FOLDER is another place), or dataset.path=FILE.npz"
+            room = f"{place} to have room for {base}{file} (SWEEP_DATA_DIR=FOLDER is another place), or dataset.path=FILE.npz"
             raise ConfigError("path", room, f"{error.strerror or error}") from error
-    return folder / next(iter(files)) if len(files) == 1 else folder
+    return place / next(iter(files)) if len(files) == 1 else place
 
 
-def _download_folder() -> Path:
-    """The folder of all downloads: $SWEEP_DATA_DIR, or the user's cache folder."""
+def folder() -> Path:
+    """The folder of downloads and of photos as arrays: $SWEEP_DATA_DIR, or the user's cache folder."""
     import pooch  # type: ignore[import-untyped]
 
     configured = os.environ.get("SWEEP_DATA_DIR")

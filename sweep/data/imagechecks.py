@@ -115,7 +115,7 @@ def suspicions(arrays: Arrays, classes: int, unread: tuple[str, ...], channels: 
             f"its images are read as {height}×{width} grey pixels (flat ones become images by x.reshape(-1, height, width);"
             " dataset.channels=1 says that these are right)"
         )
-    hashes = {key: _hashes(arrays[key]) for key in ("x_train", "x_test")}
+    hashes = {key: image_hashes(arrays[key]) for key in ("x_train", "x_test")}
     for key, words in hashes.items():
         brightest = int(arrays[key].max())
         if len(words) > 1 and len(np.unique(words)) == 1:
@@ -218,7 +218,7 @@ def _missing_classes(labels: Array, train: Array) -> str:
     return f", without class {summarize(missing)}{' (by y - 1)' if missing == ['0'] and numbers[0] == 1 else ''}"
 
 
-def _hashes(images: Array) -> Array:
+def image_hashes(images: Array) -> Array:
     """Hashes images: uint64 (n,), with a collision probability of at most 2⁻⁴⁰ for two different images.
 
     Multilinear hashing: the sum of the image's 32-bit words, each times a random odd factor, modulo 2⁶⁴.

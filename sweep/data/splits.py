@@ -37,6 +37,13 @@ def hash_arrays(arrays: Arrays) -> str:
     return digest.hexdigest()
 
 
+def taken(images: Array, numbers: Array) -> Array:
+    """The images with these ascending numbers: a view where they are contiguous, which leaves a memory-mapped array on disk."""
+    if len(numbers) and numbers[-1] - numbers[0] + 1 == len(numbers):
+        return np.asarray(images)[numbers[0] : numbers[-1] + 1]
+    return images[numbers]
+
+
 def read_only(images: Array, labels: Array) -> Split:
     """The split of these arrays, which become read-only."""
     images.setflags(write=False)

@@ -149,9 +149,13 @@ def _track(job: Job, record: TrialRecord) -> str | None:
 
 def write_data(job: Job, images: Data) -> None:
     """Say in the job's folder what data it was done on."""
-    files.write_json(
-        job.folder / TrialFile.DATA, {"dataset": job.plan.dataset.name, **_hashes(images), "techniques": job.plan.techniques}
-    )
+    record = {
+        "dataset": job.plan.dataset.name,
+        **_hashes(images),
+        "techniques": job.plan.techniques,
+        "class_names": images.class_names,
+    }
+    files.write_json(job.folder / TrialFile.DATA, record)
 
 
 def _hashes(images: Data) -> dict[str, str]:

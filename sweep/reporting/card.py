@@ -11,6 +11,7 @@ from typing import Any
 from sweep.core.errors import ConfigError
 from sweep.core.metric import Kind
 from sweep.core.metrics import METRICS, of_kind
+from sweep.core.text import code
 from sweep.reporting import firmware
 from sweep.reporting.firmware import MODEL, Sources
 from sweep.reporting.words import SPARSITY
@@ -101,7 +102,7 @@ Of the file itself, run by LiteRT. The choice saw the validation split only. {SP
 
 {_feeding(facts.input_type)}
 
-The answer is one score a class ({facts.output_type.lower()}); the class is the index of the largest.
+The answer is one score a class ({facts.output_type.lower()}); the class is the index of the largest.{_classes(trial)}
 
 Operators that a microcontroller's resolver needs: {", ".join(sorted(set(facts.operators)))}.
 
@@ -133,6 +134,13 @@ Trained and calibrated on training images only, and chosen on the validation spl
   no subgroup was looked at by itself.
 - The latency is that of one image on one thread of the machine that ran the sweep.
 """
+
+
+def _classes(trial: Trial) -> str:
+    """The names of the classes, as a sentence after another; nothing where they have none."""
+    if not trial.class_names:
+        return ""
+    return f" In the order of the scores: {', '.join(map(code, trial.class_names))}."
 
 
 def _files(sources: Sources) -> str:

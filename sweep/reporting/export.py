@@ -68,7 +68,8 @@ def _sources(trial: Trial, content: bytes) -> firmware.Sources:
         require_integer(str(trial.folder / "metrics.json: arena_bytes"), arena_bytes, 1, _MOST_ARENA)
     example = examples.read(trial.folder, content)
     try:
-        return firmware.sources(content, needs, None if arena_bytes is None else int(arena_bytes), example)
+        arena = None if arena_bytes is None else int(arena_bytes)
+        return firmware.sources(content, needs, arena, example, trial.class_names)
     except ValueError as error:
         raise ConfigError(str(trial.folder / TrialFile.EXAMPLE), "an example of the trial's file", str(error)) from error
 

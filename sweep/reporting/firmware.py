@@ -6,7 +6,7 @@ What TFLM declares is used as its public headers have it: https://github.com/ten
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,7 +93,9 @@ class Sources:
     tolerance: str
 
 
-def sources(content: bytes, needs: Needs, arena_bytes: int | None, example: Example | None) -> Sources:
+def sources(
+    content: bytes, needs: Needs, arena_bytes: int | None, example: Example | None, class_names: Sequence[str] = ()
+) -> Sources:
     """Every source file that can be written of a model.
 
     Args:
@@ -101,11 +103,12 @@ def sources(content: bytes, needs: Needs, arena_bytes: int | None, example: Exam
         needs: what it needs of TFLM.
         arena_bytes: what TFLM was seen to use for it; None where TFLM did not run it.
         example: an image and the file's answer; None without one.
+        class_names: the names of the classes in the order of the scores; empty where they have none but their numbers.
 
     Raises:
         ValueError: for an example that is not of the size or the classes of the file.
     """
-    texts = {HEADER: header(content)}
+    texts = {HEADER: header(content, class_names)}
     if needs.missing:
         reason = f"TensorFlow Lite Micro has no kernel for {', '.join(needs.missing)}"
     elif arena_bytes is None:
@@ -120,7 +123,7 @@ def sources(content: bytes, needs: Needs, arena_bytes: int | None, example: Exam
         if example is None or untried:
             return Sources(texts, dict.fromkeys((EXAMPLE, MAIN), untried), arena, "")
         taken, given = needs.inputs[0], needs.outputs[0]
-        texts |= {EXAMPLE: example_header(example, taken, given), MAIN: main(taken, given)}
+        texts |= {EXAMPLE: example_header(example, taken, given), MAIN: main(taken, given, named=bool(class_names))}
         return Sources(texts, {}, arena, _ELEMENTS[given.type].reason)
     return Sources(texts, dict.fromkeys((RESOLVER, EXAMPLE, MAIN), reason), None, "")
 
@@ -140,8 +143,12 @@ def _untried(needs: Needs, example: Example | None) -> str:
     return ""
 
 
-def header(content: bytes) -> str:
-    """A file as a C header that C11 and C++17 take: `model_tflite`, aligned as TFLM asks, and its length `model_tflite_len`."""
+def header(content: bytes, class_names: Sequence[str] = ()) -> str:
+    """A file as a C header that C11 and C++17 take.
+
+    It has `model_tflite`, aligned as TFLM asks, and its length `model_tflite_len`. Where the classes have names, these are in
+    `model_class_names`, in UTF-8, and their number is `model_classes`.
+    """
     return f"""\
 /* {_title(content)} */
 #ifndef SWEEP_MODEL_TFLITE_H
@@ -160,9 +167,34 @@ alignas({_ALIGNMENT}) static const unsigned char model_tflite[model_tflite_len]
     = {{
 {_rows(f"0x{byte:02x}" for byte in content)}
 }};
-
+{_names(class_names)}
 #endif /* SWEEP_MODEL_TFLITE_H */
 """
+
+
+def _names(class_names: Sequence[str]) -> str:
+    """The names of the classes in C; nothing where there are none."""
+    if not class_names:
+        return ""
+    rows = "\n".join(f'    "{_escaped(name)}",' for name in class_names)
+    return f"""
+enum {{ model_classes = {len(class_names)} }};
+
+/* In the order of the scores, in UTF-8. */
+static const char* const model_class_names[model_classes]
+#ifdef __GNUC__
+    __attribute__((unused))
+#endif
+    = {{
+{rows}
+}};
+"""
+
+
+def _escaped(text: str) -> str:
+    """The inside of a string literal in C: what is not plain ASCII as octal escapes, which end after three digits."""
+    plain = set(range(0x20, 0x7F)) - set(b'"\\?')  # ?? begins a trigraph
+    return "".join(chr(byte) if byte in plain else f"\\{byte:03o}" for byte in text.encode(errors="surrogateescape"))
 
 
 def resolver(content: bytes, operators: Iterable[str], arena: Arena) -> str:
@@ -246,13 +278,20 @@ constexpr {element.name} kExampleOutput[kExampleClasses] = {{
 """
 
 
-def main(taken: Tensor, given: Tensor) -> str:
+def main(taken: Tensor, given: Tensor, *, named: bool = False) -> str:
     """A C++17 program that runs the model on the example and compares the answer.
 
     Args:
         taken: the file's input.
         given: the file's output.
+        named: whether the header has the names of the classes.
     """
+    name = (
+        """
+  MicroPrintf("that is: %s", model_class_names[best]);"""
+        if named
+        else ""
+    )
     source, target = _ELEMENTS[taken.type], _ELEMENTS[given.type]
     wide = "float" if given.type == "FLOAT32" else "int"
     return f"""\
@@ -323,7 +362,7 @@ int main() {{
     const {wide} difference = static_cast<{wide}>(scores[i]) - static_cast<{wide}>(kExampleOutput[i]);
     if (!(difference <= kExampleTolerance && -difference <= kExampleTolerance)) close = false;
   }}
-  MicroPrintf("class: %d, expected %d", best, kExampleLabel);
+  MicroPrintf("class: %d, expected %d", best, kExampleLabel);{name}
   MicroPrintf("scores: %s", close ? "as expected" : "further from LiteRT's than the tolerance");
   return best == kExampleLabel && close ? 0 : 1;
 }}

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from sweep.core.text import count, table
+from sweep.core.text import code, count, table
 from sweep.reporting.words import OUTCOMES
 from sweep.results.ranking import Ranking
 from sweep.results.sweeps import Sweep
@@ -18,6 +18,7 @@ _STATUS = {
     "RUNNING": "running, or cut short",
 }
 """MLflow's states in plain words."""
+_NAMED = 20  # classes
 
 
 def head(sweep: Sweep, ranking: Ranking) -> str:
@@ -46,6 +47,7 @@ def run(sweep: Sweep) -> str:
         "ended": "" if sweep.ended is None else _moment(sweep.ended),
         "status": _STATUS.get(sweep.status, sweep.status),
         **{f"axis `{axis}`": f"`{text}`" for axis, text in sweep.axes.items()},
+        "classes": _class_names(sweep),
         "held constant": " ".join(f"`{key}={text}`" for key, text in _fixed(sweep).items()),
     }
     rows = ([name, text] for name, text in facts.items() if text)
@@ -54,6 +56,13 @@ def run(sweep: Sweep) -> str:
 
 def _fixed(sweep: Sweep) -> Mapping[str, str]:
     return next((trial.fixed for trial in sweep.trials if trial.fixed), {})
+
+
+def _class_names(sweep: Sweep) -> str:
+    """The names of the classes, the first twenty of more than that; empty where they have none."""
+    names = next((trial.class_names for trial in sweep.trials if trial.class_names), ())
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(map(code, names[:_NAMED])) + more
 
 
 def _moment(seconds: float) -> str:

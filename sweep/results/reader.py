@@ -149,6 +149,7 @@ def trial(folder: Path) -> Trial:
     data = folder / TrialFile.DATA
     facts = jsonfiles.read(data) if data.is_file() else {}
     techniques = _techniques(data, facts.pop("techniques", None))
+    class_names = _class_names(data, facts.pop("class_names", []))
     return Trial(
         number=number,
         state=state,
@@ -163,6 +164,7 @@ def trial(folder: Path) -> Trial:
         facts={str(name): str(value) for name, value in facts.items()},
         folder=folder,
         recorded_techniques=techniques,
+        class_names=class_names,
     )
 
 
@@ -173,6 +175,13 @@ def _techniques(path: Path, recorded: object) -> frozenset[str] | None:
     if not isinstance(recorded, list) or not all(name in TECHNIQUES for name in recorded):
         raise ConfigError(f"{path}: techniques", f"a list of {', '.join(TECHNIQUES)}", recorded)
     return frozenset(recorded)
+
+
+def _class_names(path: Path, recorded: object) -> tuple[str, ...]:
+    """The names of the classes in a record."""
+    if not isinstance(recorded, list) or not all(isinstance(name, str) for name in recorded):
+        raise ConfigError(f"{path}: class_names", "a list of texts", recorded)
+    return tuple(recorded)
 
 
 def _baselines(path: Path, records: Mapping[str, dict[str, Any]]) -> list[Baseline]:

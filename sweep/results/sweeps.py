@@ -75,6 +75,7 @@ class Trial:
         facts: the data set and hashes of `data.json` (`dataset`, `data_hash`, `split_hash`), as text.
         folder: the folder of its files.
         recorded_techniques: the techniques in `data.json`, of `TECHNIQUES`; None for a record without them.
+        class_names: the names of the classes in the order of the scores; empty where they have none but their numbers.
     """
 
     number: int
@@ -90,6 +91,7 @@ class Trial:
     facts: Mapping[str, str]
     folder: Path
     recorded_techniques: frozenset[str] | None = None
+    class_names: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:

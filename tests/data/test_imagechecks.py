@@ -169,7 +169,7 @@ def test_a_limit_below_the_number_of_classes_is_said(tmp_path: Path, caplog: pyt
 def test_images_are_equal_where_their_hashes_are(height: int, width: int, channels: int, seed: int) -> None:
     images = np.random.default_rng(seed).integers(0, 2, (600, height, width, channels), np.uint8) * 128
     _, of_bytes = np.unique(images.reshape(len(images), -1), axis=0, return_inverse=True)
-    _, of_hashes = np.unique(imagechecks._hashes(images), return_inverse=True)
+    _, of_hashes = np.unique(imagechecks.image_hashes(images), return_inverse=True)
     assert len(set(zip(of_bytes.ravel().tolist(), of_hashes.tolist(), strict=True))) == len(set(of_hashes.tolist()))
     assert len(set(of_bytes.ravel().tolist())) == len(set(of_hashes.tolist()))
 

@@ -19,9 +19,11 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf, open_dict
+from PIL import Image
 
 from sweep.config import build
 from sweep.config.invocation import Invocation
+from sweep.data.folder import Folder
 from sweep.pipeline import trial
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tensorflow")]
@@ -29,6 +31,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tensorflow")]
 # The images of each data set that reads a file: as small as they may be, and enough for each class to be in each split.
 DATASETS = {path.stem: OmegaConf.load(path) for path in (CONF / "dataset").glob("*.yaml")}
 SHAPES = {name: getattr(get_class(node._target_), "shape", (12, 10, 3)) for name, node in DATASETS.items() if "path" in node}
+FOLDERS = {name for name, node in DATASETS.items() if issubclass(get_class(node._target_), Folder)}
 BASE = ("dataset=cifar10", "prune=none", "quant=none", "tracking=none", f"threads={THREADS}")
 NO_CHOICES = ("experiment",)  # of the group before the first slash: compositions of the others, with a test of their own
 FORMS = ("none", "ptq", "qat")
@@ -58,7 +61,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     with FileLock(folder / ".lock"):
         for name, shape in SHAPES.items():
             if not (path := folder / f"{name}.npz").exists():
-                write_images(path, shape)
+                write_photos(path, shape) if name in FOLDERS else write_images(path, shape)
     return folder
 
 
@@ -67,6 +70,15 @@ def write_images(path: Path, shape: tuple[int, ...]) -> None:
     images = {f"x_{part}": draws.integers(0, 256, (count, *shape), np.uint8) for part, count in (("train", 80), ("test", 20))}
     labels = {f"y_{part}": np.arange(count) % 10 for part, count in (("train", 80), ("test", 20))}
     np.savez(path, **images, **labels)
+
+
+def write_photos(folder: Path, shape: tuple[int, ...]) -> None:
+    draws = np.random.default_rng(0)
+    for part, count in (("train", 8), ("val", 2), ("test", 2)):
+        for label in range(10):
+            (place := folder / part / str(label)).mkdir(parents=True)
+            for number in range(count):
+                Image.fromarray(draws.integers(0, 256, shape, np.uint8)).save(place / f"{number}.png")
 
 
 def brought(group: str, name: str) -> tuple[str, ...]:

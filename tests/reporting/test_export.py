@@ -349,8 +349,10 @@ def test_the_header_compiles_and_holds_the_bytes(tmp_path, language):
 
 
 def test_the_card_says_how_it_was_made_what_it_measures_and_how_to_feed_it(made):
-    (made.folder / "trial-006" / "data.json").write_text('{"dataset": "cifar10", "data_hash": "ab12"}')
+    record = {"dataset": "cifar10", "data_hash": "ab12", "class_names": ["air`plane", "a|b\n"]}
+    (made.folder / "trial-006" / "data.json").write_text(json.dumps(record))
     assert run(made, "--max-kib", "1") == 0
+    assert '"air`plane",' in (made.folder / "best" / "model.h").read_text()
     card = (made.folder / "best" / "MODEL_CARD.md").read_text()
     for text in (
         "# model.tflite: trial 6 of the sweep made",
@@ -361,6 +363,7 @@ def test_the_card_says_how_it_was_made_what_it_measures_and_how_to_feed_it(made)
         "| `train` | Recipe: epochs 20, optimizer Adam, optimizer.weight_decay 0.0 |",
         "given as int8 on the grid of the input tensor: q = round(p / 255 / scale) + zero_point",
         "resolver needs: FULLY_CONNECTED.",
+        "the class is the index of the largest. In the order of the scores: `air'plane`, `a|b `.",
         "sha256 of its official arrays: `ab12`; of its splits: not recorded.",
         "chosen by validation accuracy (complete trials: 6), which flatters it",
         "It was trained under one seed",

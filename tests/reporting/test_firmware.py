@@ -157,6 +157,21 @@ def test_a_program_that_links_the_array_holds_the_files_bytes(tmp_path):
     assert subprocess.run([tmp_path / "dump"], capture_output=True, check=True).stdout == content
 
 
+def test_the_names_of_the_classes_are_in_the_array_and_in_what_the_program_says(tmp_path):
+    content, names = tiny("INT8"), ('a "b" \\', "??/ crème brûlée", "%s7")
+    found = shown(content)
+    written(tmp_path, firmware.sources(content, tflm_kernels.needs(content), 1728, found, names))
+    code, told = answered(built(tmp_path, "INT8", len(found.input), len(found.output)), found.output)
+    assert (code, told[-2]) == (0, f"that is: {names[found.label]}")
+    (tmp_path / "names.c").write_text(
+        '#include <stdio.h>\n#include "model.h"\n'
+        "int main(void) { for (int i = 0; i < model_classes; ++i) puts(model_class_names[i]); return 0; }\n"
+    )
+    subprocess.run(["gcc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-o", "names", "names.c"], cwd=tmp_path, check=True)
+    process = subprocess.run([tmp_path / "names"], capture_output=True, text=True, check=True)
+    assert process.stdout.splitlines() == list(names)
+
+
 def test_the_resolver_adds_exactly_the_operators_of_the_file(tmp_path):
     content = (CORPUS / "int8.tflite").read_bytes()
     text = firmware.sources(content, tflm_kernels.needs(content), 1728, None).texts["resolver.h"]

@@ -552,6 +552,19 @@ def test_a_record_that_says_its_techniques_is_believed_over_the_classes(tmp_path
     assert (trial.techniques(), trial.facts) == (set(used), {"dataset": "digits"})
 
 
+@pytest.mark.parametrize(
+    ("count", "shown"), [(0, ""), (2, "| classes | `c&#124;0`, `c&#124;1` |"), (22, "`c&#124;19` and 2 more |")]
+)
+def test_the_classes_are_named(tmp_path, count, shown):
+    made = Made(tmp_path)
+    folder = made.trial({"quant": "float16"}, measured(0.5, 1000))
+    (folder / "data.json").write_text(json.dumps({"class_names": [f"c|{number}" for number in range(count)]}))
+    report.write(made.folder)
+    text = made.text()
+    assert shown in text
+    assert ("| classes |" in text) is bool(count)
+
+
 # Unfinished, empty and damaged sweeps.
 
 
@@ -621,6 +634,7 @@ def sweep_json(**record: Any) -> str:
             '{"techniques": ["magic"]}',
             "data.json: techniques: expected a list of distill, prune, cluster, quant; received ['magic']",
         ),
+        ("trial-000/data.json", '{"class_names": [1]}', "data.json: class_names: expected a list of texts; received [1]"),
         ("trial-000/config.yaml", "a: [", "config.yaml: expected the composed configuration in YAML"),
         ("trial-000/config.yaml", None, "config.yaml: expected the composed configuration in YAML; received nothing"),
     ],
