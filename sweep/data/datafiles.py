@@ -11,7 +11,7 @@ import math
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
@@ -68,7 +68,7 @@ class ArraySource:
     """The arrays of a file or folder.
 
     Attributes:
-        arrays: name to array, for the names KEYS in this order.
+        arrays: name to array, for the names KEYS in this order; without those of the test split where the file may lack it.
         unread: the names of further arrays, which are not read.
     """
 
@@ -130,8 +130,12 @@ class _NpyHeader:
 
 
 @contextmanager
-def open_npz(file: Path) -> Iterator[ArraySource]:
+def open_npz(file: Path, keys: Sequence[str] = KEYS) -> Iterator[ArraySource]:
     """Opens an .npz and reads the headers of the arrays KEYS.
+
+    Args:
+        file: the file.
+        keys: those that it must have; the others may be missing together.
 
     Raises:
         ConfigError: at `path`, for a file that is no .npz, or an array that is missing, duplicate, encrypted or pickled.
@@ -140,14 +144,16 @@ def open_npz(file: Path) -> Iterator[ArraySource]:
         _require_zip(file, stream)
         with zipfile.ZipFile(stream) as archive:
             members = {name: count for name, count in Counter(archive.namelist()).items() if not name.endswith("/")}
-            wanted = [f"{key}.npy" for key in KEYS]
+            others = [key for key in KEYS if key not in keys]
+            present = [*keys, *(others if any(f"{key}.npy" in members for key in others) else [])]
+            wanted = [f"{key}.npy" for key in KEYS if key in present]
             if absent := [name for name in wanted if name not in members]:
                 received = f"{file} with {summarize([name.removesuffix('.npy') for name in members])}"
                 raise ConfigError("path", _NPZ, f"{received}, without {', '.join(absent)}")
             if twice := [name for name in wanted if members[name] > 1]:
                 raise ConfigError("path", f"{_NPZ}, each once", f"{file} with {twice[0]} {members[twice[0]]} times")
             unread = tuple(name.removesuffix(".npy") for name in members if name not in wanted)
-            yield ArraySource({key: _open_npy(archive, key, file) for key in KEYS}, unread)
+            yield ArraySource({key: _open_npy(archive, key, file) for key in KEYS if key in present}, unread)
 
 
 def _require_zip(file: Path, stream: IO[bytes]) -> None:

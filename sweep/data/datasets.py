@@ -22,10 +22,10 @@ import numpy as np
 
 from sweep.core.errors import ConfigError, require_integer, require_number
 from sweep.core.types import Array, Arrays, Data
-from sweep.data import archives, datafiles, download, imagechecks
+from sweep.data import archives, conversions, datafiles, download, imagechecks
 from sweep.data.augment import Augment
 from sweep.data.datafiles import IDX, KEYS
-from sweep.data.splits import fair_order, hash_arrays, read_only, taken
+from sweep.data.splits import fair_order, hash_arrays, hash_fractions, read_only, taken
 
 _log = logging.getLogger(__name__)
 
@@ -129,6 +129,8 @@ class _FileDataset(Dataset):
     """
 
     accepts: ClassVar[str]
+    lenient: ClassVar[bool] = False
+    """Whether images may be floats, and labels one-hot."""
 
     path: str | None
     max_gib: float = field(default=4, compare=False)  # it does not change the data
@@ -152,9 +154,12 @@ class _FileDataset(Dataset):
         """
         place = archives.resolve_path(place, self.accepts)
         with datafiles.parse_errors(place, self.accepts), self._open(place) as source:
-            imagechecks.require_layout(source, place, shape, channels)
+            imagechecks.require_layout(source, place, shape, channels, lenient=self.lenient)
             imagechecks.require_memory(source, place, self.max_gib)
-            arrays, classes = imagechecks.normalize({key: array.read() for key, array in source.arrays.items()}, place, classes)
+            arrays, done = _converted({key: array.read() for key, array in source.arrays.items()}, place)
+            arrays, classes = imagechecks.normalize(arrays, place, classes)
+        for conversion in done:
+            _log.warning("%s: %s", place, conversion)
         if self.path is not None:
             for suspicion in imagechecks.suspicions(arrays, classes, source.unread, channels):
                 _log.warning("%s: %s", place, suspicion)
@@ -276,20 +281,26 @@ class Cifar10(_PublishedDataset):
 class OwnArrays(_FileDataset):
     """The user's own images, of any size and number of channels, in any number of classes.
 
+    Without x_test and y_test the test split is cut off by the hash of each image's pixels, so new images never move others.
+
     Args:
-        path: an .npz with uint8 images x_train, x_test (n, height, width) or (n, height, width, channels), and integer labels
-            y_train, y_test that number the classes from 0.
+        path: an .npz with images x_train, x_test (n, height, width) or (n, height, width, channels), which are uint8 or floats
+            (see `conversions.pixels`), and labels y_train, y_test that number the classes from 0 or are one-hot.
+        test: the fraction, in (0, 1), of the images in the test split, where none is given.
         channels: the number of channels, the length of the last axis; None to infer it. It has to be stated for a shape
             that looks like another layout, as (n, 3, 32, 32) does.
     """
 
     name: ClassVar[str] = "arrays"
     accepts: ClassVar[str] = f"an .npz with the arrays {', '.join(KEYS)}"
+    lenient: ClassVar[bool] = True
 
     channels: int | None = None
+    test: float = 0.15
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_number("test", self.test, 0, 1, open_low=True, open_high=True)
         if self.channels is not None:
             require_integer("channels", self.channels, 1)
 
@@ -297,10 +308,31 @@ class OwnArrays(_FileDataset):
         """The arrays of the file, and the number of distinct labels in y_train."""
         if self.path is None:
             raise ConfigError("path", self.accepts, "null")
-        return self._read(Path(self.path), shape=None, classes=None, channels=self.channels)
+        official = self._read(Path(self.path), shape=None, classes=None, channels=self.channels)
+        if "x_test" in official.arrays:
+            return official
+        images, labels = official.arrays["x_train"], official.arrays["y_train"]
+        chosen = hash_fractions(images) < self.test
+        for key, part in (("train", ~chosen), ("test", chosen)):
+            if missing := np.setdiff1d(np.arange(official.classes), labels[part]).tolist():
+                expected = f"a fraction that leaves images of every class for the {key} split, or more images"
+                received = f"{self.test}, which leaves none of class {datafiles.summarize(list(map(str, missing)))}"
+                raise ConfigError("test", expected, received)
+        _log.warning("%s: it has no x_test: %d of %d images are the test split", self.path, chosen.sum(), len(chosen))
+        arrays = {"x_train": images[~chosen], "y_train": labels[~chosen], "x_test": images[chosen], "y_test": labels[chosen]}
+        return replace(official, arrays=arrays)
 
     def _open(self, place: Path) -> AbstractContextManager[datafiles.ArraySource]:
-        return datafiles.open_npz(place)
+        return datafiles.open_npz(place, keys=KEYS[:2])
+
+
+def _converted(arrays: Arrays, place: Path) -> tuple[Arrays, list[str]]:
+    """The arrays with uint8 images and integer labels, and what was converted."""
+    pairs = {
+        key: (conversions.pixels if key.startswith("x_") else conversions.labels)(key, array, place)
+        for key, array in arrays.items()
+    }
+    return {key: array for key, (array, _) in pairs.items()}, [done for _, done in pairs.values() if done]
 
 
 @lru_cache(maxsize=2)

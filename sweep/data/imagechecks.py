@@ -7,7 +7,8 @@ but probably a mistake cause a warning.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,7 +25,9 @@ _HASH_BATCH = 256  # images that are hashed at once
 _GIB = 1 << 30
 
 
-def require_layout(source: ArraySource, file: Path, shape: tuple[int, int, int] | None, channels: int | None = None) -> None:
+def require_layout(
+    source: ArraySource, file: Path, shape: tuple[int, int, int] | None, channels: int | None = None, *, lenient: bool = False
+) -> None:
     """Refuses arrays whose dtypes and shapes are not those of images with a label each.
 
     Args:
@@ -32,14 +35,19 @@ def require_layout(source: ArraySource, file: Path, shape: tuple[int, int, int] 
         file: the file, for the error.
         shape: (height, width, channels) of every image; None for the shape of x_train.
         channels: the number of channels that the user states; None to infer it.
+        lenient: whether images may be floats, and labels one-hot.
 
     Raises:
         ConfigError: at `path`, with the array and how to convert it; at `channels`, when the images have another number.
     """
-    for part in ("train", "test"):
+    for part in _parts(source.arrays):
         images, labels = source.arrays[f"x_{part}"], source.arrays[f"y_{part}"]
-        _require_images(f"x_{part}", images, file, shape)
-        _require_labels(f"y_{part}", labels, images, file)
+        if not (lenient and images.dtype.kind == "f" and len(images.shape) in (3, 4) and all(images.shape)):
+            _require_images(f"x_{part}", images, file, shape)
+        elif shape is not None and image_shape(images.shape) != shape:
+            _require_images(f"x_{part}", replace(images, dtype=np.dtype(np.uint8)), file, shape)
+        if not (lenient and labels.dtype.kind in "iufb" and len(labels.shape) == 2 and labels.shape[0] == images.shape[0]):
+            _require_labels(f"y_{part}", labels, images, file)
         if shape is None:
             shape = image_shape(images.shape)
             _require_plausible_axes(images, file, shape, channels)
@@ -85,7 +93,7 @@ def normalize(arrays: Arrays, file: Path, classes: int | None) -> tuple[Arrays, 
             raise ConfigError("path", "labels y_train of at least two classes", only)
     shape = image_shape(arrays["x_train"].shape)
     result: dict[str, Array] = {}
-    for part in ("train", "test"):
+    for part in _parts(arrays):
         labels = arrays[f"y_{part}"].reshape(-1)
         if labels.min() < 0 or labels.max() >= classes:
             expected = f"the labels y_{part} to be in [0, {classes}), the classes numbered from 0 without a gap"
@@ -115,17 +123,22 @@ def suspicions(arrays: Arrays, classes: int, unread: tuple[str, ...], channels: 
             f"its images are read as {height}×{width} grey pixels (flat ones become images by x.reshape(-1, height, width);"
             " dataset.channels=1 says that these are right)"
         )
-    hashes = {key: image_hashes(arrays[key]) for key in ("x_train", "x_test")}
+    hashes = {f"x_{part}": image_hashes(arrays[f"x_{part}"]) for part in _parts(arrays)}
     for key, words in hashes.items():
         brightest = int(arrays[key].max())
         if len(words) > 1 and len(np.unique(words)) == 1:
             yield f"every image of {key} is the same"
         elif brightest <= _DARK:
             yield f"the brightest pixel of {key} is {brightest} of 255; pixels of 0 to {brightest} are to be multiplied first"
-    for part in ("train", "test"):
+    for part in _parts(arrays):
         if missing := np.setdiff1d(np.arange(classes), arrays[f"y_{part}"]).tolist():
             yield f"y_{part} has no image of class {summarize(list(map(str, missing)))}"
-    yield from _duplicates(hashes["x_train"], hashes["x_test"])
+    yield from _duplicates(hashes["x_train"], hashes.get("x_test", np.empty(0, np.uint64)))
+
+
+def _parts(arrays: Mapping[str, object]) -> tuple[str, ...]:
+    """The splits of a file."""
+    return ("train", "test") if "x_test" in arrays else ("train",)
 
 
 def _duplicates(train: Array, test: Array) -> Iterator[str]:

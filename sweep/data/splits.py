@@ -37,6 +37,12 @@ def hash_arrays(arrays: Arrays) -> str:
     return digest.hexdigest()
 
 
+def hash_fractions(images: Array) -> Array:
+    """A number in [0, 1) for each image, which depends on its pixels alone: float64 (n,)."""
+    digests = (hashlib.sha256(np.ascontiguousarray(image).data).digest() for image in images)
+    return np.array([int.from_bytes(digest[:8], "big") for digest in digests], np.float64) / 2.0**64
+
+
 def taken(images: Array, numbers: Array) -> Array:
     """The images with these ascending numbers: a view where they are contiguous, which leaves a memory-mapped array on disk."""
     if len(numbers) and numbers[-1] - numbers[0] + 1 == len(numbers):

@@ -762,7 +762,7 @@ def test_arrays_of_ones_own_have_any_shape_and_any_number_of_classes(tmp_path: P
     ("change", "expected", "received"),
     [
         ({"x_train": np.zeros((9, 4), np.uint8)}, "(n, height, width, channels)", "uint8 (9, 4)"),
-        ({"x_train": np.zeros((9, 4, 4), np.float32)}, "x_train to be uint8", "float32 (9, 4, 4)"),
+        ({"x_train": np.full((9, 4, 4), 0.3, np.float32)}, "x_train to be uint8", "float32 with 0.3"),
         ({"x_test": np.zeros((3, 4, 5), np.uint8)}, "x_test to be uint8 of shape (n, 4, 4)", "uint8 (3, 4, 5)"),
         ({"y_train": np.zeros(9, int)}, "at least two classes", "with 1"),
         ({"y_train": np.array([0, 1, 3] * 3)}, "y_train to be in [0, 3)", "from 0 to 3"),

@@ -51,8 +51,14 @@ def pixels(*shape: int) -> Array:
         ({"x_train": pixels(0, 8, 8)}, "all at least 1", "uint8 (0, 8, 8), without a single image"),
         ({"x_test": pixels(0, 8, 8)}, "x_test to be uint8", "uint8 (0, 8, 8), without a single image"),
         ({"x_test": pixels(12, 8, 9)}, "(n, 8, 8) or (n, 8, 8, 1)", "where it is uint8 (12, 8, 9)"),
-        ({"x_train": TRAIN / 255}, "np.rint(x * 255).astype('uint8')", "float64 (60, 8, 8)"),
-        ({"x_train": np.full((60, 8, 8), np.nan)}, "x_train to be uint8", "float64 (60, 8, 8)"),
+        ({"x_train": TRAIN / 300}, "whole multiples of 1/255 in [0, 1]", "float64 with 0."),
+        ({"x_train": TRAIN / 255 * 2 - 1}, "whole multiples of 1/255 in [0, 1]", "float64 with -0."),
+        ({"x_train": TRAIN * 1.5}, "whole numbers in [0, 255]", "float64 with"),
+        ({"x_test": TEST * np.float32(2)}, "x_test to be uint8", "float32 with"),
+        ({"x_train": np.full((60, 8, 8), np.nan)}, "x_train to be uint8", "float64 with nan"),
+        ({"x_train": np.full((60, 8, 8), np.inf, np.float16)}, "x_train to be uint8", "float16 with inf"),
+        ({"x_test": TEST[:, :4] / 255}, "(n, 8, 8) or (n, 8, 8, 1)", "(12, 4, 8)"),
+        ({"x_train": pixels(60, 64) / 255}, "x.reshape(-1, height, width) for flat ones", "float64 (60, 64)"),
         ({"x_train": TRAIN > 9}, "x.astype('uint8') * 255", "bool (60, 8, 8)"),
         ({"x_train": TRAIN.astype(np.uint16)}, "x.astype('uint8') for pixels of 0 to 255", "uint16 (60, 8, 8)"),
         ({"x_train": TRAIN.astype(">i4")}, "x.astype('uint8') for pixels of 0 to 255", ">i4 (60, 8, 8)"),
@@ -69,7 +75,10 @@ def pixels(*shape: int) -> Array:
         ({"y_train": np.array([1, 2, 3] * 20)}, "y_train to be in [0, 3)", "without class 0 (by y - 1)"),
         ({"y_test": np.arange(12) % 4}, "y_test to be in [0, 3)", "where class 3 has no training image"),
         ({"y_train": np.arange(61) % 3}, "60 integers", "int64 (61,)"),
-        ({"y_train": np.eye(3)[np.arange(60) % 3]}, "y.argmax(axis=1)", "float64 (60, 3)"),
+        ({"y_train": np.eye(3)[np.arange(61) % 3]}, "60 integers", "float64 (61, 3)"),
+        ({"y_train": np.ones((60, 3))}, "y_train to be integers, or one-hot rows", "row 0 is [1.0, 1.0, 1.0]"),
+        ({"y_test": np.eye(3)[np.arange(12) % 3] * 2}, "y_test to be integers, or one-hot rows", "row 0 is [2.0, 0.0, 0.0]"),
+        ({"y_train": np.zeros((60, 3), int)}, "y_train to be integers, or one-hot rows", "row 0 is [0, 0, 0]"),
         ({"y_train": (np.arange(60) % 3).astype(float)}, "y.astype(int)", "float64 (60,)"),
         ({"y_train": np.arange(60) % 2 > 0}, "y.astype(int)", "bool (60,)"),
         ({"y_train": np.array(["a", "b", "c"] * 20)}, "np.unique(y, return_inverse=True)[1]", "<U1 (60,)"),
@@ -89,6 +98,56 @@ def test_a_refusal_names_the_array_and_the_mend(
     assert expected in caught.value.expected
     assert received in str(caught.value.received)
     assert str(path) in str(caught.value.received)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"x_train": TRAIN / 255}, "x_train (float64) is taken as pixels divided by 255"),
+        ({"x_train": (TRAIN / 255).astype(np.float32)}, "x_train (float32) is taken as pixels divided by 255"),
+        ({"x_test": (TEST / 255).astype(np.float16)}, "x_test (float16) is taken as pixels divided by 255"),
+        ({"x_test": TEST[..., None] / np.float32(255)}, "x_test (float32) is taken as pixels divided by 255"),
+        ({"x_train": TRAIN.astype(float)}, "x_train (float64) is taken as pixels of 0 to 255"),
+        ({"y_train": np.eye(3)[np.arange(60) % 3]}, "y_train (60, 3) is taken as one-hot labels of 3 classes"),
+        ({"y_test": np.eye(3, dtype=bool)[np.arange(12) % 3]}, "y_test (12, 3) is taken as one-hot labels of 3 classes"),
+    ],
+)
+def test_floats_that_are_pixels_and_one_hot_labels_are_taken_for_what_they_are(tmp_path, caplog, changes, said):
+    expected = dataset(write(tmp_path)).load()
+    (tmp_path / "other").mkdir()
+    found = dataset(write(tmp_path / "other", **changes)).load()
+    assert said in caplog.text
+    assert found.content_hash == expected.content_hash
+
+
+def test_without_a_test_split_one_is_cut_off_by_the_pixels(tmp_path, caplog):
+    images, labels = pixels(200, 6, 6), np.arange(200) % 3
+    whole = {"x_train": images, "y_train": labels, "x_test": None, "y_test": None}
+    data = dataset(write(tmp_path, **whole), test=0.3).load()
+    assert f"it has no x_test: {len(data.test)} of 200 images are the test split" in caplog.text
+    assert 40 <= len(data.test) <= 80
+    assert len(data.train) + len(data.validation) + len(data.test) == 200
+    tested = {image.tobytes() for image in data.test.images}
+    label_of = {image.tobytes(): label for image, label in zip(images, labels, strict=True)}
+    assert all(label_of[image.tobytes()] == label for image, label in zip(data.test.images, data.test.labels, strict=True))
+    more = {
+        "x_train": np.concatenate([images[::-1], images[:50], pixels(30, 6, 6)]),
+        "y_train": np.concatenate([labels[::-1], labels[:50], np.arange(30) % 3]),
+    }
+    (tmp_path / "more").mkdir()
+    again = dataset(write(tmp_path / "more", **(whole | more)), test=0.3).load()
+    still = {image.tobytes() for image in again.test.images}
+    assert tested <= still
+    assert not still & {image.tobytes() for part in (again.train, again.validation) for image in part.images}
+    line = refusal_of(dataset(tmp_path / "mine.npz", test=1e-5))
+    assert line.startswith("test: expected a fraction that leaves images of every class for the test split, or more images")
+    assert line.endswith("received 1e-05, which leaves none of class 0, 1, 2")
+
+
+def refusal_of(data: Dataset) -> str:
+    with pytest.raises(ConfigError) as caught:
+        data.load()
+    return str(caught.value)
 
 
 @pytest.mark.parametrize(
