@@ -7,7 +7,7 @@ from importlib import import_module
 
 from sweep.cli import supervisor
 
-COMMANDS = ("report", "best", "sensitivity", "pack", "measure", "cache")
+COMMANDS = ("report", "best", "sensitivity", "pack", "measure", "cache", "doctor")
 SUPERVISED = ("main", "sensitivity", "measure")
 """Those that run native code which can take the process down."""
 

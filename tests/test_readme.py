@@ -42,7 +42,7 @@ def test_there_are_commands_to_run():
     assert len(COMMANDS) >= 5
     assert len([command for command in COMMANDS if "sweep.name=first" in command]) == 1
     assert {command.split()[2] for command in COMMANDS} == {"sweep.main", "sweep.sensitivity"}
-    assert {command.split()[2] for command in OTHERS} == {"sweep.report", "sweep.best", "sweep.cache", "sweep.pack"}
+    assert {command.split()[2] for command in OTHERS} == {"sweep.report", "sweep.best", "sweep.cache", "sweep.pack", "sweep.doctor"}
     assert len(MEASURING) >= 2
     assert {"demo", "test", "check", "ui"} <= TARGETS
 
@@ -115,7 +115,7 @@ def test_a_command_of_the_readme_runs(command, tmp_path, request):
             place = ["--output", str(tmp_path)]
             if "sweep.cache" in other:
                 place = ["--store", str(tmp_path / "cache")]
-            elif "sweep.pack" in other:
+            elif "sweep.pack" in other or "sweep.doctor" in other:
                 place = []
             process = subprocess.run(
                 [sys.executable, *shlex.split(other)[1:], *place],

@@ -335,6 +335,10 @@ def _converted(arrays: Arrays, place: Path) -> tuple[Arrays, list[str]]:
     return {key: array for key, (array, _) in pairs.items()}, [done for _, done in pairs.values() if done]
 
 
+PUBLISHED: tuple[type[_PublishedDataset], ...] = (Mnist, FashionMnist, Kmnist, Cifar10)
+"""The data sets that are downloaded."""
+
+
 @lru_cache(maxsize=2)
 def _load(dataset: Dataset) -> Data:
     official = dataset.official()

@@ -56,6 +56,16 @@ def fetch(name: str, base: str, files: Mapping[str, str]) -> Path:
     return place / next(iter(files)) if len(files) == 1 else place
 
 
+def missing(name: str, files: Mapping[str, str]) -> int:
+    """How many files of a data set are not there with the right hash. Nothing is downloaded.
+
+    Args:
+        name: the data set's name.
+        files: file name to hash, as `algorithm:hex`.
+    """
+    return sum(not _has_hash(folder() / name / file, known_hash) for file, known_hash in files.items())
+
+
 def folder() -> Path:
     """The folder of downloads and of photos as arrays: $SWEEP_DATA_DIR, or the user's cache folder."""
     import pooch  # type: ignore[import-untyped]
