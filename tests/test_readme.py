@@ -42,7 +42,13 @@ def test_there_are_commands_to_run():
     assert len(COMMANDS) >= 5
     assert len([command for command in COMMANDS if "sweep.name=first" in command]) == 1
     assert {command.split()[2] for command in COMMANDS} == {"sweep.main", "sweep.sensitivity"}
-    assert {command.split()[2] for command in OTHERS} == {"sweep.report", "sweep.best", "sweep.cache", "sweep.pack", "sweep.doctor"}
+    assert {command.split()[2] for command in OTHERS} == {
+        "sweep.report",
+        "sweep.best",
+        "sweep.cache",
+        "sweep.pack",
+        "sweep.doctor",
+    }
     assert len(MEASURING) >= 2
     assert {"demo", "test", "check", "ui"} <= TARGETS
 

@@ -245,13 +245,13 @@ def instantiate(node: Any, group: str) -> Any:
     return _built(node, group, targets.of_group(group))
 
 
-def _built(node: Any, path: str, place: targets.Annotations) -> Any:
+def _built(node: Any, path: str, annotations: targets.Annotations) -> Any:
     """Instantiates a node with a `_target_`; a list becomes a tuple, a mapping a dict, and a plain value stays.
 
     Args:
         node: a configuration node, or a plain value.
         path: the dotted key of the node.
-        place: the annotations that the object must satisfy.
+        annotations: those of which the object must satisfy one.
 
     Raises:
         ConfigError: for an invalid key, a missing one, or a value out of range.
@@ -259,19 +259,19 @@ def _built(node: Any, path: str, place: targets.Annotations) -> Any:
     try:
         if isinstance(node, ListConfig):
             items = enumerate(node)
-            return tuple(_built(item, f"{path}[{number}]", targets.of_item(place, number)) for number, item in items)
+            return tuple(_built(item, f"{path}[{number}]", targets.of_item(annotations, number)) for number, item in items)
         if not isinstance(node, DictConfig):
             return node
         if "_target_" not in node:
-            return {name: _built(node[name], f"{path}.{name}", targets.of_value(place)) for name in map(str, node)}
-        target = targets.resolve(node["_target_"], place, path)
+            return {name: _built(node[name], f"{path}.{name}", targets.of_value(annotations)) for name in map(str, node)}
+        target = targets.resolve(node["_target_"], annotations, path)
         accepted = targets.parameters(target, path)
         present = [str(name) for name in node if name != "_target_"]
         if unknown := [name for name in present if name not in accepted]:
             raise ConfigError(path, f"no keys but {', '.join(accepted) or 'none at all'}", unknown[0])
         if missing := [name for name, parameter in accepted.items() if name not in present and parameter.required]:
             raise ConfigError(path, f"the keys {', '.join(accepted)}", f"no {missing[0]}")
-        values = {name: _built(node[name], f"{path}.{name}", accepted[name].place) for name in present}
+        values = {name: _built(node[name], f"{path}.{name}", accepted[name].accepted) for name in present}
     except OmegaConfBaseException as error:
         raise ConfigError(path, "a value for every key", str(error).splitlines()[0]) from error
     try:

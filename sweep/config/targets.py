@@ -35,26 +35,26 @@ def of_group(group: str) -> Annotations:
     return _alternatives(typing.get_type_hints(Plan).get(group, Tracker if group == "tracking" else None))
 
 
-def resolve(name: Any, place: Annotations, path: str) -> type:
+def resolve(name: Any, accepted: Annotations, path: str) -> type:
     """Imports the class that a `_target_` names and checks it against the annotations.
 
     Args:
         name: the value of `_target_`.
-        place: the accepted annotations.
+        accepted: the annotations of the place.
         path: the dotted key of the node.
 
     Raises:
         ConfigError: for a name that cannot be imported, is no class, or satisfies no annotation.
     """
-    where, kinds = f"{path}._target_", _kinds(place)
+    where, kinds = f"{path}._target_", _kinds(accepted)
     if not kinds:
-        raise ConfigError(where, f"no object at {path}, which takes {_spelled(place)}", name)
+        raise ConfigError(where, f"no object at {path}, which takes {_spelled(accepted)}", name)
     if not isinstance(name, str):
         raise ConfigError(where, "the dotted name of a class", repr(name))
     kind = _imported(name, where)
-    if not any(_fits(kind, accepted) for accepted in kinds):
-        wanted = " or ".join(dict.fromkeys(_described(accepted) for accepted in kinds))
-        lacking = [protocols.missing(kind, accepted) for accepted in kinds if protocols.is_protocol(accepted)]
+    if not any(_fits(kind, candidate) for candidate in kinds):
+        wanted = " or ".join(dict.fromkeys(_described(candidate) for candidate in kinds))
+        lacking = [protocols.missing(kind, candidate) for candidate in kinds if protocols.is_protocol(candidate)]
         without = f" (without {', '.join(lacking[0])})" if lacking else ""
         raise ConfigError(where, wanted, f"{name}{without}")
     return kind
@@ -64,7 +64,7 @@ def resolve(name: Any, place: Annotations, path: str) -> type:
 class Parameter:
     """A parameter of a constructor: its annotations, and whether it has no default."""
 
-    place: Annotations
+    accepted: Annotations
     required: bool
 
 
@@ -85,10 +85,10 @@ def parameters(kind: type, path: str) -> dict[str, Parameter]:
     }
 
 
-def of_item(place: Annotations, position: int) -> Annotations:
+def of_item(accepted: Annotations, position: int) -> Annotations:
     """The annotations of an item of a list."""
     items: list[Any] = []
-    for annotation in place:
+    for annotation in accepted:
         origin, arguments = _origin(annotation), typing.get_args(annotation)
         if not arguments or not isinstance(origin, type) or issubclass(origin, Mapping):
             continue
@@ -99,10 +99,10 @@ def of_item(place: Annotations, position: int) -> Annotations:
     return tuple(items)
 
 
-def of_value(place: Annotations) -> Annotations:
+def of_value(accepted: Annotations) -> Annotations:
     """The annotations of a value of a mapping."""
     items: list[Any] = []
-    for annotation in place:
+    for annotation in accepted:
         origin, arguments = _origin(annotation), typing.get_args(annotation)
         if isinstance(origin, type) and issubclass(origin, Mapping) and len(arguments) == 2:
             items += _alternatives(arguments[1])
@@ -182,9 +182,9 @@ def _origin(annotation: Any) -> Any:
     return typing.get_origin(annotation)
 
 
-def _kinds(place: Annotations) -> tuple[type, ...]:
+def _kinds(accepted: Annotations) -> tuple[type, ...]:
     """The classes and protocols that a `_target_` may build: no plain values, no containers."""
-    origins = [_origin(annotation) or annotation for annotation in place]
+    origins = [_origin(annotation) or annotation for annotation in accepted]
     return tuple(kind for kind in origins if isinstance(kind, type) and kind.__module__ not in _PLAIN)
 
 
@@ -199,8 +199,8 @@ def _described(kind: type) -> str:
     return f"{_named(kind)} or a subclass of it"
 
 
-def _spelled(place: Annotations) -> str:
-    spelled = (_named(kind) if isinstance(kind, type) and not typing.get_args(kind) else str(kind) for kind in place)
+def _spelled(accepted: Annotations) -> str:
+    spelled = (_named(kind) if isinstance(kind, type) and not typing.get_args(kind) else str(kind) for kind in accepted)
     return " or ".join(spelled) or "a plain value"
 
 

@@ -1,5 +1,5 @@
-"""A trial. Start in `trial.execute`: the executor runs the stages, then the files are written and logged.
+"""One trial. Start in `trial.execute`, which runs the stages, writes the files and logs the run.
 
-`plan` has the validated configuration, `graph.stage_nodes` orders the stages, `executor` and `runner` apply them through
-`cache`, and `conversion`, `verification` and `measurement` make the file, check it and measure it.
+`plan` is the validated configuration. `graph.stage_nodes` orders the stages, `executor` and `runner` apply them through
+`cache`. `conversion` makes the file, `verification` checks it, and `measurement` measures it.
 """

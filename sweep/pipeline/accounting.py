@@ -1,4 +1,4 @@
-"""Whether a network's kernels are those that its float32 file holds, so that metrics count what was asked for."""
+"""Checks that a network's kernels are those of its float32 file, so that the metrics count the right weights."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from sweep.tflite import audit, schema
 
 
 def require_counted(model: Any, facts: audit.Audit) -> None:
-    """Refuse a network of whose kernels the file shows more, fewer or others.
+    """Refuses a network whose file has more, fewer or other kernels.
 
     Args:
         model: a Keras model.
-        facts: what its float32 file holds, made with weights that are all different from zero.
+        facts: the audit of its float32 file, made with nonzero weights.
 
     Raises:
         ConfigError: without a key, naming the layers.
     """
     expected = "layers whose weights the file holds as kernels (convolutions and dense layers)"
-    have = {layer: sum(map(weight_count, kernel_weights(layer))) for layer in flat_layers(model)}
-    if sum(have.values()) == sum(kernel.size for kernel in facts.kernels):
+    sizes = {layer: sum(map(weight_count, kernel_weights(layer))) for layer in flat_layers(model)}
+    if sum(sizes.values()) == sum(kernel.size for kernel in facts.kernels):
         return
     shown = {schema.layer_of(kernel.name) for kernel in facts.kernels}
-    missing = [layer for layer, size in have.items() if size and layer.name not in shown]
+    missing = [layer for layer, size in sizes.items() if size and layer.name not in shown]
     raise ConfigError("", expected, layer_list(*missing) or "kernels that none of them has")
 
 
 def require_true_sparsity(model: Any, layers: str, facts: audit.Audit) -> None:
-    """Refuse layers that the file counts with those that are pruned: its sparsity would not be the one asked for.
+    """Refuses a network where the file's sparsity would count layers that are not pruned.
 
     Args:
         model: a Keras model.
         layers: `conv`, `dense` or `all`.
-        facts: what its float32 file holds.
+        facts: the audit of its float32 file.
 
     Raises:
         ConfigError: without a key, naming the layers.

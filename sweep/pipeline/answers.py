@@ -1,4 +1,4 @@
-"""What a file answers in LiteRT, and what it takes on its target, whoever made it: measured once, kept in the cache."""
+"""The predictions of a file in LiteRT, and its metrics on a target, computed once through the cache."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from sweep.tflite.interface import OWN, Interface
 def answers(
     content: bytes, data: Data, memo: Memo, *, threads: int, progress: Progress, interface: Interface = OWN
 ) -> tuple[Answers, Answers]:
-    """Returns a file's answers on the validation and the test split.
+    """Returns the predictions of a file on the validation and the test split.
 
     Args:
-        content: the file's bytes.
+        content: the bytes of the file.
         data: has the splits.
         memo: the stage cache.
-        threads: of the interpreter.
-        progress: where to say that it measures.
-        interface: of a file that takes or gives something else than those of this project.
+        threads: the number of interpreters that run at once.
+        progress: shows that the file is measured.
+        interface: the scaling of the input and the meaning of the output.
 
     Raises:
         MeasureError: for a file that does not run on such images.
@@ -52,16 +52,16 @@ def answers(
 def on_target(
     content: bytes, target: Target, data: Data, memo: Memo, *, threads: int, progress: Progress, interface: Interface = OWN
 ) -> dict[str, Any]:
-    """Returns the metrics of a file that are about a device, by name; those that there are none of are left out.
+    """Returns the device metrics of a file, by name; without those that do not exist for it.
 
     Args:
-        content: the file's bytes.
+        content: the bytes of the file.
         target: the device.
         data: has the validation split.
         memo: the stage cache.
-        threads: of LiteRT, which the target is compared with.
-        progress: where to say that it measures.
-        interface: of a file that takes or gives something else than those of this project.
+        threads: the number of LiteRT interpreters that run at once, for the comparison.
+        progress: shows that the file is measured.
+        interface: the scaling of the input and the meaning of the output.
 
     Raises:
         Unfit: for a file that does not run on the target.

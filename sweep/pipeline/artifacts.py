@@ -1,4 +1,4 @@
-"""The files of a plan's networks: made once, measured once, kept in the cache."""
+"""The files of a plan's networks, made and measured once through the cache."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from sweep.tflite import audit, example
 
 @dataclass(frozen=True, eq=False)
 class Artifacts:
-    """Files and their answers.
+    """Makes and measures files.
 
     Args:
         runner: has the networks.
         converter: makes their files.
         memo: the stage cache.
-        data: the images that they answer.
-        threads: of the interpreter.
-        progress: where to say how far it is.
+        data: the data set.
+        threads: the number of interpreters that run at once.
+        progress: shows the current step.
     """
 
     runner: StageRunner
@@ -41,10 +41,11 @@ class Artifacts:
     progress: Progress
 
     def file(self, node: Node, form: Quantisation) -> Arrays:
-        """The stage's network as a file.
+        """Converts the network of a stage.
 
         Returns:
-            `tflite` and, before it was packed, `named`, uint8 (bytes,); its Keras validation accuracy (`float_accuracy`).
+            `tflite`, the file, and `named`, the file before it was minimised, uint8 (bytes,); `float_accuracy`, the validation
+            accuracy of the Keras model.
         """
 
         def make() -> Arrays:
@@ -55,26 +56,26 @@ class Artifacts:
         return self.memo.arrays({"file of": self.runner.digest(node), "form": form, "code": code}, make)
 
     def float_file(self, node: Node) -> bytes:
-        """The stage's network as a float32 file."""
+        """The float32 file of a stage's network."""
         return self.file(node, Float32())["tflite"].tobytes()
 
     def filters(self, node: Node) -> int:
-        """How many filters the stage's network has, in its float32 file."""
+        """The number of filters of a stage's network, counted in its float32 file."""
         return audit.read(self.float_file(node)).filters
 
     def baseline(self, node: Node) -> dict[str, Any]:
-        """What the stage's network is as a float32 file: stage name, bytes, accuracies."""
+        """The record of a stage's network as a float32 file: stage name, bytes and accuracies."""
         content = self.float_file(node)
         validation, test = self.answers(content)
         accuracies = {"val_accuracy": validation.accuracy, "test_accuracy": test.accuracy}
         return {"name": node.name, "size_bytes": len(content), **accuracies}
 
     def answers(self, content: bytes) -> tuple[Answers, Answers]:
-        """A file's answers on the validation and the test split."""
+        """The predictions of a file on the validation and the test split."""
         return answers(content, self.data, self.memo, threads=self.threads, progress=self.progress)
 
     def example(self, content: bytes) -> Example | None:
-        """An image of the test split that a file classifies right; None where that is none of the first."""
+        """A test image that a file classifies correctly; None where none of the first is."""
         key = {
             "example of": hashlib.sha256(content).hexdigest(),
             "data": self.data.split_hash,
@@ -87,7 +88,7 @@ class Artifacts:
         return Example(number, label, found["input"].tobytes(), found["output"].tobytes())
 
     def on_target(self, content: bytes, target: Target) -> dict[str, Any]:
-        """The metrics of a file that are about a device, by name; those that there are none of are left out.
+        """The device metrics of a file, by name; without those that do not exist for it.
 
         Raises:
             Unfit: for a file that does not run on the target.

@@ -1,7 +1,7 @@
-"""The content-addressed store of stage results: named arrays under the hash of all that determines them.
+"""The content-addressed cache of stage results: named arrays under the hash of everything that determines them.
 
-An entry (see `entry`) is written aside and renamed, verified when read (a damaged one is computed again), and computed once
-even when several processes want it at the same moment.
+An entry (see `cache_entry`) is written to a temporary file and renamed, verified when it is read (a damaged one is computed
+again), and computed once even when several processes need it at the same time.
 
     python -m sweep.cache ls|gc|clear [--store FOLDER] [--max-gib N]
 """
@@ -29,10 +29,12 @@ _log = logging.getLogger(__name__)
 
 
 def canonical(value: Any) -> Any:
-    """Plain JSON values that are equal for equal `value`s: dataclasses by class and fields, mappings without their order.
+    """Converts a value to plain JSON values: a dataclass to its class and fields, a mapping to one with sorted keys.
+
+    Equal values have equal canonical forms.
 
     Raises:
-        TypeError: for what has no such form.
+        TypeError: for a type without a canonical form.
     """
     if is_dataclass(value) and not isinstance(value, type):
         kind = f"{type(value).__module__}.{type(value).__qualname__}"
@@ -44,25 +46,25 @@ def canonical(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, float) and value.is_integer():
-        return int(value)  # width=1 and width=1.0 are one network
+        return int(value)  # width=1 and width=1.0 give the same network
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
     raise TypeError(f"{type(value).__name__} has no canonical form")
 
 
 def digest(key: Any) -> str:
-    """sha256 (hex) of the canonical form of `key`."""
+    """Returns the sha256 (hex) of the canonical form of a key."""
     return hashlib.sha256(_text(key).encode()).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
 class Hit:
-    """An entry.
+    """The arrays of an entry, read or just computed.
 
     Attributes:
         arrays: the named arrays.
-        seconds: what computing them took, when they were computed.
-        reused: whether they were there already.
+        seconds: how long computing them took, when they were computed.
+        reused: whether the cache had them.
     """
 
     arrays: Arrays
@@ -71,48 +73,48 @@ class Hit:
 
 
 class Cache:
-    """The store in one folder.
+    """The cache in one folder.
 
-    A store that cannot be used (a full disk, a read-only folder, a file in its place) costs what is kept, never a result.
+    A cache that cannot be used (a full disk, a read-only folder, a file in its place) loses entries, never a result.
 
     Args:
-        folder: made when something is first kept.
+        folder: created with the first entry.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
 
     def fetch(self, key: Mapping[str, Any], compute: Callable[[], Arrays]) -> Hit:
-        """What is kept under `key`, or what `compute` returns, kept from now on.
+        """Returns the entry of a key. On a miss, computes and writes it.
 
-        A second process that wants the same key waits for the first.
+        A second process that needs the same key waits for the first.
         """
         hit = self._fetch(key, compute, timeout=-1)
         if hit is None:
-            raise RuntimeError("a lock without a time limit was not given")
+            raise RuntimeError("a lock without a timeout was not acquired")
         return hit
 
     def fetch_unless_busy(self, key: Mapping[str, Any], compute: Callable[[], Arrays]) -> Hit | None:
-        """As `fetch`, but None where another process is computing it right now."""
+        """As `fetch`; None while another process computes the entry."""
         return self._fetch(key, compute, timeout=0)
 
     def holds(self, key: Mapping[str, Any]) -> bool:
-        """Whether `fetch` would compute nothing."""
+        """Whether the cache has a valid entry of a key."""
         try:
-            return _asked_for(self._path(digest(key)), _text(key)) is not None
+            return _entry(self._path(digest(key)), _text(key)) is not None
         except Damaged:
             return False
 
     def entries(self) -> Iterator[Path]:
-        """What is in the place of an entry, least recently used first."""
+        """The paths of all entries, least recently used first. A path may hold something else than an entry."""
         return iter(sorted(self._folder.glob("??/*.entry"), key=last_used))
 
     def _fetch(self, key: Mapping[str, Any], compute: Callable[[], Arrays], timeout: float) -> Hit | None:
         from filelock import Timeout
 
         text, path = _text(key), self._path(digest(key))
-        with suppress(Damaged):  # told below, by the one process that computes it again
+        with suppress(Damaged):  # the process that computes it again warns below
             if (hit := self._hit(path, text)) is not None:
                 return hit
         try:
@@ -128,22 +130,22 @@ class Cache:
             began = time.perf_counter()
             arrays = compute()
             seconds = time.perf_counter() - began
-            self._keep(path, Entry(text, seconds, arrays))
+            self._write(path, Entry(text, seconds, arrays))
         return Hit(arrays, seconds, reused=False)
 
     def _path(self, name: str) -> Path:
         return self._folder / name[:2] / f"{name}.entry"
 
     def _hit(self, path: Path, text: str) -> Hit | None:
-        entry = _asked_for(path, text)
+        entry = _entry(path, text)
         if entry is None:
             return None
-        with suppress(OSError):  # a store that is only read has no order of use
+        with suppress(OSError):  # a read-only cache has no order of use
             os.utime(path)
         return Hit(entry.arrays, entry.seconds, reused=True)
 
     def _lock(self, path: Path, timeout: float) -> AbstractContextManager[Any]:
-        """Held while the entry is computed; nothing where there can be no lock, since two equal results do no harm.
+        """The lock of an entry; a null context where the file system has no locks, since computing a result twice does no harm.
 
         Raises:
             Timeout: while another process holds it.
@@ -155,11 +157,11 @@ class Cache:
             return FileLock(path.with_suffix(".lock")).acquire(timeout=timeout)
         except Timeout:
             raise
-        except (OSError, NotImplementedError) as error:  # the latter from a file system without locks
+        except (OSError, NotImplementedError) as error:  # NotImplementedError: a file system without locks
             self._warn(f"could not lock the cache ({reason(error)}): a result may be computed more than once")
             return nullcontext()
 
-    def _keep(self, path: Path, entry: Entry) -> None:
+    def _write(self, path: Path, entry: Entry) -> None:
         aside: str | None = None
         try:
             handle, aside = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".aside")
@@ -177,22 +179,22 @@ class Cache:
                     Path(aside).unlink()
 
     def _warn(self, line: str) -> None:
-        """Warn, once for each line: a store that stays as it is would be told of at every look."""
-        if line not in self._told:
-            self._told.add(line)
+        """Logs a warning, each text once."""
+        if line not in self._warned:
+            self._warned.add(line)
             _log.warning("%s", line)
 
 
 def _text(key: Any) -> str:
-    """The canonical form of a key as JSON: what an entry says of itself."""
+    """The canonical form of a key as JSON, which its entry holds too."""
     return json.dumps(canonical(key), sort_keys=True)
 
 
-def _asked_for(path: Path, text: str) -> Entry | None:
-    """The entry in its place; None where there is nothing.
+def _entry(path: Path, text: str) -> Entry | None:
+    """The entry of a key at its path; None where there is no file.
 
     Raises:
-        Damaged: for anything else, an entry under another key included.
+        Damaged: for anything else, such as the entry of another key.
     """
     entry = Entry.read(path)
     if entry is not None and entry.key != text:
@@ -201,12 +203,12 @@ def _asked_for(path: Path, text: str) -> Entry | None:
 
 
 def reason(error: Exception) -> str:
-    """Why the system refused, without the file's name: that of one entry says no more than that of the next."""
+    """The reason of a system error, without the name of the file."""
     return getattr(error, "strerror", None) or str(error)
 
 
 def last_used(path: Path) -> float:
-    """Seconds since the epoch; 0 for what is gone meanwhile."""
+    """The time of the last use, in seconds since the epoch; 0 for a file that no longer exists."""
     try:
         return path.lstat().st_mtime
     except OSError:
@@ -214,7 +216,7 @@ def last_used(path: Path) -> float:
 
 
 def size(path: Path) -> int:
-    """Bytes of what is in an entry's place; 0 for what is gone meanwhile."""
+    """The size of a file in bytes; 0 for one that no longer exists."""
     try:
         return path.lstat().st_size
     except OSError:
@@ -222,7 +224,7 @@ def size(path: Path) -> int:
 
 
 def remove(path: Path) -> None:
-    """Remove what is in the place of one of the cache's files, whatever it is."""
+    """Removes a file, a link or a whole folder."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -230,5 +232,5 @@ def remove(path: Path) -> None:
 
 
 def shown(name: Path | str) -> str:
-    """A name as it can be written on any terminal, in one line."""
+    """A name with unprintable characters escaped."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(name))

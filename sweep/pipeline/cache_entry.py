@@ -1,7 +1,7 @@
-"""One entry of the stage cache, as a file: the sha256 of what follows, a newline, then an `.npz`.
+"""The file format of an entry of the stage cache: the sha256 of the rest, a newline, then an `.npz`.
 
-The archive holds the arrays and what they are: the key that they were asked for by, what computing them took, and the form of
-each. Whatever else is found in an entry's place is `Damaged`, never another error: bytes that fit their checksum too.
+The archive holds the arrays, the key, the time that computing them took, and the dtype and shape of each array. Any other
+content raises `Damaged`, also content whose checksum is right.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from sweep.core.types import Array, Arrays
 
 
 class Damaged(Exception):
-    """What is in an entry's place is none, or not the one that was asked for; the text says in what."""
+    """The file is no valid entry, or the entry of another key. The message says why."""
 
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """Arrays under a key.
+    """Named arrays and their key.
 
     Attributes:
         key: the canonical key as JSON.
-        seconds: what computing the arrays took.
-        arrays: the arrays by name; none is called `key`, `seconds` or `form`.
+        seconds: how long computing the arrays took.
+        arrays: the arrays by name; the names `key`, `seconds` and `form` are reserved.
     """
 
     key: str
@@ -40,7 +40,7 @@ class Entry:
     arrays: Arrays
 
     def to_bytes(self) -> bytes:
-        """The file's content."""
+        """The bytes of the file."""
         buffer = io.BytesIO()
         facts = {"key": self.key, "seconds": self.seconds, "form": json.dumps(_form(self.arrays))}
         np.savez(buffer, allow_pickle=False, **{**self.arrays, **{name: np.array(fact) for name, fact in facts.items()}})
@@ -49,7 +49,7 @@ class Entry:
 
     @staticmethod
     def from_bytes(content: bytes) -> Entry:
-        """The entry that `to_bytes` made.
+        """Parses the bytes of an entry's file.
 
         Raises:
             Damaged: for any other content.
@@ -62,15 +62,15 @@ class Entry:
                 return _entry(_members(body))
         except Damaged:
             raise
-        except Exception as error:  # zipfile and numpy do not say what they raise for arbitrary bytes
+        except Exception as error:  # zipfile and numpy raise nearly anything for arbitrary bytes
             raise Damaged(f"{type(error).__name__}: {error}") from error
 
     @staticmethod
     def read(path: Path) -> Entry | None:
-        """The entry in a file; None where there is nothing.
+        """Reads the entry in a file; None where there is no file.
 
         Raises:
-            Damaged: for anything else in its place: other content, a folder, a pipe, a broken link, what may not be read.
+            Damaged: for other content, a folder, a pipe, a broken link, or a file without read permission.
         """
         try:
             if not os.path.lexists(path):
@@ -78,7 +78,7 @@ class Entry:
             if not path.is_file():
                 raise Damaged("it is no file")
             content = path.read_bytes()
-        except FileNotFoundError:  # removed since
+        except FileNotFoundError:  # removed after the check
             return None
         except (OSError, MemoryError) as error:
             raise Damaged(f"{type(error).__name__}: {error}") from error
@@ -88,7 +88,7 @@ class Entry:
 def _entry(members: dict[str, Array]) -> Entry:
     key, seconds, form = str(members.pop("key")), float(members.pop("seconds")), json.loads(str(members.pop("form")))
     if form != _form(members):
-        raise Damaged("its arrays are not those that were kept")
+        raise Damaged("its arrays are not those that were written")
     if not math.isfinite(seconds) or seconds < 0:
         raise Damaged(f"computing it took {seconds} seconds")
     return Entry(key, seconds, members)
@@ -100,7 +100,7 @@ def _form(arrays: Arrays) -> dict[str, list[object]]:
 
 
 def _members(body: bytes) -> dict[str, Array]:
-    """The arrays in an `.npz`; no more memory is taken than the archive has bytes."""
+    """The arrays of an `.npz`. An archive whose members claim more bytes than it has is refused."""
     with zipfile.ZipFile(io.BytesIO(body)) as archive:
         members = archive.infolist()
         if sum(member.file_size for member in members) > len(body):
@@ -111,7 +111,7 @@ def _members(body: bytes) -> dict[str, Array]:
 
 
 def _array(content: bytes) -> Array:
-    """The array in an `.npy`, whose header is believed only where the bytes are there that it states."""
+    """The array of an `.npy`. Its header must match the number of bytes that follow."""
     stream = io.BytesIO(content)
     version = np.lib.format.read_magic(stream)
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0

@@ -1,4 +1,4 @@
-"""From a network to its `.tflite`: converted or quantised after training, packed, and what it must answer."""
+"""Converts a network to its `.tflite`: conversion, post-training quantisation, minimisation, and the checks of its outputs."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from sweep.pipeline.protocols import Quantisation
 
 
-_COMPARED = 32  # images on which a packed file must answer as before
-# Why a network cannot become a file.
+_COMPARED = 32  # images on which the outputs of a minimised file are compared
+# The errors of a network that cannot be converted.
 _REFUSALS = (
     convert.ExportError,
     calibrate.RangeError,
@@ -35,7 +35,7 @@ _REFUSALS = (
 
 
 def kernels() -> str:
-    """Which of TensorFlow's kernels compute on a processor: they differ in the last bit."""
+    """The CPU kernels that TensorFlow uses, `onednn` or `eigen`: their results differ in the last bit."""
     return "onednn" if os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1" else "eigen"
 
 
@@ -44,10 +44,10 @@ class Converter:
     """Makes the files of a plan's networks.
 
     Args:
-        store: where float32 files are, and go: several forms start from one.
-        data: calibrates, and says what a file must answer.
-        seed: of everything random.
-        threads: of every TensorFlow operation.
+        store: the stage cache, for float32 files, which several formats start from.
+        data: the images for calibration and comparison.
+        seed: the seed of everything random.
+        threads: the threads of every TensorFlow operation.
     """
 
     store: Cache
@@ -56,15 +56,16 @@ class Converter:
     threads: int
 
     def file(self, network: Checkpoint, form: Quantisation) -> bytes:
-        """What the network's file would be."""
+        """The file of a network, compared in LiteRT alone."""
         checkpoints.fresh(self.seed)
         return self._packed(self._converted(network, form, self.data.train)[0], form)
 
     def artifact(self, network: Checkpoint, form: Quantisation) -> Arrays:
-        """The network's file.
+        """The file of a network with its record.
 
         Returns:
-            `tflite` and, before it was packed, `named`, uint8 (bytes,); its Keras validation accuracy (`float_accuracy`).
+            `tflite`, the file, and `named`, the file before it was minimised, uint8 (bytes,); `float_accuracy`, the validation
+            accuracy of the Keras model.
         """
         loop.start(self.threads)
         checkpoints.fresh(self.seed)
@@ -76,7 +77,16 @@ class Converter:
         }
 
     def tried(self, network: Checkpoint, form: Quantisation, few: Split) -> tuple[bytes, str]:
-        """The file of a network without bits, calibrated on `few`, and why it cannot become one: one of the two is empty."""
+        """Tries to convert a network without bit-widths.
+
+        Args:
+            network: the network, trained or not.
+            form: the format of the file.
+            few: the images for calibration.
+
+        Returns:
+            The file and the reason why there is none; one of the two is empty.
+        """
         layers = checkpoints.kernel_names(network)
         bits = form.layer_bits(layers) if isinstance(form, (ptq.PTQ, qat.QAT)) else dict.fromkeys(layers, 8)
         integers = form.storage is Storage.INTEGER
@@ -91,7 +101,7 @@ class Converter:
         return self._packed(content, form), ""
 
     def _converted(self, network: Checkpoint, form: Quantisation, train: Split) -> tuple[bytes, Any]:
-        """The network's file before it is packed, and the Keras model that answers as it should."""
+        """The file of a network before it is minimised, and the Keras model that it must agree with."""
         if form.storage is Storage.INTEGER:
             network = layer_names.in_a_file(network)
         model, calibration = form.restore(network, train)
@@ -105,7 +115,7 @@ class Converter:
         return content, model
 
     def float_file(self, network: Checkpoint) -> bytes:
-        """The float32 file of a float network: the same for each way to quantise it after training."""
+        """The float32 file of a float network, which every post-training quantisation of it starts from."""
 
         def make() -> Arrays:
             model = checkpoints.restore(network)
@@ -122,27 +132,27 @@ class Converter:
         return self.store.fetch(key, make).arrays["tflite"].tobytes()
 
     def _packed(self, content: bytes, form: Quantisation, *, runtimes: Sequence[Runtime] = (with_litert,)) -> bytes:
-        """The file as small as the form asks for, its outputs compared in these runtimes."""
+        """The minimised file, its outputs compared in the runtimes."""
         images = self.data.validation.images[:_COMPARED]
         return smallest(content, images, sparsely=form.sparse, strip=form.strip, runtimes=runtimes)
 
 
 def require_equivalent(content: bytes, model: Any, storage: Storage, images: Array | None = None) -> None:
-    """Refuse a file that answers otherwise than the Keras model that it was made of.
+    """Refuses a file whose outputs differ from those of its Keras model by more than the format allows.
 
     Args:
-        content: the file.
-        model: from float32 images to logits.
-        storage: the kind of file.
-        images: uint8 (n, height, width, channels), the first few of which are answered: those that set the activations' ranges
-            where the model does not cut off what is outside, as the file does. None for random ones.
+        content: the bytes of the file.
+        model: the Keras model, from float32 images to logits.
+        storage: the format of the file.
+        images: uint8 (n, height, width, channels), of which the first few are compared. These are the calibration images where
+            the model, unlike the file, does not clip activations outside the calibrated ranges. None for random images.
 
     Raises:
-        EquivalenceError: saying by how much.
+        EquivalenceError: with the largest difference.
     """
     if images is None:
         images = equivalence.images(model.input_shape[1:])
     pixels = images[: equivalence.COUNT] / np.float32(255)
     with native.caught():
-        found = litert.Network(content).predict(pixels)
-    equivalence.require(equivalence.CONVERSIONS[storage], model(pixels, training=False).numpy(), found)
+        logits = litert.Network(content).predict(pixels)
+    equivalence.require(equivalence.CONVERSIONS[storage], model(pixels, training=False).numpy(), logits)

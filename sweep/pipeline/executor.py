@@ -30,17 +30,17 @@ from sweep.results.sweeps import Limits
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What a plan came to.
+    """The result of a plan.
 
     Attributes:
         content: the bytes of the `.tflite`.
-        metrics: what is known of it.
+        metrics: the metrics of the file.
         curves: stage name to its learning curves.
-        baselines: the float32 files of the uncompressed networks: `start`, what one started from (the teacher where there is
-            one), and `student`; each with its stage's `name`, `size_bytes`, `val_accuracy` and `test_accuracy`.
-        bits: layer name to the bits of its kernel's grid; empty where the file is not of integers.
-        example: an image that the file classifies right; None where that is none of the first of the test split.
-        data: the data it was trained and measured on.
+        baselines: the float32 files of the uncompressed networks: `start` (the teacher, or else the student) and `student`;
+            each with the `name` of its stage, `size_bytes`, `val_accuracy` and `test_accuracy`.
+        bits: layer name to the bit-width of its kernel; empty for a file that is not full-integer.
+        example: a test image that the file classifies correctly; None where it does not classify one of the first correctly.
+        data: the data set.
     """
 
     content: bytes
@@ -55,21 +55,21 @@ class Result:
 def run(
     plan: Plan, store: Cache, progress: Progress, front: Path | None = None, limits: Limits = MappingProxyType({})
 ) -> Result:
-    """Carry the plan out: stages, file, audit, measurements.
+    """Runs a plan: applies the stages, makes the file, audits and measures it.
 
     Args:
-        plan: what to do.
-        store: where finished stages are, and go.
-        progress: where to say how far it is.
-        front: the file with the front of the sweep so far, read before each stage that trains; None to go on whatever comes.
+        plan: the plan.
+        store: the stage cache.
+        progress: shows the current stage.
+        front: the file with the current front of the sweep, read before each stage that trains; None for no early stopping.
         limits: metric to the (lowest, highest) value that the sweep's constraints allow.
 
     Raises:
-        TrialPruned: when the file could not keep the limits, or what is to be expected of the plan is dominated already.
-        ConfigError: before anything trains, for what cannot work.
-        AuditError: when the file does not show what the plan asked for, or exceeds a budget of the target.
-        Unfit: when the file does not run on the target.
-        Exception: whatever a stage, the converter or the interpreter could not do.
+        TrialPruned: for a file that would violate the limits, or a trial whose expected metrics are dominated.
+        ConfigError: before anything trains, for a plan that cannot work.
+        AuditError: for a file that is not as the plan asks, or exceeds a budget of the target.
+        Unfit: for a file that does not run on the target.
+        Exception: any other error of a stage, the converter or the interpreter.
     """
     plan.target.require_form(plan.quant)
     trial = _Trial.of(plan, store, progress, front)
@@ -78,16 +78,19 @@ def run(
 
 
 def network(plan: Plan, store: Cache, progress: Progress) -> tuple[Checkpoint, Data]:
-    """The network as the stages before quantisation leave it, and its data. No file is written, nothing is measured.
+    """Applies the stages before quantisation. No file is written, nothing is measured.
 
     Args:
-        plan: what to do; its quantisation plays no part, so the network is that of every run that differs in it alone.
-        store: where finished stages are, and go.
-        progress: where to say how far it is.
+        plan: the plan; its quantisation is not used.
+        store: the stage cache.
+        progress: shows the current stage.
+
+    Returns:
+        The network and its data.
 
     Raises:
-        ConfigError: before anything trains, for what cannot work.
-        Exception: whatever a stage could not do.
+        ConfigError: before anything trains, for a plan that cannot work.
+        Exception: any other error of a stage.
     """
     trial = _Trial.of(replace(plan, quant=Float32()), store, progress, None)
     trial.take_stages({})
@@ -116,7 +119,7 @@ class _Trial:
         return _Trial(plan, data, runner, preflight, pruner, artifacts)
 
     def take_stages(self, limits: Limits) -> None:
-        """Take every stage in the plan's order, but what does not need one that another process is computing goes before it."""
+        """Applies all stages in order. While another process computes a stage, those that do not need it go first."""
         self.preflight.require_within(limits)
         while ready := self.runner.ready():
             for node in ready:
@@ -129,7 +132,7 @@ class _Trial:
                 self.runner.take(ready[0], wait=True)
 
     def result(self) -> Result:
-        """Make, verify and measure the file."""
+        """Makes, verifies and measures the file."""
         runner, artifacts = self.runner, self.artifacts
         network = runner.network(runner.last)
         artifact = artifacts.file(runner.last, self.plan.quant)

@@ -1,4 +1,4 @@
-"""A `.tflite` file that this project need not have made: whether a data set fits it, and its metrics there."""
+"""Opens and measures a `.tflite` file of any origin on a data set."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _FILE = "file.json"
 
 @dataclass(frozen=True, eq=False)
 class ForeignFile:
-    """A file that fits a data set.
+    """A file whose input and output match a data set.
 
     Attributes:
-        path: where it is.
+        path: the path of the file.
         content: its bytes.
-        facts: what was counted on it.
-        interface: how images enter it and classes leave it.
-        scaling: the same in a sentence.
-        outputs: how many numbers an image gets.
+        facts: its audit.
+        interface: the scaling of the input and the meaning of the output.
+        scaling: the scaling of the input, as a sentence.
+        outputs: the number of values in its output.
     """
 
     path: Path
@@ -45,85 +45,84 @@ class ForeignFile:
 
     @property
     def digest(self) -> str:
-        """sha256 (hex) of its bytes."""
+        """The sha256 (hex) of its bytes."""
         return hashlib.sha256(self.content).hexdigest()
 
     def metrics(self, data: Data, target: Target, memo: Memo, threads: int, progress: Progress) -> Metrics:
-        """Every metric of the file that a trial's file has too, but for those that only the trial knows.
+        """The metrics of a trial's file, without those that depend on the training.
 
         Args:
-            data: as it was opened for.
-            target: what the file is for.
+            data: the data set that it was opened for.
+            target: the device that the file is for.
             memo: the stage cache.
-            threads: of the interpreter.
-            progress: where to say that it measures.
+            threads: the number of interpreters that run at once.
+            progress: shows that the file is measured.
 
         Raises:
-            ConfigError: for a file that LiteRT cannot run, or that gives something else when it is run.
+            ConfigError: for a file that LiteRT cannot run, or whose output has another length than the file declares.
             Unfit: for a file that does not run on the target.
         """
         try:
-            if (given := benchmark.outputs(self.content)) != self.outputs:
-                raise ConfigError(str(self.path), f"{self.outputs} outputs, as the file says", f"{given} when it is run")
-            target.rehearsed(self.content)  # before the images are answered, which takes longer
-            answered = answers(self.content, data, memo, threads=threads, progress=progress, interface=self.interface)
+            if (outputs := benchmark.outputs(self.content)) != self.outputs:
+                raise ConfigError(str(self.path), f"{self.outputs} outputs, as the file says", f"{outputs} when it is run")
+            target.rehearsed(self.content)  # fails sooner than the predictions
+            predictions = answers(self.content, data, memo, threads=threads, progress=progress, interface=self.interface)
             device = on_target(self.content, target, data, memo, threads=threads, progress=progress, interface=self.interface)
-            measured = of_foreign_file(self.content, self.facts, *answered, device)
+            measured = of_foreign_file(self.content, self.facts, *predictions, device)
         except benchmark.MeasureError as error:
             raise ConfigError(str(self.path), "a file that LiteRT runs", str(error)) from error
         return Metrics.of(measured)
 
 
 def opened(path: Path, data: Data, value_range: tuple[float, float] | None = None) -> ForeignFile:
-    """Read a file, and refuse one that a data set does not fit. Nothing is run.
+    """Reads a file and checks that it matches a data set. Nothing is run.
 
     Args:
-        path: of the file.
-        data: what it is to be measured on.
-        value_range: the real values that black and white enter as; None for what the file tells.
+        path: the path of the file.
+        data: the data set.
+        value_range: the real values of black and white at the input; None to infer them from the file.
 
     Raises:
-        ConfigError: for a file that is missing or damaged, has another number of inputs or outputs than one, or takes or gives
-            what the data set does not have.
+        ConfigError: for a file that is missing or damaged, has several inputs or outputs, or whose shapes do not match.
     """
     where = str(path)
     content = userfiles.read(path)
     try:
-        found, facts = ends.read(content), audit.read(content)
+        signature, facts = ends.read(content), audit.read(content)
     except audit.AuditError as error:
         raise ConfigError(where, "a .tflite file with one image as its input and scores as its output", str(error)) from error
-    if found.shape != data.input_shape:
-        raise ConfigError(where, f"an input of {_shown(data.input_shape)} ({data.name})", _shown(found.shape))
-    if found.outputs != data.classes and not (found.outputs == 1 and data.classes == 2):
-        raise ConfigError(where, f"{data.classes} outputs, one a class ({data.name})", found.outputs)
+    if signature.shape != data.input_shape:
+        raise ConfigError(where, f"an input of {_shown(data.input_shape)} ({data.name})", _shown(signature.shape))
+    if signature.outputs != data.classes and not (signature.outputs == 1 and data.classes == 2):
+        raise ConfigError(where, f"{data.classes} outputs, one a class ({data.name})", signature.outputs)
     if value_range is not None:
         for value in value_range:
             require_number("--range", value, -1e6, 1e6)
         if not value_range[0] < value_range[1]:
             raise ConfigError("--range", "the value of black, then a larger one of white", f"{value_range}")
     try:
-        interface = found.interface(value_range)
+        interface = signature.interface(value_range)
     except ends.UnknownRangeError as error:
         expected = "an input that takes 0 to 1, 0 to 255 or -1 to 1, or the values of black and white in --range"
-        raise ConfigError(where, expected, f"{found.input_type} of {error}") from error
+        raise ConfigError(where, expected, f"{signature.input_type} of {error}") from error
     return ForeignFile(
-        path, content, facts, interface, _scaling(found, interface, given=value_range is not None), found.outputs
+        path, content, facts, interface, _scaling(signature, interface, given=value_range is not None), signature.outputs
     )
 
 
 def record(
     file: ForeignFile, data: Data, target: Target, folder: Path, *, store: Path, threads: int, progress: Progress
 ) -> Metrics:
-    """Measure a file, and write its metrics (`metrics.json`) and what they are of (`file.json`).
+    """Measures a file, and writes its metrics (`metrics.json`) and its description (`file.json`).
 
     Args:
-        file: opened for `data`.
-        data: what it is measured on.
-        target: what it is for.
-        folder: where to write; what an earlier run of the same name left there goes first.
-        store: the stage cache's folder.
-        threads: of the interpreter.
-        progress: where to say that it measures.
+        file: the file, opened for `data`.
+        data: the data set.
+        target: the device that the file is for.
+        folder: the output folder; the files of an earlier run are removed first.
+        store: the folder of the stage cache.
+        threads: the number of interpreters that run at once.
+        progress: shows that the file is measured.
 
     Returns:
         The metrics.
@@ -152,15 +151,15 @@ def record(
 
 
 def _shown(shape: tuple[int, ...]) -> str:
-    """A shape as people write it: `32x32x3`."""
+    """A shape as text: `32x32x3`."""
     return "x".join(map(str, shape)) or "a single number"
 
 
-def _scaling(found: ends.Ends, interface: Interface, *, given: bool) -> str:
-    """Which values the file is given, and how that is known."""
-    values = f"{found.input_type.lower()} input, pixels as {interface.low:g} to {interface.high:g}"
+def _scaling(signature: ends.Ends, interface: Interface, *, given: bool) -> str:
+    """Describes the scaling of the input, and where it is from."""
+    values = f"{signature.input_type.lower()} input, pixels as {interface.low:g} to {interface.high:g}"
     if given:
         return f"{values}, as given"
-    if found.span is None:
-        return values if found.input_type == "UINT8" else f"{values}, since floats do not tell (--range says otherwise)"
-    return f"{values}, since its scale and zero point span {found.span[0]:.4g} to {found.span[1]:.4g}"
+    if signature.span is None:
+        return values if signature.input_type == "UINT8" else f"{values}, since floats do not tell (--range says otherwise)"
+    return f"{values}, since its scale and zero point span {signature.span[0]:.4g} to {signature.span[1]:.4g}"

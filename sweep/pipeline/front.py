@@ -1,7 +1,7 @@
-"""The front of a sweep so far, in a file that the sweeper writes and its trials read: what a running trial has to beat.
+"""The current front of a sweep, in a file that the sweeper writes and its trials read, for early stopping.
 
-Optuna has no pruner for several objectives, so the rule is ours: a trial stops when a finished one dominates what is to be
-expected of it, by a margin. `pruner` says what is to be expected.
+Optuna has no pruner for several objectives. The rule here: a trial stops when a finished trial dominates its expected metrics
+by a margin. `pruner` computes the expected metrics.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class FrontRecord:
 
     Args:
         objectives: one to four metrics, each with "maximize" or "minimize".
-        margin: by how much a finished trial must be ahead in every objective, at least 0: for an accuracy as it is (0.05 is
-            five points), for any other metric as a fraction of what is expected of the trial.
+        margin: the lead that a finished trial must have in every objective, at least 0: absolute for an accuracy (0.05 is five
+            points), relative to the expected value for any other metric.
         front: trial name to the value of each objective.
     """
 
@@ -37,7 +37,7 @@ class FrontRecord:
 
     @staticmethod
     def read(path: Path) -> FrontRecord | None:
-        """What is in the file; None where there is none yet.
+        """Reads the file; None where there is none yet.
 
         Raises:
             ConfigError: for a file that is damaged.
@@ -59,19 +59,19 @@ class FrontRecord:
         return FrontRecord(objectives, float(jsonfiles.get(path, record, "margin", float)), front)
 
     def write(self, path: Path) -> None:
-        """Keep it where the trials find it."""
+        """Writes the file that the trials read."""
         files.write_json(path, asdict(self))
 
     def ahead(self, expected: Mapping[str, float], *, unknown: float = -math.inf) -> str | None:
-        """The first trial of the front that is ahead of `expected` by the margin.
+        """The first trial of the front that dominates the expected metrics by the margin.
 
         Args:
-            expected: metric to the best value that is to be expected of the trial.
-            unknown: what stands for a metric that is missing there, to be minimised: -inf for whatever could be, so that
-                nothing is ahead of it; inf to ask whether the known ones alone leave any hope.
+            expected: metric to the best value that is expected of the trial.
+            unknown: the value of an objective that is not in `expected`, oriented to be minimised: -inf for the best possible
+                one, which nothing dominates; inf to compare the known objectives alone.
 
         Returns:
-            The trial's name and where it is ahead, as a person would say it; None when there is none.
+            The name of that trial and its lead, as a message; None where no trial dominates.
         """
         signs = {name: pareto.SIGNS[direction] for name, direction in self.objectives.items()}
         bound = np.array([signs[name] * expected[name] if name in expected else unknown for name in signs])
@@ -79,8 +79,10 @@ class FrontRecord:
         for trial, values in self.front.items():
             point = [sign * values[name] for name, sign in signs.items()]
             if pareto.dominated(bound, [point], margin):
-                met = (f"{name} {values[name]:g} against an expected {expected[name]:g}" for name in signs if name in expected)
-                return f"{trial} is ahead by more than the margin of {self.margin:g}: {', '.join(met)}"
+                leads = (
+                    f"{name} {values[name]:g} against an expected {expected[name]:g}" for name in signs if name in expected
+                )
+                return f"{trial} is ahead by more than the margin of {self.margin:g}: {', '.join(leads)}"
         return None
 
     def _margin(self, name: str, expected: float) -> float:

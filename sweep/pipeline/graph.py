@@ -1,4 +1,4 @@
-"""The graph of a plan's stages: which one needs which."""
+"""The dependency graph of a plan's stages."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from sweep.train.context import Context
 
 @dataclass(frozen=True, eq=False)
 class ParameterCounts:
-    """How many parameters networks have for a plan's images.
+    """Counts the parameters of networks for a plan's images.
 
     Args:
-        plan: says with how many threads and under which seed networks are built.
-        data: says the images' shape.
-        memo: keeps the counts.
+        plan: has the number of threads and the seed that networks are built with.
+        data: has the shape of the images.
+        memo: caches the counts.
     """
 
     plan: Plan
@@ -36,7 +36,7 @@ class ParameterCounts:
     memo: Memo
 
     def __call__(self, model: Spec) -> int:
-        """The number of parameters, those that no training changes included.
+        """The number of parameters, including non-trainable ones.
 
         Raises:
             ConfigError: for a network that cannot be built.
@@ -58,7 +58,7 @@ class ParameterCounts:
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """A stage in its place: how it trains, what it receives, who teaches it, and what its fine-tuning works towards."""
+    """A stage in the graph: its training recipe, its predecessor, its teacher, and the goal of its fine-tuning."""
 
     name: str
     stage: Stage[Context]
@@ -71,11 +71,11 @@ class Node:
 
 
 def stage_nodes(plan: Plan, parameters: teachers.Parameters) -> tuple[Node, ...]:
-    """Every stage that the plan runs, each after all that it needs.
+    """The stages of a plan in topological order.
 
     Args:
-        plan: what to do.
-        parameters: says how many parameters a network has.
+        plan: the plan.
+        parameters: counts the parameters of a network, to choose assistants by size.
     """
     nodes: list[Node] = []
     teacher: Node | None = None
@@ -95,18 +95,20 @@ def stage_nodes(plan: Plan, parameters: teachers.Parameters) -> tuple[Node, ...]
     seen = Counter[str]()
     for name in plan.pipeline.stages:
         stage = next(stages[name])
-        # Where it comes first, distilling without a teacher is training.
+        # As the first stage, distillation without a teacher is training.
         if not (stage.does_nothing or (name == "distill" != plan.pipeline.order[0] and plan.distill.does_nothing)):
             seen[name] += 1
             goal = plan.distill.finetuning() if name in ("prune", "cluster", "quant") and stage.untrained() != stage else None
-            taught = teacher if name == "distill" or goal else None
+            node_teacher = teacher if name == "distill" or goal else None
             role = name if seen[name] == 1 else f"{name}_{seen[name]}"
-            upstream = Node(role, stage, plan.model, plan.train, upstream, taught, goal or goals.Labels(), is_student=True)
+            upstream = Node(
+                role, stage, plan.model, plan.train, upstream, node_teacher, goal or goals.Labels(), is_student=True
+            )
             nodes.append(upstream)
     return tuple(nodes)
 
 
 def _shares(plan: Plan) -> list[Stage[Context]]:
-    """What each pruning in the order does: they reach the sparsity in equal shares."""
+    """The prunings of the order, which reach the sparsity in equal steps."""
     count = plan.pipeline.order.count("prune")
     return [plan.prune.share(number / count) for number in range(1, count + 1)]

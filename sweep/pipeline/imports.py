@@ -1,4 +1,4 @@
-"""What a module imports, by its source text: wherever the import stands, executed or not."""
+"""The imports of a module, from its source text, whether or not they are executed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 _IMPORTERS = ("import_module", "__import__")
-# The file name of a shared library, up to the end of the text.
+# The file name of a shared library at the end of a string.
 _LIBRARY = re.compile(rb"\.(so|dylib|dll)(?=['\"])")
-# Parts of statements that hold statements.
+# The fields of statements that hold statements.
 _BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
 
 
@@ -19,10 +19,10 @@ class Imports:
     """The imports of a module.
 
     Attributes:
-        names: absolute dotted names; that of a `from` import both without and with what is taken from the module, which may be
-            a module too.
-        texts: every text in the module that ends as a shared library's file name does.
-        open: whether it imports by a name that is made at run time.
+        names: absolute dotted names; for a `from` import the module, and the module with each imported name, which may be a
+            submodule.
+        texts: the string constants that end like the file name of a shared library.
+        open: whether it imports by a name computed at run time.
     """
 
     names: frozenset[str]
@@ -31,11 +31,11 @@ class Imports:
 
     @staticmethod
     def of(source: bytes, package: str) -> Imports:
-        """Those of a module; none for text that is not Python.
+        """Finds the imports of a module; none for text that is not Python.
 
         Args:
-            source: the module's file.
-            package: what the module is in, or is itself where it is a package; relative imports start there.
+            source: the content of the module's file.
+            package: the package of the module, or the module itself where it is a package, for relative imports.
         """
         try:
             tree = ast.parse(source)
@@ -55,7 +55,7 @@ class Imports:
 
 
 def _statements(node: ast.AST) -> Iterator[ast.stmt]:
-    """Every statement below a node but those that only a type checker sees."""
+    """Yields every statement below a node, except those under TYPE_CHECKING."""
     for block in _BLOCKS:
         if block == "body" and isinstance(node, ast.If) and _is_type_checking(node.test):
             continue
@@ -80,7 +80,7 @@ def _imported(statement: ast.stmt, package: str) -> Iterator[str]:
 
 
 def _absolute(module: str, level: int, package: str) -> str:
-    """A module's name, where `level` leading dots are relative to the package."""
+    """The absolute name of a module that is imported with `level` leading dots."""
     if level == 0:
         return module
     parts = package.split(".")
@@ -94,7 +94,7 @@ def _is_import(call: ast.Call) -> bool:
 
 
 def _called(call: ast.Call, package: str) -> str | None:
-    """What a call of an import function imports; None where the name is made at run time."""
+    """The name that a call of an import function imports; None for a computed name."""
     name = call.args[0] if call.args else next((word.value for word in call.keywords if word.arg == "name"), None)
     if not isinstance(name, ast.Constant) or not isinstance(name.value, str):
         return None

@@ -1,4 +1,4 @@
-"""Which installed distribution a module's file belongs to, by the records that installers leave; only those needed are read."""
+"""Finds the installed distribution that a module's file belongs to, from the metadata that installers write."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 class Installed:
-    """Looks distributions up, each at most once."""
+    """Looks up distributions, and reads each record at most once."""
 
     def __init__(self) -> None:
         self._owners: dict[tuple[Path, str], tuple[str, str] | None] = {}
@@ -20,10 +20,10 @@ class Installed:
         self._listings: dict[Path, bytes] = {}
 
     def owner(self, name: str, spec: ModuleSpec) -> tuple[str, str] | None:
-        """Name and version of the distribution that installed a module.
+        """The name and version of the distribution that installed a module.
 
         Returns:
-            None where none did, or where it was installed from a folder, so that its version does not tell its content.
+            None without one, and for an installation from a folder, whose version does not determine its content.
         """
         if not spec.has_location or spec.origin is None:
             return None
@@ -36,7 +36,7 @@ class Installed:
 
     def _owner(self, folder: Path, file: str) -> tuple[str, str] | None:
         top = re.split(r"[/.]", file)[0].lower()
-        # Most distributions are called as what they bring.
+        # Most distributions have the name of their module.
         for record in sorted(self._records_in(folder), key=lambda path: not path.name.lower().startswith(top)):
             if self._lists(record, file, top):
                 found = Distribution.at(record)
@@ -45,16 +45,16 @@ class Installed:
         return None
 
     def _records_in(self, folder: Path) -> tuple[Path, ...]:
-        """The records of what is installed in a folder."""
+        """The metadata folders in a folder of installed packages."""
         if folder not in self._records:
             endings = ["*.dist-info"]
-            if folder.name in ("site-packages", "dist-packages"):  # elsewhere it is what building leaves beside the sources
+            if folder.name in ("site-packages", "dist-packages"):  # elsewhere an egg-info is a build product beside sources
                 endings.append("*.egg-info")
             self._records[folder] = tuple(sorted(path for ending in endings for path in folder.glob(ending)))
         return self._records[folder]
 
     def _lists(self, record: Path, file: str, top: str) -> bool:
-        """Whether a record is of the distribution with that file: by its list of files, of modules, or else by its name."""
+        """Whether a distribution has a file: by its list of files, its list of modules, or else its name."""
         if record not in self._listings:
             self._listings[record] = b"\n" + _read(record / "RECORD")
         if self._listings[record] != b"\n":
@@ -73,7 +73,7 @@ def _read(path: Path) -> bytes:
 
 
 def _named(found: Distribution, origin: str) -> tuple[str, str]:
-    """Name and version, and where it is from if not from an index."""
+    """The name and the version, with the source for an installation that is not from an index."""
     facts = found.read_text("METADATA") or found.read_text("PKG-INFO") or ""
     name, version = (re.search(rf"^{field}:\s*(\S+)", facts, re.MULTILINE) for field in ("Name", "Version"))
     return name[1] if name else "?", " ".join([version[1] if version else "?", *origin.split()])

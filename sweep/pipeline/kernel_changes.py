@@ -1,4 +1,4 @@
-"""One kernel of a trained network, pruned to each of several sparsities and rounded to each of several bits."""
+"""Prunes a kernel of a trained network to several sparsities, and rounds it to several bit-widths."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BITS = (2, 3, 4, 5, 6, 7, 8)
 
 
 def pruned(name: str, kernel: Array, network: Checkpoint) -> Iterator[tuple[str, float, Array]]:
-    """(kind, sparsity, the kernel without its smallest weights), as `prune=local` chooses them."""
+    """Yields (kind, sparsity, kernel) for each sparsity, pruned by magnitude as `prune=local` does."""
     kept = {name: mask} if (mask := network.masks.get(name)) is not None else {}
     for sparsity in SPARSITIES:
         pruning = magnitude.LocalMagnitude(
@@ -26,7 +26,7 @@ def pruned(name: str, kernel: Array, network: Checkpoint) -> Iterator[tuple[str,
 def rounded(
     name: str, kernel: Any, network: Checkpoint, weight_range: clipping.ClippingMethod
 ) -> Iterator[tuple[str, int, Array]]:
-    """(kind, bits, the kernel on its grid), as `quant=ptq` rounds it. Zero is on every grid."""
+    """Yields (kind, bits, kernel) for each bit-width, rounded as `quant=ptq` does. Zeros stay zero."""
     for bits in BITS:
         yield (
             "bits",

@@ -1,4 +1,4 @@
-"""The measurement of a file: what its bytes show, what an interpreter answers, and what the trial that made it cost."""
+"""The measurement of a file: its audit, its predictions, its latency, its device metrics, and the cost of its trial."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from sweep.tflite import audit, benchmark
 def of_file(
     content: bytes, facts: audit.Audit, network: Checkpoint, *, layers: str, start_bytes: int, filters: int | None
 ) -> Measurement:
-    """What training alone does not change, or hardly: known before anything was learnt.
+    """The part of a measurement that training changes little or not at all, so that it is known before.
 
     Args:
-        content: the file.
-        facts: what was read from it.
-        network: what it was made of.
+        content: the bytes of the file.
+        facts: its audit.
+        network: the network that it was made of.
         layers: the targeted kernels: `conv`, `dense` or `all`.
-        start_bytes: bytes of the float32 file of the network that one started from.
-        filters: how many filters the student had before pruning; needed only where filters were removed.
+        start_bytes: the size of the float32 file of the first network (the teacher, or else the student), in bytes.
+        filters: the number of filters of the student before pruning; needed only where filters were removed.
     """
     sparsity = facts.sparsity(layers)
     if network.filters and filters is not None:
@@ -36,14 +36,14 @@ def of_file(
 def of_foreign_file(
     content: bytes, facts: audit.Audit, validation: Answers, test: Answers, device: Mapping[str, float | int]
 ) -> Measurement:
-    """All that is measured of a file whoever made it; its sparsity is of all its convolutions and dense layers.
+    """The measurement of a file of unknown origin. Its sparsity is that of all convolutions and dense layers.
 
     Args:
-        content: the file.
-        facts: what was read from it.
-        validation: its answers on the validation split.
-        test: its answers on the test split.
-        device: what was measured on a device, by metric.
+        content: the bytes of the file.
+        facts: its audit.
+        validation: its predictions on the validation split.
+        test: its predictions on the test split.
+        device: its device metrics, by name.
 
     Raises:
         MeasureError: for a file that does not run.
@@ -59,7 +59,7 @@ def of_foreign_file(
 
 
 def _counted(facts: audit.Audit, sparsity: float) -> FileFacts:
-    """What a file's bytes show."""
+    """The facts of an audit that metrics are computed from."""
     return FileFacts(
         parameters=facts.parameters,
         nonzero_parameters=facts.nonzero_parameters,
@@ -71,20 +71,20 @@ def _counted(facts: audit.Audit, sparsity: float) -> FileFacts:
 
 
 def known_of_a_file() -> frozenset[str]:
-    """The metrics that `of_file` tells."""
+    """The metrics that `of_file` gives."""
     nothing = FileFacts(0, 0, 0.0, 0, 0.0, 0)
     return frozenset(Metrics.of(Measurement(content=b"\0", facts=nothing, start_bytes=1)))
 
 
 def measured(file: Measurement, artifact: Arrays, artifacts: Artifacts, runner: StageRunner, target: Target) -> Measurement:
-    """All that is measured of a trial.
+    """The measurement of a trial's file.
 
     Args:
-        file: as `of_file`.
-        artifact: see `Artifacts.file`.
-        artifacts: has the file's answers.
-        runner: knows what the stages cost.
-        target: what the file is for.
+        file: the result of `of_file`.
+        artifact: the result of `Artifacts.file`.
+        artifacts: has the predictions of the file.
+        runner: has the time of the stages.
+        target: the device that the file is for.
 
     Raises:
         Unfit: for a file that does not run on the target.

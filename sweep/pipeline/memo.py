@@ -1,4 +1,4 @@
-"""Small results that several trials need, kept in the stage cache."""
+"""Small results that several trials share, in the stage cache."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from sweep.pipeline.conversion import kernels
 
 @dataclass(frozen=True, eq=False)
 class Memo:
-    """Named arrays under keys of plain values, looked up or computed.
+    """Reads or computes named arrays.
 
     Args:
-        store: where they are kept.
+        store: the stage cache.
     """
 
     store: Cache
 
     def arrays(self, key: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
-        """The arrays that the store has under a key, or those that `compute` returns, which are kept.
+        """Returns the arrays of a key. On a miss, computes and writes them.
 
         Args:
-            key: all that determines the arrays, the code that computes them included.
-            compute: computes them.
+            key: everything that determines the arrays, with the hash of the code that computes them.
+            compute: computes the arrays.
 
         Raises:
-            ConfigError: when that code changed on the disk meanwhile.
-            Exception: what `compute` raises.
+            CodeChanged: when that code was changed on disk meanwhile.
+            Exception: any that `compute` raises.
         """
 
         def computed() -> Arrays:
@@ -44,10 +44,10 @@ class Memo:
 
 @dataclass(frozen=True, eq=False)
 class StageResults:
-    """What stages share, each under what computes it besides its own key (see `SharedResults`).
+    """The results that stages share: the implementation of `context.results`.
 
     Args:
-        memo: where it is kept.
+        memo: the stage cache.
         threads: of every TensorFlow operation.
     """
 
@@ -55,6 +55,6 @@ class StageResults:
     threads: int
 
     def arrays(self, key: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
-        """As `Memo`; the code of what the key names, and that of `compute`, are part of the key."""
+        """As `Memo.arrays`. The code of the objects in the key, that of `compute`, and the machine become part of the key."""
         machine = {"threads": self.threads, "kernels": kernels()}
         return self.memo.arrays({**key, **machine, "code": sources.behind(compute, key).digest}, compute)

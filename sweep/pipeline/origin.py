@@ -1,8 +1,8 @@
-"""What a sweep's trials stand on besides its axes: the data, the user's code, the configuration, the versions.
+"""What a sweep's trials depend on besides its axes: the data, the user's code, the configuration, the versions.
 
-A sweep writes it down when it begins. Its trials would not compare if the data, the user's code or a value of the configuration
-were others later: a start with others is refused, and a trial that finds others fails. Another version of this package or of a
-library is only told: it moves results as another machine does.
+A sweep records it when it begins. Trials are comparable only if the data, the user's code and the configuration stay the same:
+a later start with a change is refused, and a trial that sees a change fails. Another version of this package or of a library is
+only reported: it changes results as another machine does.
 """
 
 from __future__ import annotations
@@ -26,18 +26,17 @@ from sweep.pipeline.plan import Plan
 from sweep.pipeline.protocols import Dataset
 from sweep.tflite import benchmark
 
-_SHOWN = 8  # digits of a hash that people are shown
-# What says how a result is computed rather than which.
-_PLACES = ("threads",)
+_SHOWN = 8  # digits of a hash in a message
+_NOT_COMPARED = ("threads",)  # how a result is computed, not which
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What trials stand on.
+    """What trials depend on.
 
     Attributes:
         data: data set to the hash of its content.
-        code: module of the user's to the hash of its content.
+        code: module of the user to the hash of its content.
         configuration: dotted key to its values in the points of the sweep, each once.
         versions: of this package and of the installed distributions that it uses.
     """
@@ -49,7 +48,7 @@ class Origin:
 
     @staticmethod
     def of(points: Iterable[tuple[Plan, Data]]) -> Origin:
-        """That of plans and their data.
+        """The origin of plans and their data.
 
         Args:
             points: in an order that is the same at every start.
@@ -63,13 +62,13 @@ class Origin:
             versions |= behind.distributions
             for key, text in _leaves(plan):
                 values.setdefault(key, {})[text] = None
-            ours = {name: content for name, content in behind.modules.items() if name not in behind.users}
-            versions["sweep"] = f"{__version__} ({_digest(ours)})"
+            package = {name: content for name, content in behind.modules.items() if name not in behind.users}
+            versions["sweep"] = f"{__version__} ({_digest(package)})"
         return Origin(data, code, {key: ", ".join(texts) for key, texts in values.items()}, versions)
 
     @staticmethod
     def read(record: object) -> Origin | None:
-        """The origin that `as_record` gave; None for anything else, as in the record of a sweep that was begun without."""
+        """The origin in a record that `as_record` made; None for anything else, such as the record of an older version."""
         if not isinstance(record, dict) or record.keys() != {field.name for field in fields(Origin)}:
             return None
         texts = (text for part in record.values() if isinstance(part, dict) for text in part.values())
@@ -82,37 +81,37 @@ class Origin:
         return asdict(self)
 
     def require(self, now: Origin, name: str) -> None:
-        """Refuse to go on with a sweep on something else than it began with.
+        """Refuses to continue a sweep whose data, code or configuration have changed.
 
         Raises:
             ConfigError: naming what changed.
         """
         for what in ("data", "code", "configuration"):
-            if told := _changes(getattr(self, what), getattr(now, what), hashed=what != "configuration"):
-                raise ConfigError("sweep.name", f"a new name, or the {what} that this sweep began with", f"{name} ({told})")
+            if changes := _changes(getattr(self, what), getattr(now, what), hashed=what != "configuration"):
+                raise ConfigError("sweep.name", f"a new name, or the {what} that this sweep began with", f"{name} ({changes})")
 
     def require_of_trial(self, trial: Origin) -> None:
-        """Refuse a trial that stands on something else than the sweep.
+        """Refuses a trial whose data or code differ from the sweep's.
 
         Raises:
             ConfigError: naming what changed.
         """
         for where, what in (("dataset", "data"), ("code", "code")):
             began, now = getattr(self, what), getattr(trial, what)
-            common = began.keys() & now.keys()  # not every point of a large space was looked at when the sweep began
-            if told := _changes({name: began[name] for name in common}, {name: now[name] for name in common}, hashed=True):
-                raise ConfigError(where, f"the {what} that the sweep began with", told)
+            common = began.keys() & now.keys()  # of a large space only some points were checked when the sweep began
+            if changes := _changes({name: began[name] for name in common}, {name: now[name] for name in common}, hashed=True):
+                raise ConfigError(where, f"the {what} that the sweep began with", changes)
 
-    def versions_told(self, now: Origin) -> str:
-        """What versions changed, in one line; empty where none did."""
+    def changed_versions(self, now: Origin) -> str:
+        """The versions that differ, in one line; empty where none do."""
         return _changes(self.versions, now.versions, hashed=False)
 
 
 def of_sweep(folder: Path) -> Origin | None:
-    """The origin that the record of a sweep holds; None where there is none."""
+    """The origin in the record of a sweep; None where there is none."""
     try:
         return Origin.read(jsonfiles.read(folder / "sweep.json").get("origin"))
-    except ConfigError:  # the sweep refuses a damaged record at its next start
+    except ConfigError:  # the next start of the sweep refuses a damaged record
         return None
 
 
@@ -121,7 +120,7 @@ def _digest(value: object) -> str:
 
 
 def _changes(then: Mapping[str, str], now: Mapping[str, str], *, hashed: bool) -> str:
-    """What differs, as it was and as it is."""
+    """The differences, each with its old and its new value."""
 
     def shown(values: Mapping[str, str], key: str) -> str:
         text = values.get(key, "absent")
@@ -132,18 +131,18 @@ def _changes(then: Mapping[str, str], now: Mapping[str, str], *, hashed: bool) -
 
 
 def _name(dataset: Dataset) -> str:
-    """A data set by its name and whatever else says which images it has."""
+    """A data set's name and the parameters that determine its images."""
     common = {field.name for field in fields(datasets.Dataset)}
-    value: object = dataset  # one of the user's own may be no dataclass
+    value: object = dataset  # a user's data set need not be a dataclass
     own = [field.name for field in fields(value) if field.compare and field.name not in common] if is_dataclass(value) else []
-    given = {key: getattr(dataset, key) for key in own}
-    return " ".join([str(dataset.name), *(f"{key}={text}" for key, text in given.items() if text is not None)])
+    values = {key: getattr(dataset, key) for key in own}
+    return " ".join([str(dataset.name), *(f"{key}={text}" for key, text in values.items() if text is not None)])
 
 
 def _leaves(plan: Plan) -> Iterator[tuple[str, str]]:
-    """Dotted key and text of every value of a plan that its results depend on."""
+    """Yields the dotted key and the text of every value of a plan that its results depend on."""
     for field in fields(plan):
-        if field.name not in _PLACES:
+        if field.name not in _NOT_COMPARED:
             yield from _below(field.name, getattr(plan, field.name))
 
 
@@ -158,5 +157,5 @@ def _below(key: str, value: object) -> Iterator[tuple[str, str]]:
     else:
         try:
             yield key, json.dumps(canonical(value))
-        except TypeError:  # a part that is no dataclass has no values that could be compared
+        except TypeError:  # an object that is no dataclass has no values to compare
             yield key, f"{type(value).__module__}.{type(value).__qualname__}"

@@ -1,4 +1,4 @@
-"""Metrics of the user's own, added to the table."""
+"""Adds metrics that the user defines to the table of metrics."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from sweep.pipeline.protocols import OwnMetric
 
 
 def add(own: Mapping[str, OwnMetric]) -> None:
-    """Adds metrics to the table of this process, each with what measures it.
+    """Adds metrics to the table of this process, with their `compute`.
 
     Raises:
-        ConfigError: for an entry that is none, or a name that a built-in metric has.
+        ConfigError: for an entry that is no `Metric`, and for the name of a built-in metric.
     """
     for name, metric in own.items():
         if not isinstance(metric.entry, Metric):
@@ -26,7 +26,7 @@ def add(own: Mapping[str, OwnMetric]) -> None:
 
 
 def _measure(name: str, metric: OwnMetric) -> Callable[[Measurement], float | None]:
-    """What computes a metric: a function of a measurement, which raises a ConfigError for no finite number."""
+    """The `compute` of a metric: a function of a measurement that raises a ConfigError for a value that is not finite."""
 
     def compute(measurement: Measurement) -> float | None:
         if measurement.validation is None:

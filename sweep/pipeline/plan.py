@@ -1,4 +1,4 @@
-"""What is to be done: one configuration as plain, validated objects. Nothing here trains, and nothing imports TensorFlow."""
+"""One configuration as plain, validated objects. Nothing here trains, and nothing imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _STAGES = ("train", "distill", "prune", "cluster", "quant")
 
 @dataclass(frozen=True)
 class Pipeline:
-    """In which order the stages run.
+    """The order of the stages.
 
     Args:
         order: names out of train, distill, prune, cluster and quant: train or distill first, quant once and last, cluster at
-            most once and after every prune. The others may come again, though not next to each other; several prunings reach
-            the sparsity in equal shares.
+            most once and after every prune. Other stages may repeat, but not next to each other; several prunings reach the
+            sparsity in equal steps.
     """
 
     order: tuple[str, ...]
@@ -39,7 +39,7 @@ class Pipeline:
         order: object = self.order
         if not isinstance(order, (tuple, list)) or not order or any(name not in _STAGES for name in order):
             raise ConfigError("order", f"a list of stages out of {', '.join(_STAGES)}", _shown(order))
-        if any(one == other for one, other in pairwise(order)):
+        if any(before == after for before, after in pairwise(order)):
             raise ConfigError("order", "no stage twice in a row", _shown(order))
         if order[0] not in ("train", "distill"):
             raise ConfigError("order", "train or distill first: nothing is trained yet", _shown(order))
@@ -50,7 +50,7 @@ class Pipeline:
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """The order with what goes right before quant: clustering where no other place is named, the search for bits."""
+        """The order with the stages right before quant: clustering, unless the order names it elsewhere, and the bit search."""
         clustered = () if "cluster" in self.order else ("cluster",)
         return (*self.order[:-1], *clustered, "bit_search", self.order[-1])
 
@@ -61,21 +61,21 @@ def _shown(order: object) -> str:
 
 @dataclass(frozen=True)
 class Plan:
-    """What one configuration asks for.
+    """The parts of one configuration.
 
     Args:
-        dataset: where the images come from.
-        model: the student.
-        train: how networks are trained.
-        distill: who teaches the student.
-        prune: which weights go.
-        cluster: which weights are shared.
-        quant: what the file's weights become.
-        pipeline: in which order.
-        target: what the file is for.
-        seed: of everything random, at least 0.
-        threads: of every TensorFlow operation, at least 1.
-        metrics: the user's own, by name.
+        dataset: the data set.
+        model: the specification of the student.
+        train: the training recipe of every network.
+        distill: the distillation, with the teacher.
+        prune: the pruning.
+        cluster: the weight clustering.
+        quant: the quantisation, or the float format, of the file.
+        pipeline: the order of the stages.
+        target: the device that the file is for.
+        seed: the seed of everything random, at least 0.
+        threads: the threads of every TensorFlow operation, at least 1.
+        metrics: metrics defined by the user, by name.
     """
 
     dataset: Dataset
@@ -105,7 +105,7 @@ class Plan:
 
     @property
     def sparse(self) -> str:
-        """What the file's sparsity is a fraction of, for people."""
+        """Describes what the file's sparsity is a fraction of."""
         layers = "conv and dense" if self.prune.layers == "all" else self.prune.layers
         if self.prune.removes_filters and not self.prune.does_nothing:
             return f"{layers} filters removed"
@@ -113,19 +113,20 @@ class Plan:
 
     @property
     def techniques(self) -> list[str]:
-        """Which groups compress the network or its file: out of distill, prune, cluster, quant."""
+        """The groups that compress the network or its file, out of distill, prune, cluster and quant."""
         used = [name for name in ("distill", "prune", "cluster") if not getattr(self, name).does_nothing]
         return [*used, *(["quant"] if self.quant.storage is not Storage.FLOAT32 else [])]
 
     def check(self) -> Data:
-        """Refuse what cannot work, before anything trains and without TensorFlow. What passed once is not checked again.
+        """Refuses a plan that cannot work, before anything trains and without TensorFlow. The check runs once.
 
         Returns:
             The data.
 
         Raises:
-            ConfigError: for a part whose code is in no file, data that cannot be read, a network that cannot take its images,
-                nothing to prune, a choice that the pipeline's order leaves out, or a target that is not installed.
+            ConfigError: for a class without a source file, data that cannot be read, a network that does not accept the images,
+                a model without the targeted kind of layer, a technique that the order leaves out, or a target that is not
+                installed.
         """
         return self._checked
 
@@ -162,10 +163,10 @@ class Plan:
 
 
 def _require_canonical(where: str, model: Spec) -> None:
-    """Refuse a network that no key of the cache can name.
+    """Refuses a specification that cannot be part of a cache key.
 
     Raises:
-        ConfigError: for one that is no dataclass of plain values.
+        ConfigError: for one that is not a dataclass of plain values.
     """
     try:
         canonical(model)
@@ -173,27 +174,27 @@ def _require_canonical(where: str, model: Spec) -> None:
         raise ConfigError(where, "a dataclass of plain values", str(error)) from error
 
 
-# The fields that are an object of a group's.
+# The fields that hold the chosen object of a group.
 _CHOICES = tuple(field.name for field in fields(Plan) if field.name not in ("seed", "threads", "metrics"))
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A plan and everything around it.
+    """A plan with its folders, its tracker and its sweep.
 
     Attributes:
-        plan: what to do.
-        tracker: where the run is logged.
-        store: the stage cache's folder.
-        folder: where the trial's files go; it exists.
-        name: the run's name.
-        swept: override key to text of what the sweep varies.
+        plan: the plan.
+        tracker: logs the run.
+        store: the folder of the stage cache.
+        folder: the output folder of the trial; it exists.
+        name: the name of the run.
+        swept: override key to text, for the axes of the sweep.
         params: every leaf of the composed configuration, dotted key to text.
         config: the composed configuration as YAML.
-        overrides: the command line's overrides, as given.
-        front: the file with the front of the sweep so far; None where the trial runs to its end whatever comes.
+        overrides: the overrides of the command line.
+        front: the file with the current front of the sweep, for early stopping; None without early stopping.
         limits: metric to the (lowest, highest) value that the sweep's constraints allow.
-        parent_run_id: the run of the sweep in the tracker; None for a plain run, and where nothing is tracked.
+        parent_run_id: the id of the sweep's run in the tracker; None for a plain run, and without tracking.
     """
 
     plan: Plan

@@ -1,7 +1,7 @@
-"""What is refused before anything trains because only the built network shows it.
+"""The checks before training that need the built network.
 
-The student is built with random weights (fresh ones hide things by factors of 1 and biases of 0), checked, and converted into
-the kind of file that is asked for.
+The student is built with random weights (initial weights hide faults behind factors of 1 and biases of 0), checked, and
+converted to the format that is asked for.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class Preflight:
     """The checks of one plan's networks.
 
     Args:
-        plan: what to do.
+        plan: the plan.
         data: its data.
         runner: has its stages.
         converter: makes files.
-        memo: keeps what was found.
-        progress: where to say that it checks.
+        memo: the stage cache.
+        progress: shows that the plan is checked.
     """
 
     plan: Plan
@@ -47,7 +47,7 @@ class Preflight:
     progress: Progress
 
     def require(self) -> None:
-        """Refuse what cannot work. What passed once is not checked again.
+        """Refuses a plan that cannot work. The check runs once.
 
         Raises:
             ConfigError: from the network, the distillation, the pruning, the clustering or the quantisation, with its key.
@@ -55,7 +55,7 @@ class Preflight:
         return self._passed
 
     def require_within(self, limits: Limits) -> None:
-        """Refuse a plan whose file could not keep the constraints of its sweep.
+        """Refuses a plan whose file would violate the constraints of its sweep.
 
         Args:
             limits: metric to its (lowest, highest) allowed value.
@@ -65,8 +65,8 @@ class Preflight:
             TrialPruned: as `Rehearsal.require`.
         """
         rehearsal = Rehearsal(self.plan, self.data, self.runner, self.converter, self.memo, self.progress)
-        if rehearsal.tells_of(limits):
-            if not rehearsal.is_kept:
+        if rehearsal.covers(limits):
+            if not rehearsal.is_cached:
                 self.require()
             rehearsal.require(limits)
 
@@ -101,7 +101,7 @@ class Preflight:
         return Untrained(self.plan, self.data, self.converter, self.memo)
 
     def _require_contracts(self, models: list[tuple[str, Spec]]) -> None:
-        """Refuse a network that is not what a network must be.
+        """Refuses a network that violates the contract of networks.
 
         Raises:
             ConfigError: with the network's key.
@@ -112,7 +112,7 @@ class Preflight:
                     contract.require(model, self.data.input_shape, self.data.classes, self.plan.seed)
 
     def _require_files(self, models: list[tuple[str, Spec]]) -> None:
-        """Refuse a network that its own float32 file does not show as it is.
+        """Refuses a network whose float32 file has other kernels than the network.
 
         Raises:
             ConfigError: with the network's key.
@@ -120,18 +120,18 @@ class Preflight:
         student = self.plan.model
 
         def accepted(model: Spec) -> Arrays:
-            if model in (student, self.runner.start.model):  # the others never become files
+            if model in (student, self.runner.start.model):  # the others are never converted
                 facts = self._untrained.facts(model)
                 if model == student:
                     accounting.require_counted(checkpoints.restore(self._untrained.network()), facts)
-            return {}  # that it was accepted is all there is to keep: what refuses a network may be gone tomorrow
+            return {}  # only acceptance is cached: the cause of a refusal may be fixed
 
         for where, model in models:
             with _under(where):
                 self.memo.store.fetch(self._contract_key(model), partial(accepted, model))
 
     def _require_layers(self) -> None:
-        """Refuse a student whose layers do not suit what is to be done to them.
+        """Refuses a student without the layers that pruning, clustering or QAT needs.
 
         Raises:
             ConfigError: with the key of the choice.
@@ -164,7 +164,7 @@ class Preflight:
 
 @contextmanager
 def _under(where: str) -> Iterator[None]:
-    """Place the key of a refusal below another."""
+    """Prefixes the key of a ConfigError."""
     try:
         yield
     except ConfigError as error:

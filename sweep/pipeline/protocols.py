@@ -1,4 +1,4 @@
-"""What the parts of a plan are: a protocol for each group of the configuration."""
+"""The protocols of a plan's parts, one for each group of the configuration."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ class Dataset(Protocol):
 
     @property
     def augment(self) -> Callable[[Array, int, int], Array]:
-        """What training does to its images (see `Context`)."""
+        """The augmentation of training images (see `Context`)."""
 
     def load(self) -> Data:
-        """The three splits; a ConfigError for data that cannot be read or used."""
+        """Loads the three splits; raises a ConfigError for data that cannot be read or used."""
 
 
 class OwnMetric(Protocol):
-    """A metric of the user's own, under its name in the `metrics` of the configuration."""
+    """A metric defined by the user, under its name in the `metrics` of the configuration."""
 
     @property
     def entry(self) -> Metric:
-        """Its entry in the table of metrics, which needs no `compute`."""
+        """Its entry in the table of metrics, without `compute`."""
 
     def measure(self, content: bytes, answers: Answers) -> float:
-        """Its value: a finite number.
+        """Computes its value, a finite number.
 
         Args:
-            content: the file's bytes.
-            answers: those of the file on the validation split.
+            content: the bytes of the file.
+            answers: the predictions of the file on the validation split.
         """
 
 
@@ -50,7 +50,7 @@ class Pruning(Stage[Context], Protocol):
 
     @property
     def sparsity(self) -> float:
-        """The fraction asked for."""
+        """The target sparsity, in [0, 1)."""
 
     @property
     def layers(self) -> str:
@@ -58,13 +58,13 @@ class Pruning(Stage[Context], Protocol):
 
     @property
     def removes_filters(self) -> bool:
-        """Whether the network that it hands on has fewer filters."""
+        """Whether it removes filters."""
 
     def share(self, fraction: float) -> Stage[Context]:
-        """The pruning to a fraction, in (0, 1], of the sparsity: what one of several prunings in an order does."""
+        """The pruning to a fraction, in (0, 1], of the sparsity: one step where the order has several prunings."""
 
     def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
-        """Refuse, with a ConfigError, a network that it cannot prune."""
+        """Raises a ConfigError for a network that it cannot prune."""
 
 
 class Clustering(Stage[Context], Protocol):
@@ -72,14 +72,14 @@ class Clustering(Stage[Context], Protocol):
 
     @property
     def levels(self) -> int | None:
-        """The most values that a clustered kernel has; None where nothing is clustered."""
+        """The maximum number of distinct values of a clustered kernel; None without clustering."""
 
 
 class BitSearch(Stage[Context], Protocol):
-    """The stage that finds the bits of each layer."""
+    """The stage that searches the bit-width of each layer."""
 
     def require_budget(self, network: Checkpoint, train: Split, files: Files) -> None:
-        """Refuse, with a ConfigError, a budget that no file of a network of this shape can keep."""
+        """Raises a ConfigError for a budget below the smallest file of a network of this shape."""
 
 
 class Quantisation(Stage[Context], Protocol):
@@ -87,31 +87,31 @@ class Quantisation(Stage[Context], Protocol):
 
     @property
     def bit_search(self) -> BitSearch:
-        """What finds the bits of each layer before; it does nothing where they are given, or where there are none."""
+        """The search for bit-widths that runs before; it does nothing where they are configured, or for float files."""
 
     def stage(self) -> Stage[Context]:
-        """What is done to the network, however the file is packed."""
+        """The stage that is applied to the network, without the options of the file."""
 
     @property
     def storage(self) -> Storage:
-        """The kind of file."""
+        """The format of the file."""
 
     @property
     def sparse(self) -> bool:
-        """Whether kernels are stored sparsely where that is smaller and runs."""
+        """Whether kernels may be stored as sparse tensors, where that is smaller and runs."""
 
     @property
     def strip(self) -> bool:
-        """Whether the file goes without names."""
+        """Whether names are left out of the file."""
 
     def ready(self, network: Checkpoint, train: Split) -> Checkpoint:
-        """A network that has bits as `restore` takes it, without training."""
+        """Prepares a network with bit-widths for `restore`, without training."""
 
     def restore(self, network: Checkpoint, train: Split) -> tuple[Any, requantize.Calibration | None]:
-        """The Keras model to convert, or what makes the same of its network's float32 file.
+        """Rebuilds the Keras model, with the calibration for post-training quantisation of its float32 file where that is used.
 
         Args:
-            network: what the last stage handed on.
+            network: the network of the last stage.
             train: the training split, for calibration.
         """
 
@@ -120,7 +120,7 @@ class Quantisation(Stage[Context], Protocol):
         """The bits of the activations."""
 
     def require(self, model: Spec, input_shape: tuple[int, int, int], classes: int) -> None:
-        """Refuse, with a ConfigError, a network that it cannot quantise."""
+        """Raises a ConfigError for a network that it cannot quantise."""
 
 
 class Target(Protocol):
@@ -128,38 +128,38 @@ class Target(Protocol):
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Its name."""
 
     @property
     def budgets(self) -> Mapping[str, tuple[str, float]]:
-        """Of metrics in bytes that have a budget: the budget's key and its KiB."""
+        """Metric in bytes to the key of its budget and the budget in KiB."""
 
     @property
     def rehearses(self) -> bool:
-        """Whether a file is to be made without training, for `rehearsed` and the budgets."""
+        """Whether a file is made before training, for `rehearsed` and the budgets."""
 
     @property
     def versions(self) -> Mapping[str, str]:
-        """What its measurements depend on besides the code: name to version."""
+        """The distributions that its measurements depend on, name to version."""
 
     def check(self) -> None:
-        """Refuse, with a ConfigError, a target whose tools are not installed."""
+        """Raises a ConfigError for a target whose packages are not installed."""
 
     def require_form(self, form: Quantisation) -> None:
-        """Refuse, with a ConfigError, a form that does not run there whatever the network."""
+        """Raises a ConfigError for a format that the target cannot run."""
 
     def metrics(self, form: Quantisation) -> frozenset[str]:
-        """The names of the metrics that `measured` gives of a file of such a form."""
+        """The names of the metrics that `measured` gives for a file of a format."""
 
     def rehearsed(self, content: bytes) -> Mapping[str, float]:
-        """Those metrics of a network's file that training does not change; an `Unfit` for a file that does not run there."""
+        """The device metrics that training does not change. Raises `Unfit` for a file that does not run there."""
 
     def measured(self, content: bytes, validation: Split, threads: int, interface: Interface = OWN) -> Mapping[str, float]:
-        """Every metric of a file that is about a device; an `Unfit` for a file that does not run there.
+        """The device metrics of a file. Raises `Unfit` for a file that does not run there.
 
         Args:
-            content: the file's bytes.
-            validation: the validation split, for its answers.
-            threads: of LiteRT, which is compared with.
-            interface: of a file that takes or gives something else than those of this project.
+            content: the bytes of the file.
+            validation: the validation split, for the comparison of predictions with LiteRT.
+            threads: the number of LiteRT interpreters that run at once.
+            interface: the scaling of the input and the meaning of the output.
         """

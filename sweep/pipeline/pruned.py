@@ -1,4 +1,4 @@
-"""How a trial ends that is not carried out to its end, though nothing failed."""
+"""The exception of a trial that is stopped before its end although nothing failed."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 
 class TrialPruned(Exception):
-    """The trial was stopped before a stage that trains: it is not to be expected that it counts for the front.
+    """The trial was stopped before a stage that trains, since it is not expected to reach the front.
 
     Attributes:
-        known: metric to the value that its file would have, where that is why it was stopped.
+        known: metric to the value that its file would have, for a trial whose file would violate a constraint; else empty.
     """
 
     def __init__(self, reason: str, known: Mapping[str, float] | None = None) -> None:

@@ -1,9 +1,9 @@
 """Early stopping of a trial that a finished one dominates by a margin (a pruner for several objectives).
 
-The accuracy expected of a trial is the best that its network has had: compressing and fine-tuning seldom add to it, and the
-margin allows for it. That holds for a network that has learnt, so nothing is said while training or distilling is still to
-come, or more epochs of fine-tuning than it has behind it. What its file will weigh is read off a file that is made without
-training, and only when the accuracy alone leaves a doubt.
+The expected accuracy of a trial is the best that its network has reached: compression and fine-tuning seldom improve it, and
+the margin allows for that. This holds only for a trained network, so no trial stops while training or distillation is pending,
+or more epochs of fine-tuning than it has been trained for. The size of its file is that of a file made without training, which
+is made only where the accuracy alone does not decide.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ _ACCURACIES = ("val_accuracy", "float_accuracy")
 
 @dataclass(frozen=True, eq=False)
 class Pruner:
-    """Stops a trial that is not to be expected to reach the front.
+    """Stops a trial that is not expected to reach the front.
 
     Args:
-        front: the file with the front of the sweep so far; None to stop nothing.
-        plan: the trial's.
+        front: the file with the current front of the sweep; None for no early stopping.
+        plan: the trial's plan.
         runner: has its networks and learning curves.
         artifacts: has its files.
         converter: makes the file without training.
-        progress: where to say that it makes one.
+        progress: shows that the file is made.
     """
 
     front: Path | None
@@ -57,7 +57,7 @@ class Pruner:
     progress: Progress
 
     def require(self, node: Node) -> None:
-        """Stop before a stage that trains when a finished trial is ahead, by the margin, of all that is to be expected.
+        """Stops before a stage that trains, where a finished trial dominates the expected metrics by the margin.
 
         Raises:
             TrialPruned: naming the finished trial.
@@ -65,23 +65,23 @@ class Pruner:
         if self.front is None or node.upstream is None or node.stage.untrained() == node.stage:
             return
         nodes = self.runner.nodes
-        left = nodes[nodes.index(node) :]
-        untrained = {later: stage for later in left if (stage := later.stage.untrained()) is not None}
-        behind = self._val_accuracies(node.upstream)
-        if len(untrained) < len(left) or len(behind) < sum(getattr(later.stage, "finetune", 0) for later in left):
+        pending = nodes[nodes.index(node) :]
+        untrained = {later: stage for later in pending if (stage := later.stage.untrained()) is not None}
+        accuracies = self._val_accuracies(node.upstream)
+        if len(untrained) < len(pending) or len(accuracies) < sum(getattr(later.stage, "finetune", 0) for later in pending):
             return
         if self.runner.holds(node) or (front := self._read(self.front)) is None:
             return
         if not front.objectives.keys() <= known_of_a_file() | set(_ACCURACIES):
-            return  # nothing could be ahead of what is not known
-        expected = dict.fromkeys(_ACCURACIES, max(behind, default=1.0))
+            return  # an objective is not known before training
+        expected = dict.fromkeys(_ACCURACIES, max(accuracies, default=1.0))
         if front.ahead(expected, unknown=np.inf) is None:
             return
         if (reason := front.ahead(expected | dict(self._file_metrics(untrained)))) is not None:
             raise TrialPruned(f"stopped before {node.name}: {reason}")
 
     def _read(self, path: Path) -> FrontRecord | None:
-        """The front so far; None where there is none, or none that can be read: then the trial runs to its end."""
+        """The current front; None where there is no readable one, so that the trial runs to its end."""
         try:
             return FrontRecord.read(path)
         except ConfigError as error:
@@ -95,7 +95,7 @@ class Pruner:
         return (*self._val_accuracies(node.upstream), *self.runner.curves(node).get("val_accuracy", ()))
 
     def _file_metrics(self, stages: Mapping[Node, Stage[Context]]) -> Metrics:
-        """The metrics of the file that these stages give, in place of those of their nodes."""
+        """The metrics of the file after these stages, each applied in place of its node's."""
         self.progress.stage("rehearse")
         upstream = next(iter(stages)).upstream
         network = rehearsed(stages, self.runner.network(upstream) if upstream else None, self.runner, self.plan)

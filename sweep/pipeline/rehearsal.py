@@ -1,9 +1,8 @@
-"""What is known of a trial's file before anything trains: the stages are applied without their training, to random weights.
+"""Metrics of a trial's file that are known before training: the stages are applied to random weights, without training.
 
-Training changes the weights of a network, not its shapes, so the operators, the multiply-accumulates, the parameters, the
-stored types and the memory of the file are those of the trained one. Its bytes are nearly: equal vectors are stored once, and
-how many are equal depends on the weights. Where the weights decide on the shapes (a global threshold over filters, a search for
-bits) nothing is known.
+Training changes the weights of a network, not its shapes. So operators, multiply-accumulates, parameters, stored types and the
+tensor arena are those of the trained file. Its size is nearly: equal vectors are stored once, and their number depends on the
+weights. Where the weights decide on the shapes (a global threshold over filters, a bit search) nothing is known.
 """
 
 from __future__ import annotations
@@ -33,19 +32,19 @@ from sweep.train import loop
 from sweep.train.context import Context, required
 
 UNCERTAINTY = {"size_bytes": 0.02}
-"""Metric to the fraction by which training may change it; the others are exact."""
+"""Metric to the relative change that training may cause; all others are exact."""
 
 
 def rehearsed(
     stages: Mapping[Node, Stage[Context]], received: Checkpoint | None, runner: StageRunner, plan: Plan
 ) -> Checkpoint:
-    """The network that stages without training hand on.
+    """Applies stages without their training.
 
     Args:
-        stages: node to the stage that is applied in its place, in the plan's order.
-        received: the network that the first of them receives.
-        runner: knows the context of each node; without its teacher where that has not been trained.
-        plan: says with how many threads and under which seed.
+        stages: node to the stage that replaces the node's own, in the plan's order.
+        received: the input network of the first stage.
+        runner: has the context of each node.
+        plan: has the number of threads and the seed.
     """
     loop.start(plan.threads)
     network = received
@@ -57,15 +56,15 @@ def rehearsed(
 
 @dataclass(frozen=True, eq=False)
 class Rehearsal:
-    """The plan without its training.
+    """Runs a plan without its training.
 
     Args:
-        plan: what to do.
+        plan: the plan.
         data: its data.
         runner: has its stages.
         converter: makes the file.
-        memo: keeps it.
-        progress: where to say that it is made.
+        memo: the stage cache.
+        progress: shows that the file is made.
     """
 
     plan: Plan
@@ -75,33 +74,33 @@ class Rehearsal:
     memo: Memo
     progress: Progress
 
-    def tells_of(self, limits: Limits) -> bool:
-        """Whether a constraint is on what is known before training."""
+    def covers(self, limits: Limits) -> bool:
+        """Whether a limit is on a metric that is known before training."""
         return not limits.keys().isdisjoint(self._certain())
 
     def require(self, limits: Limits) -> None:
-        """Stop a trial whose file cannot keep the constraints of its sweep.
+        """Stops a trial whose file would violate the constraints of its sweep.
 
         Args:
             limits: metric to its (lowest, highest) allowed value.
 
         Raises:
-            TrialPruned: naming each metric, what is known of it and what is allowed, with everything that is known.
+            TrialPruned: with each violated limit, and all metrics that are known.
         """
         known = self.metrics()
-        broken = []
+        violations = []
         for name, value in known.items():
             low, high = limits.get(name, (-np.inf, np.inf))
             uncertain = UNCERTAINTY.get(name, 0.0) * abs(value)
             if value - uncertain > high or value + uncertain < low:
                 relation, bound = ("at most", high) if value > high else ("at least", low)
                 metric = METRICS[name]
-                broken.append(f"{name} {metric.in_line(value)}, {relation} {metric.in_line(bound)} allowed")
-        if broken:
-            raise TrialPruned(f"refused before training: {'; '.join(broken)}", known)
+                violations.append(f"{name} {metric.in_line(value)}, {relation} {metric.in_line(bound)} allowed")
+        if violations:
+            raise TrialPruned(f"refused before training: {'; '.join(violations)}", known)
 
     def metrics(self) -> dict[str, float]:
-        """Metric to the value that the plan's file will have, for the metrics that training does not change."""
+        """Metric to its value in the plan's file, for the metrics that are known before training."""
         names = self._certain()
         if not names:
             return {}
@@ -124,12 +123,12 @@ class Rehearsal:
         return frozenset({"size_bytes", "parameters", "macs", "weight_bits", "arena_bytes"} - sparse)
 
     def _stages(self) -> dict[Node, Stage[Context]]:
-        """The student's stages without their training; those that are all training are left out."""
+        """The student's stages without their training, except those that only train."""
         student = (node for node in self.runner.nodes if node.is_student)
         return {node: stage for node in student if (stage := node.stage.untrained()) is not None}
 
     def _file(self) -> tuple[bytes, dict[str, int]]:
-        """The bytes of the file of random weights, and the memory that it takes under TFLM where that runs it."""
+        """The file of random weights, and its `arena_bytes` where TFLM runs it."""
         plan, stages = self.plan, self._stages()
 
         def make() -> Arrays:
@@ -140,11 +139,11 @@ class Rehearsal:
             arena = {name: np.array(size) for name, size in fitness.arena(content).items()}
             return {"tflite": np.frombuffer(content, np.uint8), **arena}
 
-        kept = dict(self.memo.arrays(self._key, make))
-        return kept.pop("tflite").tobytes(), {name: int(size) for name, size in kept.items()}
+        arrays = dict(self.memo.arrays(self._key, make))
+        return arrays.pop("tflite").tobytes(), {name: int(size) for name, size in arrays.items()}
 
     @property
-    def is_kept(self) -> bool:
+    def is_cached(self) -> bool:
         """Whether the cache has the file."""
         return self.memo.store.holds(self._key)
 

@@ -1,4 +1,4 @@
-"""The stages of one plan, taken through the cache: reused where their results are there, computed where not."""
+"""Applies the stages of one plan through the cache: a result is reused, or computed and written."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ _log = logging.getLogger(__name__)
 
 
 class StageRunner:
-    """Computes the stages of a plan, and keeps their results.
+    """Applies the stages of a plan and holds their results.
 
     Args:
-        plan: what to do.
+        plan: the plan.
         data: its data.
         memo: the stage cache.
-        converter: makes the files that a stage weighs.
-        progress: where to say how far it is.
+        converter: makes the files whose size a stage asks for.
+        progress: shows the current stage.
 
     Attributes:
-        nodes: the plan's stages, each after all that it needs.
-        seconds_spent: what the stages took that were computed.
-        seconds_saved: what those took, when they were computed, that were reused.
-        reused: how many were reused.
+        nodes: the stages in topological order.
+        seconds_spent: the time of the stages that were computed.
+        seconds_saved: the time that the reused stages took when they were computed.
+        reused: the number of reused stages.
     """
 
     def __init__(self, plan: Plan, data: Data, memo: Memo, converter: Converter, progress: Progress) -> None:
@@ -58,33 +58,33 @@ class StageRunner:
 
     @property
     def start(self) -> Node:
-        """The stage that the plan begins with: the teacher's training where there is a teacher."""
+        """The first stage: the training of the teacher, where there is one."""
         return self.nodes[0]
 
     @property
     def student(self) -> Node:
-        """The stage that makes the uncompressed student."""
+        """The stage that trains the uncompressed student."""
         return next(node for node in self.nodes if node.is_student)
 
     @property
     def last(self) -> Node:
-        """The stage whose network becomes the file."""
+        """The last stage, whose network is converted."""
         return self.nodes[-1]
 
     def ready(self) -> list[Node]:
-        """The stages that can be taken now, in the plan's order; none when all of them are."""
-        taken = {None, *self._networks}
-        return [node for node in self.nodes if node not in taken and {node.upstream, node.teacher} <= taken]
+        """The pending stages whose predecessors are done, in the plan's order; none when all stages are done."""
+        done = {None, *self._networks}
+        return [node for node in self.nodes if node not in done and {node.upstream, node.teacher} <= done]
 
     def take(self, node: Node, *, wait: bool) -> bool:
-        """Take a stage's result out of the cache, or compute it.
+        """Reads the result of a stage from the cache, or computes it.
 
         Args:
             node: a stage that is ready.
-            wait: whether to wait where another process is computing it.
+            wait: whether to wait while another process computes it.
 
         Returns:
-            Whether it is taken; False where another process is computing it.
+            Whether the stage is done; False while another process computes it.
         """
         fetch = self._memo.store.fetch if wait else self._memo.store.fetch_unless_busy
         hit: Hit | None = fetch(self.key(node), partial(self._compute, node))
@@ -102,19 +102,19 @@ class StageRunner:
         return True
 
     def network(self, node: Node) -> Checkpoint:
-        """What a stage that was taken hands on."""
+        """The network of a stage that is done."""
         return self._networks[node]
 
     def curves(self, node: Node) -> Curves:
-        """The learning curves of a stage that was taken."""
+        """The learning curves of a stage that is done."""
         return self._curves[node]
 
     def holds(self, node: Node) -> bool:
-        """Whether the cache has the stage's result."""
+        """Whether the cache has the result of a stage."""
         return self._memo.store.holds(self.key(node))
 
     def key(self, node: Node) -> dict[str, Any]:
-        """All that determines the stage's result."""
+        """The cache key: everything that determines the result of a stage."""
         return {
             "stage": node.stage,
             "model": None if node.upstream else node.model,
@@ -131,13 +131,13 @@ class StageRunner:
         }
 
     def digest(self, node: Node) -> str:
-        """sha256 (hex) of the stage's key."""
+        """The sha256 (hex) of the cache key of a stage."""
         if node not in self._digests:
             self._digests[node] = digest(self.key(node))
         return self._digests[node]
 
     def context(self, node: Node) -> Context:
-        """What the stage may use besides the network that it receives; no teacher where none has been taken yet."""
+        """The context that a stage is applied in. It has no teacher while the teacher's stage is pending."""
         return Context(
             data=self._data,
             recipe=node.recipe,
@@ -153,10 +153,10 @@ class StageRunner:
         )
 
     def _parts(self, node: Node) -> tuple[object, ...]:
-        """What computes the stage's result, besides the networks that it receives."""
+        """The objects whose code computes the result of a stage, besides its input networks."""
         augment = self._plan.dataset.augment if self._view else None
-        weighs = Converter if node.upstream else None  # a stage that is given a network may ask what its file would weigh
-        return node.stage, node.model, node.goal, node.recipe, augment, weighs
+        converter = Converter if node.upstream else None  # a stage with an input network may ask for the size of its file
+        return node.stage, node.model, node.goal, node.recipe, augment, converter
 
     def _compute(self, node: Node) -> Arrays:
         self._progress.stage(node.name)

@@ -1,8 +1,7 @@
-"""What each layer of a trained network loses by pruning, and by few bits, of its kernel alone.
+"""The sensitivity of each layer of a trained network to pruning and to few bits.
 
-One kernel at a time is pruned or rounded while all else stays as it is, and the network answers the validation images, which
-nothing is trained or calibrated on. No fine-tuning follows and activations stay float, so a layer in a trial may do better, and
-several layers together worse.
+One kernel at a time is pruned or rounded while the rest of the network stays float, and the accuracy is measured on the
+validation images. There is no fine-tuning, so a layer in a trial may lose less, and several layers together more.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from sweep.pipeline.kernel_changes import pruned, rounded
 from sweep.pipeline.plan import Job
 from sweep.train import loop
 
-_WITHIN = 0.01  # of the untouched network's accuracy: what counts as hardly any loss where layers are named
-_NAMED = 2
+_TOLERANCE = 0.01  # of accuracy below the unchanged network: a loss that counts as small
+_NAMED = 2  # layers in a line of the summary
 
 
 @dataclass(frozen=True)
@@ -33,12 +32,13 @@ class Point:
     """The network with one kernel changed.
 
     Attributes:
-        layer: whose kernel; empty for the untouched network.
-        parameters: the kernel's weights; of the untouched network those of all kernels.
+        layer: the name of the layer; empty for the unchanged network.
+        parameters: the number of weights of the kernel; of all kernels for the unchanged network.
         kind: `sparsity`, `bits` or `none`.
-        value: the sparsity in (0, 1), or the bits; None for the untouched network.
+        value: the sparsity in (0, 1), or the bits; None for the unchanged network.
         val_accuracy: top-1 of the Keras model on the validation split, in [0, 1].
-        divergence: of its answers from the untouched network's, in nats (see `mixed`).
+        divergence: the KL divergence of its outputs from those of the unchanged network, in nats (see
+            `mixed_precision.divergence`).
     """
 
     layer: str
@@ -50,9 +50,12 @@ class Point:
 
 
 def measure_job(job: Job, progress: Progress) -> tuple[tuple[Point, ...], Data]:
-    """The points of a job's network as the stages before quantisation leave it, and the data that it was trained on.
+    """Measures the network of a job before its quantisation.
 
-    The grids end where the job's quantisation has them end, else at a kernel's largest magnitude.
+    Kernels are rounded with the clipping method of the job's quantisation; without one, at their largest magnitude.
+
+    Returns:
+        The points, and the data that the network was trained on.
 
     Raises:
         Exception: as `executor.network`.
@@ -68,26 +71,26 @@ def measure_job(job: Job, progress: Progress) -> tuple[tuple[Point, ...], Data]:
 
 
 def measure(network: Checkpoint, split: Split, weight_range: clipping.ClippingMethod, progress: Progress) -> tuple[Point, ...]:
-    """The untouched network, then each layer with a kernel, in the network's order: its sparsities, then its bits.
+    """Measures the unchanged network, then each layer with a kernel in the network's order: sparsities, then bits.
 
-    What the network's masks hold at zero is zero in every point, so a sparsity below a mask's own changes nothing. Depthwise
-    kernels are rounded only, since pruning never takes them.
+    Masked weights are zero in every point, so a sparsity below that of the mask changes nothing. Depthwise kernels are only
+    rounded, since they are never pruned.
 
     Args:
-        network: the float network, as the stages before quantisation leave it.
-        split: the images to answer, and their labels.
-        weight_range: where a grid ends.
-        progress: where to say how far it is.
+        network: the float network before quantisation.
+        split: the images and labels that the accuracy is measured on.
+        weight_range: the clipping method.
+        progress: shows how far the measurement is.
     """
     model = checkpoints.restore(network)
-    answers, kernels, prunable = loop.Predictor(model), checkpoints.every_kernel(model), checkpoints.kernels(model)
-    whole = answers(split.images)
+    predict, kernels, prunable = loop.Predictor(model), checkpoints.every_kernel(model), checkpoints.kernels(model)
+    unchanged = predict(split.images)
 
     def point(layer: str, parameters: int, kind: str, value: float | None, logits: Array) -> Point:
         accuracy = float(np.mean(np.argmax(logits, axis=1) == split.labels))
-        return Point(layer, parameters, kind, value, accuracy, mixed_precision.divergence(whole, logits))
+        return Point(layer, parameters, kind, value, accuracy, mixed_precision.divergence(unchanged, logits))
 
-    points = [point("", sum(math.prod(kernel.shape) for kernel in kernels.values()), "none", None, whole)]
+    points = [point("", sum(math.prod(kernel.shape) for kernel in kernels.values()), "none", None, unchanged)]
     for number, (name, kernel) in enumerate(kernels.items()):
         before: Array = kernel.numpy()
         changes = [
@@ -97,7 +100,7 @@ def measure(network: Checkpoint, split: Split, weight_range: clipping.ClippingMe
         for done, (kind, value, after) in enumerate(changes):
             progress.advance(number + done / len(changes), len(kernels), name)
             kernel.assign(after)
-            points.append(point(name, before.size, kind, value, answers(split.images)))
+            points.append(point(name, before.size, kind, value, predict(split.images)))
         kernel.assign(before)
     return tuple(points)
 
@@ -108,38 +111,37 @@ def table(points: Sequence[Point]) -> str:
 
 
 def summary(points: Sequence[Point]) -> Iterator[str]:
-    """Lines for people: the untouched accuracy, and which layers lose most and least.
+    """Yields lines of text: the accuracy of the unchanged network, and the most and least sensitive layers.
 
-    Layers are compared at the highest sparsity at which one of them, at least, is within a point of the untouched network (at
-    the lowest sparsity where none is), and at the fewest bits: by accuracy, equal ones by divergence.
+    Layers are compared at the highest sparsity at which at least one is within a point of the unchanged network (at the lowest
+    sparsity where none is), and at the fewest bits: by accuracy, ties by divergence.
     """
-    untouched = points[0].val_accuracy
-    yield f"untouched: validation {untouched:.2%}"
-    hardly = [one.value for one in points if one.kind == "sparsity" and one.val_accuracy >= untouched - _WITHIN]
+    unchanged = points[0].val_accuracy
+    yield f"untouched: validation {unchanged:.2%}"
+    harmless = [point.value for point in points if point.kind == "sparsity" and point.val_accuracy >= unchanged - _TOLERANCE]
     for kind, shown in (("sparsity", "{:.0%} sparsity"), ("bits", "{:.0f} bits")):
         if not (values := measured_values(points, kind)):
             continue
-        at = max((value for value in hardly if value is not None), default=values[0]) if kind == "sparsity" else values[0]
+        at = max((value for value in harmless if value is not None), default=values[0]) if kind == "sparsity" else values[0]
         ranked = sorted(
-            (one for one in points if one.kind == kind and one.value == at), key=lambda one: (one.val_accuracy, -one.divergence)
+            (point for point in points if point.kind == kind and point.value == at),
+            key=lambda point: (point.val_accuracy, -point.divergence),
         )
-        named = max(1, min(_NAMED, len(ranked) // 2))
-        most, least = (
-            ", ".join(f"{one.layer} {one.val_accuracy:.2%}" for one in some)
-            for some in (ranked[:named], ranked[: -named - 1 : -1])
-        )
+        count = max(1, min(_NAMED, len(ranked) // 2))
+        most = ", ".join(f"{point.layer} {point.val_accuracy:.2%}" for point in ranked[:count])
+        least = ", ".join(f"{point.layer} {point.val_accuracy:.2%}" for point in ranked[::-1][:count])
         yield f"at {shown.format(at)} of one layer: most sensitive {most}; least {least}"
 
 
 def measured_values(points: Sequence[Point], kind: str) -> list[float]:
-    """The values that were measured, ascending."""
-    return sorted({one.value for one in points if one.kind == kind and one.value is not None})
+    """The measured sparsities or bits, ascending."""
+    return sorted({point.value for point in points if point.kind == kind and point.value is not None})
 
 
 def accuracy_curves(points: Sequence[Point], kind: str) -> dict[str, tuple[float, ...]]:
     """Layer name to accuracies, in the order of the values."""
     curves: dict[str, tuple[float, ...]] = {}
-    for one in points:
-        if one.kind == kind:
-            curves[one.layer] = (*curves.get(one.layer, ()), one.val_accuracy)
+    for point in points:
+        if point.kind == kind:
+            curves[point.layer] = (*curves.get(point.layer, ()), point.val_accuracy)
     return curves

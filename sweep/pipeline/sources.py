@@ -1,9 +1,9 @@
-"""The code behind a result: the modules in which its parts are written and all that these import, found by reading them.
+"""The code that computes a result: the modules that define its parts, and their imports, found by reading the sources.
 
-Nothing is executed for that. The standard library counts by Python's version and a module of an installed distribution by that
-distribution's name and version; neither is followed. All else counts by its content: this package, a user's modules (an
-extension by its bytes, as a shared library that a module names), what was installed from a folder. Imports for a type checker
-alone do not count. A module that imports by names made at run time counts with its whole package.
+Nothing is executed. The standard library is identified by the version of Python, and an installed distribution by its name and
+version. All other modules are identified by the hash of their content: this package, a user's modules, extension modules,
+shared libraries that a module names, and editable installations. Imports under TYPE_CHECKING do not count. A module that imports
+by names computed at run time counts with its whole package.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ _OURS = __name__.partition(".")[0]
 
 
 class CodeChanged(RuntimeError):
-    """A module was imported from a file that had changed since it was read."""
+    """The file of a module changed between the hashing and the import."""
 
 
 @dataclass(frozen=True)
 class Code:
-    """What a result is computed with.
+    """The code of a result.
 
     Attributes:
-        modules: name of a module (or path of a library that one names) to the sha256 (hex) of its content.
-        distributions: name of an installed distribution to its version; Python's too.
+        modules: name of a module (or path of a shared library) to the sha256 (hex) of its content.
+        distributions: name of an installed distribution, or `Python`, to its version.
     """
 
     modules: Mapping[str, str]
@@ -49,25 +49,25 @@ class Code:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 (hex) of all of it."""
+        """The sha256 (hex) of all modules and versions."""
         return hashlib.sha256(json.dumps([self.modules, self.distributions], sort_keys=True).encode()).hexdigest()
 
     @property
     def users(self) -> dict[str, str]:
-        """The modules of neither this package nor an installed distribution."""
+        """The user's modules: those outside this package and outside installed distributions."""
         return {name: content for name, content in self.modules.items() if not _is_ours(name)}
 
 
 @dataclass(frozen=True)
 class _Module:
-    """A module that counts by its content, when it was read.
+    """A module that is identified by its content.
 
     Attributes:
-        spec: where it is.
-        content: sha256 (hex) of the file.
-        imports: names of modules, some of which may not exist.
+        spec: its location.
+        content: the sha256 (hex) of its file.
+        imports: the names that it imports, some of which may not exist.
         libraries: the shared libraries that it names, path to sha256 (hex).
-        loaded: whether it had been imported already.
+        loaded: whether it was imported before it was hashed.
     """
 
     spec: ModuleSpec
@@ -78,7 +78,7 @@ class _Module:
 
 
 class Reader:
-    """Reads every module once, however often it is behind something."""
+    """Finds the code of results; reads each module once."""
 
     def __init__(self) -> None:
         self._specs: dict[str, ModuleSpec | None] = {}
@@ -87,18 +87,18 @@ class Reader:
         self._installed = Installed()
 
     def behind(self, *parts: object) -> Code:
-        """The code behind values: objects with the values of their fields, classes, functions, modules.
+        """The code of values: objects with the values of their fields, classes, functions, modules.
 
         Raises:
-            ConfigError: for a class that stands in no module's file, or a module that cannot be read.
+            ConfigError: for a class without a source file, or a module that cannot be read.
         """
-        start = frozenset(_written_in(parts))
+        start = frozenset(_modules_of(parts))
         if start not in self._codes:
             self._codes[start] = self._code(start)
         return self._codes[start]
 
     def require_unchanged(self) -> None:
-        """Notice a module that was imported only after it was read, from a file that had changed meanwhile.
+        """Detects modules whose file changed between the hashing and the import.
 
         Raises:
             CodeChanged: naming the modules.
@@ -111,24 +111,24 @@ class Reader:
     def _code(self, start: Iterable[str]) -> Code:
         modules: dict[str, str] = {}
         distributions = {"Python": sysconfig.get_python_version()}
-        seen, left = set[str](), list(start)
-        while left:
-            name = left.pop()
+        seen, pending = set[str](), list(start)
+        while pending:
+            name = pending.pop()
             for part in _with_packages(name):
                 if (spec := self._spec(part)) is None:
                     break
                 if (distribution := None if _is_ours(part) else self._installed.owner(part, spec)) is not None:
                     distributions |= [distribution]
                     break
-                if part not in seen and spec.has_location:  # a namespace is no code
+                if part not in seen and spec.has_location:  # a namespace package has no code
                     module = self._module(part, spec)
                     modules |= {part: module.content, **module.libraries}
-                    left += module.imports
+                    pending += module.imports
                 seen.add(part)
         return Code(modules, distributions)
 
     def _spec(self, name: str) -> ModuleSpec | None:
-        """Where a module is; None where there is none of that name, or it is the standard library's."""
+        """The location of a module; None for an absent one and for the standard library."""
         if name not in self._specs:
             spec = _loaded(name) or self._found(name)
             self._specs[name] = None if spec is None or is_standard(spec) else spec
@@ -160,7 +160,7 @@ _read = Reader()
 
 
 def behind(*parts: object) -> Code:
-    """The code behind values (see `Reader.behind`), every file read once in this process.
+    """The code of values (see `Reader.behind`). Each file is read once in this process.
 
     Raises:
         ConfigError: as `Reader.behind`.
@@ -169,7 +169,7 @@ def behind(*parts: object) -> Code:
 
 
 def require_unchanged() -> None:
-    """Notice code that changed before it was imported (see `Reader.require_unchanged`).
+    """Detects code that changed before it was imported (see `Reader.require_unchanged`).
 
     Raises:
         CodeChanged: as `Reader.require_unchanged`.
@@ -182,35 +182,35 @@ def _is_ours(name: str) -> bool:
 
 
 def _with_packages(name: str) -> Iterator[str]:
-    """What importing a module imports: the packages that it is in, outermost first, and the module."""
+    """The modules that an import runs: the packages of a module, outermost first, and the module."""
     return itertools.accumulate(name.split("."), lambda package, module: f"{package}.{module}")
 
 
-def _written_in(values: Iterable[object]) -> Iterator[str]:
+def _modules_of(values: Iterable[object]) -> Iterator[str]:
     for value in values:
         if isinstance(value, ModuleType):
             yield value.__name__
         elif isinstance(value, (FunctionType, MethodType)):
             yield value.__module__
         elif isinstance(value, partial):
-            yield from _written_in([value.func, value.args, value.keywords])
+            yield from _modules_of([value.func, value.args, value.keywords])
         elif isinstance(value, type):
             yield from (_defined_in(base) for base in value.__mro__)
         elif isinstance(value, Mapping):
-            yield from _written_in(value.values())
+            yield from _modules_of(value.values())
         elif isinstance(value, (list, tuple)):
-            yield from _written_in(value)
+            yield from _modules_of(value)
         else:
-            yield from _written_in([type(value)])
+            yield from _modules_of([type(value)])
             if is_dataclass(value):
-                yield from _written_in([getattr(value, field.name) for field in fields(value)])
+                yield from _modules_of([getattr(value, field.name) for field in fields(value)])
 
 
 def _defined_in(kind: type) -> str:
-    """The module whose file a class stands in.
+    """The module that defines a class.
 
     Raises:
-        ConfigError: for one that was made without a file: in a notebook, on the command line, by exec.
+        ConfigError: for a class without a source file: from a notebook, a command line or exec.
     """
     module = sys.modules.get(kind.__module__)
     placed = getattr(module, "__spec__", None) or getattr(module, "__file__", None)
@@ -223,14 +223,14 @@ def _defined_in(kind: type) -> str:
 
 
 def _is_written(name: str, member: object) -> TypeGuard[FunctionType]:
-    """Whether a class's member is a function that somebody wrote; dataclasses make `__init__` and the like themselves."""
+    """Whether a member of a class is a function from its source; dataclasses generate `__init__` and others."""
     return isinstance(member, FunctionType) and not (name.startswith("__") and name.endswith("__"))
 
 
 def _inside(name: str, folders: Iterable[str]) -> ModuleSpec | None:
-    """Where a module is that lies in one of the folders of its package.
+    """The location of a module in the folders of its package.
 
-    `PathFinder` would want the package imported where that is a namespace.
+    `PathFinder` needs the package to be imported where that is a namespace package.
     """
     portions: list[str] = []
     for folder in folders:
@@ -245,7 +245,7 @@ def _inside(name: str, folders: Iterable[str]) -> ModuleSpec | None:
 
 
 def _loaded(name: str) -> ModuleSpec | None:
-    """Where an imported module came from; a script that is run has no more than a file."""
+    """The location of an imported module. A script has only a file."""
     module = sys.modules.get(name)
     spec: ModuleSpec | None = getattr(module, "__spec__", None)
     file = getattr(module, "__file__", None)
@@ -259,10 +259,10 @@ def _hash(content: bytes) -> str:
 
 
 def _content(name: str, spec: ModuleSpec) -> bytes:
-    """A module's file, or its part of a zip archive.
+    """The content of a module's file, or of its member in a zip archive.
 
     Raises:
-        ConfigError: where it cannot be read.
+        ConfigError: for a file that cannot be read.
     """
     origin = str(spec.origin)
     read = getattr(spec.loader, "get_data", SourceFileLoader(name, origin).get_data)
@@ -274,7 +274,7 @@ def _content(name: str, spec: ModuleSpec) -> bytes:
 
 
 def _beside(name: str, spec: ModuleSpec) -> Iterator[str]:
-    """The modules that a module may import by names made at run time: those of its package, or of its folder."""
+    """The modules that a module may import by computed names: those of its package, or of its folder."""
     package = name.rpartition(".")[0] if spec.submodule_search_locations is None else name
     top = package.partition(".")[0]
     depth = name.count(".") + (0 if spec.submodule_search_locations is None else 1)
@@ -286,6 +286,6 @@ def _beside(name: str, spec: ModuleSpec) -> Iterator[str]:
 
 
 def _libraries(name: str, spec: ModuleSpec, texts: Iterable[str]) -> dict[str, str]:
-    """The shared libraries that texts in a module name, beside it or by their whole path."""
+    """The shared libraries that string constants of a module name, relative to it or by an absolute path."""
     folder = Path(str(spec.origin)).parent
     return {f"{name}: {text}": _hash(path.read_bytes()) for text in texts if (path := folder / text).is_file()}

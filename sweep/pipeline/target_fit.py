@@ -1,4 +1,4 @@
-"""Whether the file of a plan's student runs on its target, and keeps its budgets, however it is trained."""
+"""Checks before training that the file of the student runs on the target and can keep its budgets."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ from sweep.pipeline.untrained import Untrained
 
 
 def require_target(plan: Plan, untrained: Untrained, memo: Memo) -> None:
-    """Refuse a student whose file does not run on the target, or exceeds a budget there however it is trained.
+    """Refuses a student whose file does not run on the target, or exceeds a budget whatever its training.
 
     Args:
-        plan: what to do.
-        untrained: makes the file.
-        memo: keeps what was found.
+        plan: the plan.
+        untrained: makes the file without training.
+        memo: the stage cache.
 
     Raises:
-        ConfigError: from the target, with the budget's key.
+        ConfigError: without the group, with the key of the budget.
     """
     content, refusal = untrained.file()
     if refusal:
         raise ConfigError("", "a network that becomes a file of the form asked for", refusal)
-    found = _found(plan, content, memo)
-    if "unfit" in found:
-        raise ConfigError("", f"a file that runs on {plan.target.name}", str(found["unfit"]))
+    metrics = _target_metrics(plan, content, memo)
+    if "unfit" in metrics:
+        raise ConfigError("", f"a file that runs on {plan.target.name}", str(metrics["unfit"]))
     if plan.prune.removes_filters or not plan.cluster.does_nothing:
-        return  # the shapes, or the kernels' scales, are still to change
-    least = {name: float(value) for name, value in found.items()}
-    if not (plan.quant.sparse or plan.quant.bit_search.weights_decide_shapes):  # else that is known after training only
-        least["size_bytes"] = len(content) * (1 - UNCERTAINTY["size_bytes"])
+        return  # the shapes, or the scales of the kernels, change later
+    lower_bounds = {name: float(value) for name, value in metrics.items()}
+    if not (plan.quant.sparse or plan.quant.bit_search.weights_decide_shapes):  # the size is known before training
+        lower_bounds["size_bytes"] = len(content) * (1 - UNCERTAINTY["size_bytes"])
     for metric, (budget, kib) in plan.target.budgets.items():
-        if least.get(metric, 0) > 1024 * kib:
-            needed = math.ceil(10 * least[metric] / 1024) / 10
+        if lower_bounds.get(metric, 0) > 1024 * kib:
+            needed = math.ceil(10 * lower_bounds[metric] / 1024) / 10
             raise ConfigError(budget, f"at least the {needed} KiB ({metric}) that the network takes untrained", kib)
 
 
-def _found(plan: Plan, content: bytes, memo: Memo) -> Arrays:
-    """The target's metrics that training does not change, or under `unfit` why the file does not run there."""
+def _target_metrics(plan: Plan, content: bytes, memo: Memo) -> Arrays:
+    """The target's metrics that training does not change; for a file that does not run there the reason, as `unfit`."""
 
     def measure() -> Arrays:
         try:

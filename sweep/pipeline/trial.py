@@ -1,4 +1,4 @@
-"""One trial in its folder: carried out, its files written, logged whether it succeeds or fails."""
+"""Runs one trial, writes its files to its folder, and logs it, whether it succeeds or fails."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "numpy"
 
 
 def execute(job: Job, progress: Progress) -> tuple[Metrics, str | None]:
-    """Run the job, leave its files in its folder, and log it, whether it succeeds or fails.
+    """Runs a job, writes its files and logs it, whether it succeeds or fails.
 
     Returns:
-        The metrics, which `metrics.json` holds too, and the id of the tracker's run, where there is one.
+        The metrics, as in `metrics.json`, and the id of the tracker's run; None without one.
 
     Raises:
-        TrialPruned: as `run`, after `pruned.txt` was written and the trial was logged.
-        Exception: what `run` raised, after `error.txt` was written and the failure was logged.
+        TrialPruned: from `run`, after `pruned.txt` was written and the trial was logged.
+        Exception: from `run`, after `error.txt` was written and the failure was logged.
     """
     with recorded(job) as recording:
         if (began := origin.of_sweep(job.folder.parent)) is not None:
@@ -57,12 +57,12 @@ def execute(job: Job, progress: Progress) -> tuple[Metrics, str | None]:
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """What is logged of work that succeeded, besides the files in its folder.
+    """The results of a successful run that are logged besides its files.
 
     Attributes:
         metrics: metric name to value.
-        curves: stage name to its curves, one value a step.
-        data: the data it was done on.
+        curves: stage name to its learning curves, one value a step.
+        data: the data set.
     """
 
     metrics: Mapping[str, float | int]
@@ -72,11 +72,11 @@ class Findings:
 
 @dataclass(eq=False)
 class Recording:
-    """What is recorded of a job.
+    """The record of a job.
 
     Attributes:
-        findings: set by the work when it has succeeded.
-        run_id: of the tracker's run, where there is one, once the record was made.
+        findings: set when the job has succeeded.
+        run_id: the id of the tracker's run, set when the job was logged; None without one.
     """
 
     findings: Findings | None = None
@@ -85,14 +85,14 @@ class Recording:
 
 @contextmanager
 def recorded(job: Job, source: str = "sweep") -> Iterator[Recording]:
-    """Keep the folder and the log of a job around the work on it, and log it, whether it succeeds or fails.
+    """A context that writes the folder and the log of a job, and logs the job, whether it succeeds or fails.
 
     Args:
-        job: whose folder is emptied of an earlier run's files.
-        source: what the tracker names as the run's origin.
+        job: the job. The files of an earlier run in its folder are removed.
+        source: the source of the run in the tracker.
 
     Raises:
-        Exception: what the work raised, after `error.txt` (for `TrialPruned`: `pruned.txt`) was written and that was logged.
+        Exception: from the body, after `error.txt` (`pruned.txt` for `TrialPruned`) was written and the run was logged.
     """
     recording, began, tags = Recording(), time.time(), _tags(job.plan) | {"mlflow.source.name": source}
     trial_files.remove(job.folder)
@@ -110,16 +110,16 @@ def recorded(job: Job, source: str = "sweep") -> Iterator[Recording]:
         files.write(job.folder / (TrialFile.PRUNED if pruned else TrialFile.ERROR), reason + "\n")
         _track(job, replace(record, error=reason, end=time.time(), pruned=pruned))
         raise
-    if (found := recording.findings) is None:
+    if (findings := recording.findings) is None:
         raise RuntimeError("the work on a job ended without findings")
-    tags = tags | _hashes(found.data)
-    record = replace(record, metrics=found.metrics, curves=found.curves, tags=tags, end=time.time())
+    tags = tags | _hashes(findings.data)
+    record = replace(record, metrics=findings.metrics, curves=findings.curves, tags=tags, end=time.time())
     recording.run_id = _track(job, record)
 
 
 @contextmanager
 def _logged(path: Path) -> Iterator[None]:
-    """Write what the package logs to a file, and how the work failed where it did."""
+    """A context that writes the log of this package to a file, with the traceback of a failure."""
     handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger("sweep")
@@ -139,7 +139,7 @@ def _logged(path: Path) -> Iterator[None]:
 
 
 def _track(job: Job, record: TrialRecord) -> str | None:
-    """Log the record; a tracker that fails now costs the log only, since the files are written."""
+    """Logs a record. A failure of the tracker is a warning, since the files are already written."""
     try:
         return job.tracker.log_trial(replace(record, parent_run_id=job.parent_run_id))
     except tracker.TrackingError as error:
@@ -148,7 +148,7 @@ def _track(job: Job, record: TrialRecord) -> str | None:
 
 
 def write_data(job: Job, images: Data) -> None:
-    """Say in the job's folder what data it was done on."""
+    """Writes `data.json`: the data set, its hashes, the techniques and the names of the classes."""
     record = {
         "dataset": job.plan.dataset.name,
         **_hashes(images),

@@ -1,4 +1,4 @@
-"""The networks of a plan with random weights, and the files that they become."""
+"""The networks of a plan with random weights, and their files."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Untrained:
     """The student and other networks with random weights.
 
     Args:
-        plan: what to do.
+        plan: the plan.
         data: its data.
         converter: makes files.
-        memo: keeps what was found.
+        memo: the stage cache.
     """
 
     plan: Plan
@@ -36,10 +36,10 @@ class Untrained:
     memo: Memo
 
     def facts(self, model: Spec) -> audit.Audit:
-        """What the float32 file of the network with random weights holds.
+        """The audit of the float32 file of a network with random weights.
 
         Raises:
-            ConfigError: without a key, for a network that does not become one.
+            ConfigError: without a key, for a network that cannot be converted.
         """
         try:
             return audit.read(self.converter.float_file(self.network(model)))
@@ -47,9 +47,9 @@ class Untrained:
             raise ConfigError("", "a network that becomes a .tflite file", str(error)) from error
 
     def file(self) -> tuple[bytes, str]:
-        """The student's file of the form asked for, and why it cannot become one: one of the two is empty.
+        """The student's file in the format of the plan, and the reason why there is none; one of the two is empty.
 
-        Forms whose files are of the same kind have one: that of their stand-in.
+        Quantisations that make the same kind of file share one attempt.
         """
         plan, data = self.plan, self.data
         form, bits = plan.quant.tried() if isinstance(plan.quant, Integer) else plan.quant, None
@@ -72,9 +72,9 @@ class Untrained:
             "kernels": kernels(),
             "code": sources.behind(plan.model, form, Converter, random_weights).digest,
         }
-        found = self.memo.arrays(key, attempt)
-        return found["tflite"].tobytes(), str(found["refusal"])
+        arrays = self.memo.arrays(key, attempt)
+        return arrays["tflite"].tobytes(), str(arrays["refusal"])
 
     def network(self, spec: Spec | None = None) -> Checkpoint:
-        """A network, the student where none is given, with random weights."""
+        """A network with random weights; the student by default."""
         return random_weights.network(spec or self.plan.model, self.data.input_shape, self.data.classes, self.plan.seed)

@@ -1,4 +1,4 @@
-"""Whether a plan's file shows what the plan asked for."""
+"""Checks that the file of a plan is as the plan asks: storage, bit-widths, zeros, clusters, filters, size and budgets."""
 
 from __future__ import annotations
 
@@ -20,14 +20,17 @@ from sweep.train.context import Context
 def verified(
     plan: Plan, stages: Iterable[Stage[Context]], network: Checkpoint, artifact: Arrays, filters: int | None
 ) -> audit.Audit:
-    """What was read from the file, once it is known to be as asked for.
+    """Audits the file of a plan.
 
     Args:
-        plan: what was asked for.
-        stages: what the student went through.
-        network: what the file was made of.
-        artifact: see `Artifacts.file`.
-        filters: how many filters the student had before pruning; needed only where filters were removed.
+        plan: the plan.
+        stages: the stages that were applied to the student.
+        network: the network that the file was made of.
+        artifact: the result of `Artifacts.file`.
+        filters: the number of filters of the student before pruning; needed only where filters were removed.
+
+    Returns:
+        The audit.
 
     Raises:
         AuditError: naming the first tensor or layer that differs, what was expected, and what was found.
@@ -50,15 +53,15 @@ def verified(
             filters=filters - expected.removed if expected.removed is not None and filters is not None else None,
             activations=plan.quant.activations,
         )
-        if (most := expected.max_kib) is not None and len(content) > most * 1024:
-            raise audit.AuditError(f"the file: expected at most {most} KiB, found {len(content) / 1024:.1f}")
+        if expected.max_kib is not None and len(content) > expected.max_kib * 1024:
+            raise audit.AuditError(f"the file: expected at most {expected.max_kib} KiB, found {len(content) / 1024:.1f}")
         if integer and (expected.masks or expected.clusters):
             expectations.expect_weights(before, expected.masks or {}, expected.clusters or {})
     return facts
 
 
 def require_budgets(target: Target, metrics: Metrics) -> None:
-    """Refuse a file that takes more than the target's budgets allow.
+    """Refuses a file that exceeds a budget of the target.
 
     Raises:
         AuditError: naming the budget.
@@ -70,7 +73,7 @@ def require_budgets(target: Target, metrics: Metrics) -> None:
 
 @contextmanager
 def _user_names(network: Checkpoint) -> Iterator[None]:
-    """Say what a file lacks with the user's names for the layers."""
+    """Replaces layer names of the file by those of the user in an error."""
     try:
         yield
     except audit.AuditError as error:

@@ -83,7 +83,7 @@ class Records:
             if (began := Origin.read(earlier.get("origin"))) is not None:
                 began.require(origin, folder.name)
                 content["origin"] = began.as_record()
-                if changed := began.versions_told(origin):
+                if changed := began.changed_versions(origin):
                     print(f"warning: the sweep goes on with other versions than it began with: {changed}", file=sys.stderr)
             content["started"] = jsonfiles.seconds(path, earlier, "started")
             records.parent_run_id = jsonfiles.get(path, earlier, "parent_run_id", str, None)
