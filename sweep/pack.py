@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (flatbuffer.DamagedError, lossless.NotPackedError) as error:
         print(f"error: {options.file}: {error}", file=sys.stderr)
         return 2
-    except (anyfile.OtherAnswersError, OSError) as error:
+    except (anyfile.OutputMismatchError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(_table(before, contents.bytes_by_kind(packed)))

@@ -187,7 +187,7 @@ from sweep.core.metric import Metric
 class Odd:
     entry = Metric("Odd", "nothing", direction=None)
 
-    def measure(self, content, answers):
+    def measure(self, content, predictions):
         return "many"
 """
 

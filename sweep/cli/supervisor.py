@@ -97,7 +97,7 @@ def _handled_signals() -> list[signal.Signals]:
 
 
 def _die_with_parent(alive: int, folder: Path) -> None:
-    """Ends this process when the parent dies, which closes the write end of the pipe."""
+    """Endpoints this process when the parent dies, which closes the write end of the pipe."""
     os.read(alive, 1)
     process_status.remove_folder(folder)
     os._exit(1)

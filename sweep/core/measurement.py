@@ -13,8 +13,8 @@ from sweep.core.types import Array
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
-    """What a file answers on a split.
+class Predictions:
+    """The predictions of a file on a split.
 
     Attributes:
         predicted: the class of each image, int64 (n,).
@@ -85,8 +85,8 @@ class Measurement:
         content: the file's bytes.
         facts: what was counted on it.
         start_bytes: bytes of the float32 file of the network that one started from.
-        validation: its answers on the validation split.
-        test: its answers on the test split.
+        validation: its predictions on the validation split.
+        test: its predictions on the test split.
         float_accuracy: validation accuracy of the Keras model just before conversion, in [0, 1].
         latency: its time for one image.
         cost: what the trial took.
@@ -96,8 +96,8 @@ class Measurement:
     content: bytes
     facts: FileFacts | None = None
     start_bytes: int | None = None
-    validation: Answers | None = None
-    test: Answers | None = None
+    validation: Predictions | None = None
+    test: Predictions | None = None
     float_accuracy: float | None = None
     latency: Latency | None = None
     cost: Cost | None = None

@@ -19,7 +19,7 @@ Direction = Literal["maximize", "minimize"]
 class Kind(Enum):
     """What a metric is about."""
 
-    ACCURACY = "a fraction of right answers, in [0, 1]"
+    ACCURACY = "a fraction of correct predictions, in [0, 1]"
     FILE_SIZE = "bytes that the file takes where it is stored"
     PROPERTY = "something else about the file"
     COST = "what the trial took, which says nothing about the file"

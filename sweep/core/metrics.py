@@ -39,10 +39,10 @@ def _on_device(name: str) -> Callable[[Measurement], float | int | None]:
 
 
 def _macro_accuracy(measurement: Measurement) -> float | None:
-    if (answers := measurement.validation) is None:
+    if (predictions := measurement.validation) is None:
         return None
-    right = np.bincount(answers.labels, answers.predicted == answers.labels, answers.classes)
-    images = np.bincount(answers.labels, minlength=answers.classes)
+    right = np.bincount(predictions.labels, predictions.predicted == predictions.labels, predictions.classes)
+    images = np.bincount(predictions.labels, minlength=predictions.classes)
     return float(np.mean(right[images > 0] / images[images > 0]))
 
 

@@ -1,1 +1,1 @@
-"""The devices that a file may be for: what runs there, what it takes, and how well its answers agree with LiteRT's."""
+"""The targets of a file: which files run there, how much memory and time they need, and how well they agree with LiteRT."""

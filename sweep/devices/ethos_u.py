@@ -1,4 +1,4 @@
-"""A microcontroller with an Arm Ethos-U: Vela compiles the file for it, and estimates what it takes."""
+"""A microcontroller with an Arm Ethos-U: Vela compiles the file, and estimates its memory and time."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _BITS = "5 to 8 for every layer: Vela dies of kernels that are stored in 4 bits"
 
 @dataclass(frozen=True)
 class EthosU:
-    """An Ethos-U, as Vela models it. Nothing runs: the device's answers are not compared.
+    """An Ethos-U, as modelled by Vela. Nothing runs, so predictions are not compared.
 
     Args:
         accelerator: Vela's name: `ethos-u55-128`.
-        system_config: the section of Vela's `vela.ini` on clock and memories.
-        memory_mode: that on which memory holds weights and activations.
-        ram_kib: the most KiB of SRAM; None for whatever it takes.
-        flash_kib: the most KiB of the compiled file; None for whatever it takes.
+        system_config: the section of Vela's `vela.ini` with clock and memories.
+        memory_mode: the section with the placement of weights and activations.
+        ram_kib: the budget for SRAM in KiB; None for no budget.
+        flash_kib: the budget for the compiled file in KiB; None for no budget.
     """
 
     accelerator: str
@@ -56,13 +56,13 @@ class EthosU:
 
     @property
     def name(self) -> str:
-        """Vela's name for the accelerator."""
+        """The accelerator, by Vela's name."""
         return self.accelerator
 
     @property
     def budgets(self) -> Mapping[str, tuple[str, float]]:
-        """Those on SRAM and on the compiled file."""
-        return fitness.given(npu_sram_bytes=("ram_kib", self.ram_kib), npu_bytes=("flash_kib", self.flash_kib))
+        """The budgets for SRAM and for the compiled file."""
+        return fitness.budgets_set(npu_sram_bytes=("ram_kib", self.ram_kib), npu_bytes=("flash_kib", self.flash_kib))
 
     @property
     def rehearses(self) -> bool:
@@ -71,11 +71,11 @@ class EthosU:
 
     @property
     def versions(self) -> Mapping[str, str]:
-        """Of Vela, and of TFLM, which says what the file takes without the NPU."""
+        """The versions of Vela, and of TFLM, which measures `arena_bytes`."""
         return fitness.versions(vela.DISTRIBUTION, tflm.DISTRIBUTION)
 
     def check(self) -> None:
-        """Refuse the target where Vela is not installed.
+        """Refuses the target where Vela is not installed.
 
         Raises:
             ConfigError: naming the extra.
@@ -83,10 +83,10 @@ class EthosU:
         fitness.require_installed(vela.MODULE, "ethos-u")
 
     def require_form(self, form: fitness.Form) -> None:
-        """Refuse whatever is not of integers, sparse storage, and weights of 4 bits where the configuration alone tells.
+        """Refuses formats that are not full-integer, sparse storage, and configured bit-widths of 4 and less.
 
         Raises:
-            ConfigError: with the key and what to choose instead.
+            ConfigError: with the key and the remedy.
         """
         if form.storage is not Storage.INTEGER:
             raise ConfigError("quant", "ptq or qat: an Ethos-U computes with integers alone", form.storage.value)
@@ -103,7 +103,7 @@ class EthosU:
         return fitness.arena_of(form) | {"npu_bytes", "npu_sram_bytes", "npu_ms", "npu_operators"}
 
     def rehearsed(self, content: bytes) -> Mapping[str, float]:
-        """Nothing: how well weights can be coded is known when they are trained. The file is compiled all the same.
+        """Nothing: the size of encoded weights depends on training. The file is compiled as a check.
 
         Raises:
             Unfit: for a file that Vela does not compile, or that leaves the NPU nothing to do.
@@ -117,13 +117,13 @@ class EthosU:
         Raises:
             Unfit: as `rehearsed`.
         """
-        found = self._compiled(content)
+        compiled = self._compiled(content)
         return {
             **fitness.arena(content),
-            "npu_bytes": len(found.content),
-            "npu_sram_bytes": found.sram_bytes,
-            "npu_ms": found.ms,
-            "npu_operators": found.npu_operators / (found.npu_operators + found.cpu_operators),
+            "npu_bytes": len(compiled.content),
+            "npu_sram_bytes": compiled.sram_bytes,
+            "npu_ms": compiled.ms,
+            "npu_operators": compiled.npu_operators / (compiled.npu_operators + compiled.cpu_operators),
         }
 
     def _compiled(self, content: bytes) -> vela.Compiled:
@@ -131,9 +131,9 @@ class EthosU:
         if small is not None:
             raise fitness.Unfit(f"the kernel {small!r} is stored in 4 bits, of which Vela dies: quant.bits of 5 to 8")
         try:
-            found = vela.compiled(content, self.accelerator, self.system_config, self.memory_mode)
+            compiled = vela.compiled(content, self.accelerator, self.system_config, self.memory_mode)
         except vela.VelaError as error:
             raise fitness.Unfit(str(error)) from error
-        if not found.npu_operators:
-            raise fitness.Unfit(f"Vela leaves every operator to the processor; {'; '.join(found.fallbacks[:1])}")
-        return found
+        if not compiled.npu_operators:
+            raise fitness.Unfit(f"Vela leaves every operator to the processor; {'; '.join(compiled.fallbacks[:1])}")
+        return compiled

@@ -1,4 +1,4 @@
-"""What the targets share: the error of a file that does not fit, the budgets, and the memory of a microcontroller."""
+"""Shared by the targets: the error of a file that does not run there, budgets, and the tensor arena."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _log = logging.getLogger(__name__)
 
 
 class Unfit(RuntimeError):
-    """The file does not run on its target. The text says in one line what the target lacks and what to do instead."""
+    """The file does not run on its target. The message has the reason and the remedy, in one line."""
 
 
 class Form(Protocol):
-    """What a target asks of a quantisation before there is a file."""
+    """The properties of a quantisation that a target checks before there is a file."""
 
     @property
     def storage(self) -> Storage:
-        """The kind of file."""
+        """The format of the file."""
 
     @property
     def sparse(self) -> bool:
@@ -30,7 +30,7 @@ class Form(Protocol):
 
 
 def require_kib(**budgets: float | None) -> None:
-    """Refuse budgets, by key, that are not null or a number of KiB above 0.
+    """Refuses budgets, by key, that are neither null nor a positive number of KiB.
 
     Raises:
         ConfigError: naming the key.
@@ -40,23 +40,23 @@ def require_kib(**budgets: float | None) -> None:
             require_number(key, kib, 0, 1e9, open_low=True)
 
 
-def given(**budgets: tuple[str, float | None]) -> dict[str, tuple[str, float]]:
-    """Of metrics with their key and its value those whose value is not null."""
+def budgets_set(**budgets: tuple[str, float | None]) -> dict[str, tuple[str, float]]:
+    """Metric to the key of its budget and the budget, for the budgets that are not null."""
     return {metric: (key, kib) for metric, (key, kib) in budgets.items() if kib is not None}
 
 
 def require_installed(module: str, extra: str) -> None:
-    """Refuse a target that is not installed.
+    """Refuses a target whose package is not installed.
 
     Raises:
-        ConfigError: with the extra that brings it.
+        ConfigError: with the extra that installs it.
     """
     if not external.installed(module):
         raise ConfigError("", f"the extra {extra}, which brings it: pip install -e '.[{extra}]'", f"no package {module}")
 
 
 def require_no_sparse(form: Form, reason: str) -> None:
-    """Refuse sparse storage.
+    """Refuses sparse storage.
 
     Raises:
         ConfigError: with the reason.
@@ -66,7 +66,7 @@ def require_no_sparse(form: Form, reason: str) -> None:
 
 
 def versions(*distributions: str) -> Mapping[str, str]:
-    """Distribution to version, empty where it is not installed: what a measurement depends on besides the code."""
+    """Distribution to version, empty where it is not installed."""
     return {name: external.version(name) for name in distributions}
 
 
@@ -77,7 +77,7 @@ def arena_of(form: Form) -> frozenset[str]:
 
 
 def arena(content: bytes) -> dict[str, int]:
-    """The memory that a file takes under TFLM, as the metric; nothing where TFLM is not installed or does not load the file."""
+    """The metric `arena_bytes` of a file; nothing where TFLM is not installed or does not load the file."""
     if not external.installed(tflm.MODULE):
         return {}
     try:

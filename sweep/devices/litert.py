@@ -1,4 +1,4 @@
-"""A phone or a computer: LiteRT, which every file is measured with anyway."""
+"""LiteRT, on a phone or a computer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class LiteRT:
     """LiteRT with its XNNPACK delegate. It runs every form that there is.
 
     Args:
-        flash_kib: the most KiB of the file; None for whatever it takes.
+        flash_kib: the budget for the file in KiB; None for no budget.
     """
 
     flash_kib: float | None = None
@@ -28,8 +28,8 @@ class LiteRT:
 
     @property
     def budgets(self) -> Mapping[str, tuple[str, float]]:
-        """The budget on the file."""
-        return fitness.given(size_bytes=("flash_kib", self.flash_kib))
+        """The budget for the file."""
+        return fitness.budgets_set(size_bytes=("flash_kib", self.flash_kib))
 
     @property
     def rehearses(self) -> bool:
@@ -38,21 +38,21 @@ class LiteRT:
 
     @property
     def versions(self) -> Mapping[str, str]:
-        """Of TFLM, which says what the file would take on a microcontroller."""
+        """The version of TFLM, which measures `arena_bytes`."""
         return fitness.versions(tflm.DISTRIBUTION)
 
     def check(self) -> None:
-        """It is always installed."""
+        """Accepts: LiteRT is always installed."""
 
     def require_form(self, form: fitness.Form) -> None:
-        """Any will do."""
+        """Accepts every format."""
 
     def metrics(self, form: fitness.Form) -> frozenset[str]:
         """`arena_bytes`, where TFLM is installed and loads the form."""
         return fitness.arena_of(form)
 
     def rehearsed(self, content: bytes) -> Mapping[str, float]:
-        """Nothing: every file that is written was run with LiteRT."""
+        """Nothing: no metric of this target is known before training."""
         return {}
 
     def measured(self, content: bytes, validation: Split, threads: int, interface: Interface = OWN) -> Mapping[str, float]:

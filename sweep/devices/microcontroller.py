@@ -22,13 +22,13 @@ _LACKING = {
 
 @dataclass(frozen=True)
 class Microcontroller:
-    """TFLM, run on this machine. Its memory there is an upper bound for a 32-bit device: pointers are twice as wide here.
+    """TFLM, run on this machine. Its tensor arena is an upper bound for a 32-bit device, whose pointers are half as wide.
 
     Args:
-        ram_kib: the most KiB of the tensor arena; None for whatever it takes.
-        flash_kib: the most KiB of the file; None for whatever it takes.
-        images: how many validation images are answered, to compare with LiteRT's answers; at least 1.
-        accuracy: whether the whole validation split is.
+        ram_kib: the budget for the tensor arena in KiB; None for no budget.
+        flash_kib: the budget for the file in KiB; None for no budget.
+        images: the number of validation images whose predictions are compared with those of LiteRT; at least 1.
+        accuracy: whether TFLM runs the whole validation split.
     """
 
     ram_kib: float | None = None
@@ -46,8 +46,8 @@ class Microcontroller:
 
     @property
     def budgets(self) -> Mapping[str, tuple[str, float]]:
-        """Those on the arena and the file."""
-        return fitness.given(arena_bytes=("ram_kib", self.ram_kib), size_bytes=("flash_kib", self.flash_kib))
+        """The budgets for the arena and the file."""
+        return fitness.budgets_set(arena_bytes=("ram_kib", self.ram_kib), size_bytes=("flash_kib", self.flash_kib))
 
     @property
     def rehearses(self) -> bool:
@@ -56,11 +56,11 @@ class Microcontroller:
 
     @property
     def versions(self) -> Mapping[str, str]:
-        """Of TFLM."""
+        """The version of TFLM."""
         return fitness.versions(tflm.DISTRIBUTION)
 
     def check(self) -> None:
-        """Refuse the target where TFLM is not installed.
+        """Refuses the target where TFLM is not installed.
 
         Raises:
             ConfigError: naming the extra.
@@ -68,10 +68,10 @@ class Microcontroller:
         fitness.require_installed(tflm.MODULE, "tflm")
 
     def require_form(self, form: fitness.Form) -> None:
-        """Refuse float16, dynamic range quantisation and sparse storage.
+        """Refuses float16, dynamic-range quantisation and sparse storage.
 
         Raises:
-            ConfigError: naming the operator that TFLM lacks, and what to choose instead.
+            ConfigError: with the operator that TFLM lacks, and the remedy.
         """
         if (lacking := _LACKING.get(form.storage)) is not None:
             raise ConfigError("quant", _INSTEAD, lacking)
@@ -82,7 +82,7 @@ class Microcontroller:
         return frozenset({"arena_bytes", "target_agreement", *(["tflm_accuracy"] if self.accuracy else [])})
 
     def rehearsed(self, content: bytes) -> Mapping[str, float]:
-        """`arena_bytes`, which the shapes of a network determine.
+        """`arena_bytes`, which depends only on the shapes of a network.
 
         Raises:
             Unfit: for a file that TFLM does not load.
@@ -101,14 +101,14 @@ class Microcontroller:
         compared = min(self.images, len(validation))
         images = validation.images if self.accuracy else validation.images[:compared]
         try:
-            arena, classes = tflm.answers(content, images, interface)
+            arena, classes = tflm.predict(content, images, interface)
         except tflm.TflmError as error:
             raise fitness.Unfit(str(error)) from error
         expected = benchmark.predict(content, images[:compared], threads, interface)
-        found: dict[str, float] = {
+        metrics: dict[str, float] = {
             "arena_bytes": arena.total,
             "target_agreement": np.count_nonzero(classes[:compared] == expected) / compared,
         }
         if self.accuracy:
-            found["tflm_accuracy"] = np.count_nonzero(classes == validation.labels) / len(validation)
-        return found
+            metrics["tflm_accuracy"] = np.count_nonzero(classes == validation.labels) / len(validation)
+        return metrics

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweep.compress.quantize.formats import Float32
-from sweep.core.measurement import Answers
+from sweep.core.measurement import Predictions
 from sweep.core.types import Arrays, Data, Progress
 from sweep.pipeline import sources
-from sweep.pipeline.answers import answers, on_target
 from sweep.pipeline.conversion import Converter
 from sweep.pipeline.graph import Node
 from sweep.pipeline.memo import Memo
+from sweep.pipeline.predictions import on_target, predictions
 from sweep.pipeline.protocols import Quantisation, Target
 from sweep.pipeline.runner import StageRunner
 from sweep.results.examples import Example
@@ -66,13 +66,13 @@ class Artifacts:
     def baseline(self, node: Node) -> dict[str, Any]:
         """The record of a stage's network as a float32 file: stage name, bytes and accuracies."""
         content = self.float_file(node)
-        validation, test = self.answers(content)
+        validation, test = self.predictions(content)
         accuracies = {"val_accuracy": validation.accuracy, "test_accuracy": test.accuracy}
         return {"name": node.name, "size_bytes": len(content), **accuracies}
 
-    def answers(self, content: bytes) -> tuple[Answers, Answers]:
+    def predictions(self, content: bytes) -> tuple[Predictions, Predictions]:
         """The predictions of a file on the validation and the test split."""
-        return answers(content, self.data, self.memo, threads=self.threads, progress=self.progress)
+        return predictions(content, self.data, self.memo, threads=self.threads, progress=self.progress)
 
     def example(self, content: bytes) -> Example | None:
         """A test image that a file classifies correctly; None where none of the first is."""

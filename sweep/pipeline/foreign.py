@@ -12,12 +12,12 @@ from sweep.core.metrics import Metrics
 from sweep.core.trial_files import TrialFile
 from sweep.core.types import Data, Progress
 from sweep.devices.fitness import Unfit
-from sweep.pipeline.answers import answers, on_target
 from sweep.pipeline.cache import Cache
 from sweep.pipeline.measurement import of_foreign_file
 from sweep.pipeline.memo import Memo
+from sweep.pipeline.predictions import on_target, predictions
 from sweep.pipeline.protocols import Target
-from sweep.tflite import audit, benchmark, ends, userfiles
+from sweep.tflite import audit, benchmark, endpoints, userfiles
 from sweep.tflite.interface import Interface
 
 _FILE = "file.json"
@@ -66,9 +66,9 @@ class ForeignFile:
             if (outputs := benchmark.outputs(self.content)) != self.outputs:
                 raise ConfigError(str(self.path), f"{self.outputs} outputs, as the file says", f"{outputs} when it is run")
             target.rehearsed(self.content)  # fails sooner than the predictions
-            predictions = answers(self.content, data, memo, threads=threads, progress=progress, interface=self.interface)
+            splits = predictions(self.content, data, memo, threads=threads, progress=progress, interface=self.interface)
             device = on_target(self.content, target, data, memo, threads=threads, progress=progress, interface=self.interface)
-            measured = of_foreign_file(self.content, self.facts, *predictions, device)
+            measured = of_foreign_file(self.content, self.facts, *splits, device)
         except benchmark.MeasureError as error:
             raise ConfigError(str(self.path), "a file that LiteRT runs", str(error)) from error
         return Metrics.of(measured)
@@ -88,7 +88,7 @@ def opened(path: Path, data: Data, value_range: tuple[float, float] | None = Non
     where = str(path)
     content = userfiles.read(path)
     try:
-        signature, facts = ends.read(content), audit.read(content)
+        signature, facts = endpoints.read(content), audit.read(content)
     except audit.AuditError as error:
         raise ConfigError(where, "a .tflite file with one image as its input and scores as its output", str(error)) from error
     if signature.shape != data.input_shape:
@@ -102,7 +102,7 @@ def opened(path: Path, data: Data, value_range: tuple[float, float] | None = Non
             raise ConfigError("--range", "the value of black, then a larger one of white", f"{value_range}")
     try:
         interface = signature.interface(value_range)
-    except ends.UnknownRangeError as error:
+    except endpoints.UnknownRangeError as error:
         expected = "an input that takes 0 to 1, 0 to 255 or -1 to 1, or the values of black and white in --range"
         raise ConfigError(where, expected, f"{signature.input_type} of {error}") from error
     return ForeignFile(
@@ -155,7 +155,7 @@ def _shown(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape)) or "a single number"
 
 
-def _scaling(signature: ends.Ends, interface: Interface, *, given: bool) -> str:
+def _scaling(signature: endpoints.Endpoints, interface: Interface, *, given: bool) -> str:
     """Describes the scaling of the input, and where it is from."""
     values = f"{signature.input_type.lower()} input, pixels as {interface.low:g} to {interface.high:g}"
     if given:

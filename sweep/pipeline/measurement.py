@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from sweep.core.measurement import Answers, Cost, FileFacts, Measurement
+from sweep.core.measurement import Cost, FileFacts, Measurement, Predictions
 from sweep.core.metrics import Metrics
 from sweep.core.types import Arrays, Checkpoint
 from sweep.pipeline.artifacts import Artifacts
@@ -34,7 +34,7 @@ def of_file(
 
 
 def of_foreign_file(
-    content: bytes, facts: audit.Audit, validation: Answers, test: Answers, device: Mapping[str, float | int]
+    content: bytes, facts: audit.Audit, validation: Predictions, test: Predictions, device: Mapping[str, float | int]
 ) -> Measurement:
     """The measurement of a file of unknown origin. Its sparsity is that of all convolutions and dense layers.
 
@@ -89,7 +89,7 @@ def measured(file: Measurement, artifact: Arrays, artifacts: Artifacts, runner: 
     Raises:
         Unfit: for a file that does not run on the target.
     """
-    validation, test = artifacts.answers(file.content)
+    validation, test = artifacts.predictions(file.content)
     return replace(
         file,
         validation=validation,

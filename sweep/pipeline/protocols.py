@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from sweep.core.measurement import Answers
+from sweep.core.measurement import Predictions
 from sweep.core.metric import Metric
 from sweep.core.stage import Stage
 from sweep.core.types import Array, Checkpoint, Data, Spec, Split, Storage
@@ -36,12 +36,12 @@ class OwnMetric(Protocol):
     def entry(self) -> Metric:
         """Its entry in the table of metrics, without `compute`."""
 
-    def measure(self, content: bytes, answers: Answers) -> float:
+    def measure(self, content: bytes, predictions: Predictions) -> float:
         """Computes its value, a finite number.
 
         Args:
             content: the bytes of the file.
-            answers: the predictions of the file on the validation split.
+            predictions: the predictions of the file on the validation split.
         """
 
 

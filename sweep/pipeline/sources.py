@@ -2,8 +2,8 @@
 
 Nothing is executed. The standard library is identified by the version of Python, and an installed distribution by its name and
 version. All other modules are identified by the hash of their content: this package, a user's modules, extension modules,
-shared libraries that a module names, and editable installations. Imports under TYPE_CHECKING do not count. A module that imports
-by names computed at run time counts with its whole package.
+shared libraries that a module names, and editable installations. Imports under TYPE_CHECKING do not count. A module that
+imports by names computed at run time counts with its whole package.
 """
 
 from __future__ import annotations

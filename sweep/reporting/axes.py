@@ -34,7 +34,7 @@ def section(sweep: Sweep) -> Iterator[str]:
             parts.append(f"### `{key}`\n\n{importance}{table(['value', 'trials', *objectives], rows)}")
     if parts:
         intro = (
-            "Mean ± sample standard deviation over the complete trials with that value, whatever else they have: how far"
+            "Mean ± sample standard deviation over the complete trials with that value, over all other settings: how far"
             " they lie apart, not how well the mean is known."
         )
         if sweep.sampler is not None:

@@ -1,4 +1,4 @@
-"""The model card: what a file is, what it measures, how it was made, and what it is not for."""
+"""The model card: description, measurements, origin and limits of a file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sweep.tflite import audit
 CARD = "MODEL_CARD.md"
 MARK = "<!-- An export of `python -m sweep.best`, which may write over this folder. -->"
 _NOT_REPEATED = ("hydra.", "hydra/", "sweep.", "tracking.parent_run_id")
-"""Overrides that say where and how a sweep runs, not what a trial computes."""
+"""Overrides that do not affect what a trial computes."""
 
 
 def command(trial: Trial, config: Mapping[str, Any]) -> str:
@@ -32,13 +32,13 @@ def command(trial: Trial, config: Mapping[str, Any]) -> str:
     """
     overrides = {**trial.fixed, **trial.overrides}
     overrides |= {key: str(config[key]) for key in ("seed", "threads") if key not in overrides and config.get(key) is not None}
-    kept = {key: text for key, text in overrides.items() if not key.lstrip("+~").startswith(_NOT_REPEATED)}
-    words = (key if key.startswith("~") and not text else f"{key}={text}" for key, text in kept.items())
+    relevant = {key: text for key, text in overrides.items() if not key.lstrip("+~").startswith(_NOT_REPEATED)}
+    words = (key if key.startswith("~") and not text else f"{key}={text}" for key, text in relevant.items())
     return " ".join(["python -m sweep.main", *map(shlex.quote, words)])
 
 
 def card(sweep: Sweep, trial: Trial, content: bytes, sources: Sources, budget: Budget) -> str:
-    """The model card: what the file is, what it measures, how to feed it, how it was made, and what it is not for.
+    """The model card: description, measurements, input, origin and limits of the file.
 
     Args:
         sweep: the trial's.
@@ -102,7 +102,7 @@ Of the file itself, run by LiteRT. The choice saw the validation split only. {SP
 
 {_feeding(facts.input_type)}
 
-The answer is one score a class ({facts.output_type.lower()}); the class is the index of the largest.{_classes(trial)}
+The output is one score per class ({facts.output_type.lower()}); the class is the index of the largest.{_classes(trial)}
 
 Operators that a microcontroller's resolver needs: {", ".join(sorted(set(facts.operators)))}.
 
@@ -147,8 +147,8 @@ def _files(sources: Sources) -> str:
     """The files for a microcontroller as rows of a table: what each is, or why it is not there."""
     meanings = {
         firmware.RESOLVER: "its operators for TensorFlow Lite Micro, and the size of its tensor arena; for C++17",
-        firmware.EXAMPLE: "a test image as the file takes it, and the answer that LiteRT gives",
-        firmware.MAIN: "a program that classifies this image with TensorFlow Lite Micro and compares the answers",
+        firmware.EXAMPLE: "a test image as the input tensor, and the output that LiteRT computes",
+        firmware.MAIN: "a program that classifies this image with TensorFlow Lite Micro and compares the outputs",
     }
     rows = []
     for name, meaning in meanings.items():
@@ -160,7 +160,7 @@ def _files(sources: Sources) -> str:
 
 
 def _budget(budget: Budget, trial: Trial) -> str:
-    """What was asked of each quantity that a device limits, and what was measured, as rows of a table."""
+    """The budget and the measured value of each resource, as rows of a table."""
     rows = []
     for title, metric in (
         ("flash", budget.metric),
@@ -180,7 +180,7 @@ def _budget(budget: Budget, trial: Trial) -> str:
 
 
 def _memory(sources: Sources) -> str:
-    """What stands behind the size of the tensor arena and the comparison of the answers."""
+    """Explains the size of the tensor arena and the tolerance of the comparison."""
     if sources.arena is None:
         return ""
     arena = sources.arena

@@ -17,7 +17,7 @@ from sweep.tflite import flatbuffer, tflm_kernels
 
 _MOST_ARENA = 2**31 - 1
 _EDITABLE = (firmware.RESOLVER, firmware.EXAMPLE, firmware.MAIN)
-"""Files that are meant to be built on: the card has their hashes, and one that was changed is the user's."""
+"""Files that users may edit. The card has their hashes, so an edited one is not overwritten."""
 
 
 def export(sweep: Sweep, trial: Trial, folder: Path, budget: Budget) -> None:

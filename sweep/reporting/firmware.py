@@ -1,6 +1,6 @@
-"""A model as C and C++ source for TensorFlow Lite Micro (TFLM): the bytes, what the interpreter needs, and a program to try it.
+"""A model as C and C++ source for TensorFlow Lite Micro (TFLM): its bytes, its operators, and a program that checks it.
 
-What TFLM declares is used as its public headers have it: https://github.com/tensorflow/tflite-micro.
+The generated code uses the public headers of TFLM: https://github.com/tensorflow/tflite-micro.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class _Element:
         name: the type in C++.
         enumerator: TFLM's name of it.
         member: of the union with a tensor's data.
-        tolerance: by how much TFLM's kernels may answer differently from LiteRT's, in quantisation steps; for floats times the
-            largest score, or times 1 where that is larger.
-        reason: the same in words.
+        tolerance: the largest accepted difference between TFLM and LiteRT, in quantisation steps; for floats relative to the
+            largest score, or absolute where that is below 1.
+        reason: the tolerance in words.
     """
 
     dtype: type[np.generic]
@@ -84,7 +84,7 @@ class Sources:
         texts: file name to its text.
         absent: the files that cannot be written, by name, with the reason.
         arena: the memory of the interpreter; None where that is not known.
-        tolerance: by how much the example's answer may differ, in words; empty without an example.
+        tolerance: the largest accepted difference of the example's output, in words; empty without an example.
     """
 
     texts: Mapping[str, str]
@@ -100,9 +100,9 @@ def sources(
 
     Args:
         content: the bytes of the `.tflite` file.
-        needs: what it needs of TFLM.
+        needs: its requirements on TFLM.
         arena_bytes: what TFLM was seen to use for it; None where TFLM did not run it.
-        example: an image and the file's answer; None without one.
+        example: an image and the file's output; None without one.
         class_names: the names of the classes in the order of the scores; empty where they have none but their numbers.
 
     Raises:
@@ -122,14 +122,14 @@ def sources(
         untried = _untried(needs, example)
         if example is None or untried:
             return Sources(texts, dict.fromkeys((EXAMPLE, MAIN), untried), arena, "")
-        taken, given = needs.inputs[0], needs.outputs[0]
-        texts |= {EXAMPLE: example_header(example, taken, given), MAIN: main(taken, given, named=bool(class_names))}
-        return Sources(texts, {}, arena, _ELEMENTS[given.type].reason)
+        source, target = needs.inputs[0], needs.outputs[0]
+        texts |= {EXAMPLE: example_header(example, source, target), MAIN: main(source, target, named=bool(class_names))}
+        return Sources(texts, {}, arena, _ELEMENTS[target.type].reason)
     return Sources(texts, dict.fromkeys((RESOLVER, EXAMPLE, MAIN), reason), None, "")
 
 
 def _untried(needs: Needs, example: Example | None) -> str:
-    """Why there is no program that tries the model; empty where there can be one."""
+    """The reason why there is no program that checks the model; empty where there is one."""
     tensors = (*needs.inputs, *needs.outputs)
     if len(needs.inputs) != 1 or len(needs.outputs) != 1:
         return "the file has more than one input or output"
@@ -137,8 +137,8 @@ def _untried(needs: Needs, example: Example | None) -> str:
         return f"the file takes and gives {' and '.join(tensor.type for tensor in tensors)}"
     if example is None:
         return (
-            "the trial left no `example.json`: none of the first test images is classified right, or the sweep is older than"
-            " that record"
+            "the trial left no `example.json`: none of the first test images is classified correctly, or the sweep is older"
+            " than that record"
         )
     return ""
 
@@ -192,7 +192,7 @@ static const char* const model_class_names[model_classes]
 
 
 def _escaped(text: str) -> str:
-    """The inside of a string literal in C: what is not plain ASCII as octal escapes, which end after three digits."""
+    """The content of a C string literal. Other characters than plain ASCII become octal escapes of three digits."""
     plain = set(range(0x20, 0x7F)) - set(b'"\\?')  # ?? begins a trigraph
     return "".join(chr(byte) if byte in plain else f"\\{byte:03o}" for byte in text.encode(errors="surrogateescape"))
 
@@ -233,27 +233,27 @@ inline TfLiteStatus AddModelOperators(ModelOpResolver& resolver) {{
 """
 
 
-def example_header(example: Example, taken: Tensor, given: Tensor) -> str:
-    """A C++17 header with an image as the file takes it, and what LiteRT answers.
+def example_header(example: Example, source: Tensor, target: Tensor) -> str:
+    """A C++17 header with an image as the input tensor, and the output that LiteRT computes.
 
     Args:
-        example: the image and the answer.
-        taken: the file's input.
-        given: the file's output.
+        example: the image and the output.
+        source: the input tensor of the file.
+        target: the output tensor of the file.
 
     Raises:
-        ValueError: for an image or an answer of another size, or a label that the file's answer does not give.
+        ValueError: for an image or an output of another size, or a label that is not the predicted class.
     """
-    pixels, scores = _values("input", example.input, taken), _values("output", example.output, given)
+    pixels, scores = _values("input", example.input, source), _values("output", example.output, target)
     if not np.isfinite(scores).all() or scores.argmax() != example.label:
         raise ValueError(f"label: expected {scores.argmax()}, the class of the output; received {example.label}")
-    element = _ELEMENTS[given.type]
+    element = _ELEMENTS[target.type]
     tolerance = f"constexpr int kExampleTolerance = {element.tolerance}"
-    if given.type == "FLOAT32":
+    if target.type == "FLOAT32":
         largest = max(1.0, float(np.abs(scores).max()))
         tolerance = f"constexpr float kExampleTolerance = {_literal(np.float32(element.tolerance * largest))}"
     return f"""\
-// Image {example.number} of the test split, as {MODEL} takes it, and the answer that LiteRT gives.
+// Image {example.number} of the test split, as the input of {MODEL}, and the output that LiteRT computes.
 #ifndef SWEEP_EXAMPLE_H
 #define SWEEP_EXAMPLE_H
 
@@ -262,11 +262,11 @@ def example_header(example: Example, taken: Tensor, given: Tensor) -> str:
 // The class of the image: the index of the largest score.
 constexpr int kExampleLabel = {example.label};
 
-constexpr {_ELEMENTS[taken.type].name} kExampleInput[{taken.elements}] = {{
+constexpr {_ELEMENTS[source.type].name} kExampleInput[{source.elements}] = {{
 {_rows(map(_literal, pixels))}
 }};
 
-constexpr int kExampleClasses = {given.elements};
+constexpr int kExampleClasses = {target.elements};
 constexpr {element.name} kExampleOutput[kExampleClasses] = {{
 {_rows(map(_literal, scores))}
 }};
@@ -278,12 +278,12 @@ constexpr {element.name} kExampleOutput[kExampleClasses] = {{
 """
 
 
-def main(taken: Tensor, given: Tensor, *, named: bool = False) -> str:
-    """A C++17 program that runs the model on the example and compares the answer.
+def main(source: Tensor, target: Tensor, *, named: bool = False) -> str:
+    """A C++17 program that runs the model on the example and compares the output.
 
     Args:
-        taken: the file's input.
-        given: the file's output.
+        source: the input tensor of the file.
+        target: the output tensor of the file.
         named: whether the header has the names of the classes.
     """
     name = (
@@ -292,8 +292,8 @@ def main(taken: Tensor, given: Tensor, *, named: bool = False) -> str:
         if named
         else ""
     )
-    source, target = _ELEMENTS[taken.type], _ELEMENTS[given.type]
-    wide = "float" if given.type == "FLOAT32" else "int"
+    input_kind, output_kind = _ELEMENTS[source.type], _ELEMENTS[target.type]
+    wide = "float" if target.type == "FLOAT32" else "int"
     return f"""\
 // Classifies the image in {EXAMPLE} with TensorFlow Lite Micro and compares the scores with those that LiteRT gives.
 // Returns 0 where the class is right and every score within the tolerance, or else 1.
@@ -338,11 +338,11 @@ int main() {{
               static_cast<int>(kTensorArenaSize));
 
   TfLiteTensor* input = interpreter.input(0);
-  if (input->type != {source.enumerator} || input->bytes != sizeof(kExampleInput)) {{
+  if (input->type != {input_kind.enumerator} || input->bytes != sizeof(kExampleInput)) {{
     MicroPrintf("the example is not of the input's type and size");
     return 1;
   }}
-  std::memcpy(input->data.{source.member}, kExampleInput, sizeof(kExampleInput));
+  std::memcpy(input->data.{input_kind.member}, kExampleInput, sizeof(kExampleInput));
 
   if (interpreter.Invoke() != kTfLiteOk) {{
     MicroPrintf("the model cannot be run");
@@ -350,11 +350,11 @@ int main() {{
   }}
 
   const TfLiteTensor* output = interpreter.output(0);
-  if (output->type != {target.enumerator} || output->bytes != sizeof(kExampleOutput)) {{
+  if (output->type != {output_kind.enumerator} || output->bytes != sizeof(kExampleOutput)) {{
     MicroPrintf("the example is not of the output's type and size");
     return 1;
   }}
-  const {target.name}* scores = output->data.{target.member};
+  const {output_kind.name}* scores = output->data.{output_kind.member};
   int best = 0;
   bool close = true;
   for (int i = 0; i < kExampleClasses; ++i) {{

@@ -58,7 +58,7 @@ def _known(ranking: Ranking) -> Iterator[str]:
 
 
 def _caveats(sweep: Sweep, ranking: Ranking) -> str:
-    """What the front's numbers do not say."""
+    """The limits of the front's numbers."""
     if not ranking.front:
         return ""
     sentences = []
@@ -87,5 +87,5 @@ def _progress(sweep: Sweep, ranking: Ranking) -> Iterator[str]:
         parts.append(f"{100 * level:.0f} % after {count(first + 1, 'trial')}")
     yield (
         f"Of the hypervolume that the sweep came to, it had {' and '.join(parts)}. That is measured from a tenth beyond the"
-        " sweep's worst values, so poor trials raise both figures; what more trials would have found, they do not tell."
+        " sweep's worst values, so poor trials raise both figures; they do not show what more trials would find."
     )

@@ -82,7 +82,7 @@ p {{ margin: 0 24px; color: #666666; }}
 
 
 def _traces(picture: Picture) -> Iterator[dict[str, Any]]:
-    """What the page draws, in order."""
+    """The traces of the page, in order."""
     if len(picture.staircase) > 1:
         xs, ys = (list(values) for values in zip(*picture.staircase, strict=True))
         line = {"color": INK, "width": 1.5}
@@ -133,7 +133,7 @@ def _trace(marks: Sequence[Mark], name: str, style: Mapping[str, Any]) -> dict[s
 
 
 def _hover(mark: Mark) -> str:
-    """What pointing at a point shows: its first line bold, long ones broken."""
+    """The hover text of a point: the first line bold, long lines broken."""
     first, *rest = (markup.escape(wrapped(line, 60, "\n")).replace("\n", "<br>") for line in mark.hover)
     return "<br>".join([f"<b>{first}</b>", *rest])
 

@@ -81,7 +81,7 @@ def failures(sweep: Sweep) -> Iterator[str]:
 
 
 def _reason(sweep: Sweep, trial: Trial) -> str:
-    """Why a trial has no result; empty for a trial with one."""
+    """The reason why a trial has no result; empty for a trial with a result."""
     if trial.complete:
         unknown = [name for name in sweep.objectives if not math.isfinite(trial.metrics[name])]
         return f"{', '.join(unknown)}: not a number" if unknown else ""

@@ -47,11 +47,11 @@ class Picture:
         staircase: the corners of the attainment staircase of the front; empty with more than two objectives.
         knee: the knee of the front; None without one.
         infeasible: candidates that break a constraint.
-        baselines: points by what they are; references too, which have labels.
+        baselines: kind of baseline to its points; also references, which have labels.
         bounds: constraints on x or y: which axis, where, text.
         visible: the range of y to begin with: a network that learnt nothing would press all others together.
-        bars: what the error bars are; "" where there are none.
-        unseen: what is not drawn at all.
+        bars: the meaning of the error bars; "" without any.
+        unseen: notes on what is not drawn.
     """
 
     title: str
@@ -243,7 +243,7 @@ def of(sweep: Sweep, ranking: Ranking) -> Picture:
 
 
 def _plane(sweep: Sweep) -> tuple[str, str | None, str | None]:
-    """What goes upwards (of the first two objectives, an accuracy or else the first), to the right, and into colour."""
+    """The metrics of the vertical axis, the horizontal axis and the colour. Of two objectives an accuracy is vertical."""
     names = list(sweep.objectives)
     lead = accuracy_first({name: sweep.objectives[name] for name in names[:2]})
     across = next((name for name in names[:2] if name != lead), None)
@@ -251,26 +251,26 @@ def _plane(sweep: Sweep) -> tuple[str, str | None, str | None]:
 
 
 def _visible(values: Sequence[float], axis: Quantity, more_is_better: bool) -> tuple[float, float]:
-    """The range to show: all but what is worse than the quartiles by three times their distance (Tukey 1977)."""
+    """The visible range: without values worse than the quartiles by three times the interquartile range (Tukey 1977)."""
     first, third = np.percentile(values, (25, 75)).tolist() if values else (0.0, 0.0)
     fence = 3 * (third - first)
     if axis.logarithmic or len(values) < _FEW or fence == 0:
         return -math.inf, math.inf
     low, high = (first - fence, math.inf) if more_is_better else (-math.inf, third + fence)
-    kept = [value for value in values if low <= value <= high]
-    margin = 0.09 * (max(kept) - min(kept))
-    return min(kept) - margin, max(kept) + margin
+    visible = [value for value in values if low <= value <= high]
+    margin = 0.09 * (max(visible) - min(visible))
+    return min(visible) - margin, max(visible) + margin
 
 
 def _category(sweep: Sweep) -> str:
-    """The axis whose values are told apart by colour: quant, or else the first choice out of a few; "" for none."""
+    """The axis whose values have colours: quant, or else the first axis with few values; "" for none."""
     varied = [key for key in sweep.keys if key != SEED and 2 <= len(sweep.values(key)) <= _MAX_GROUPS]
     choices = [key for key in varied if "." not in key]
     return "quant" if "quant" in choices else next(iter([*choices, *varied]), "")
 
 
 def _words(sweep: Sweep, ranking: Ranking) -> Callable[[Candidate], str]:
-    """How to name a candidate of the front in a few words: by what the front differs in, as far as there is room."""
+    """The label of a candidate of the front: the values in which the front differs, as many as fit."""
     front = ranking.on_front()
     values = {key: {candidate.overrides.get(key) for candidate in front} for key in sweep.keys if key != SEED}
     differing = [key for key, texts in values.items() if len(texts) > 1][:3]

@@ -17,7 +17,7 @@ from sweep.results.references import Reference
 from sweep.results.sweeps import Sweep
 
 PLAIN, VALIDATION, TEST = "reference", "reference, validation", "reference, test accuracy"
-"""What references are called in a legend: TEST where the axis has the trials' validation accuracy."""
+"""The names of references in a legend: TEST where the axis has the trials' validation accuracy."""
 _CAVEAT = (
     "A file of others may have learnt from the images of the validation split, which is cut from the official training images;"
     " the test split it has not seen."
@@ -25,7 +25,7 @@ _CAVEAT = (
 
 
 def reference_marks(sweep: Sweep, across: str, lead: str) -> dict[str, tuple[Mark, ...]]:
-    """The references as points of a plane, by what their accuracy is.
+    """The references as points of a plane, by the split of their accuracy.
 
     Args:
         sweep: the sweep.
@@ -49,7 +49,7 @@ def reference_marks(sweep: Sweep, across: str, lead: str) -> dict[str, tuple[Mar
 
 
 def notes(sweep: Sweep, across: str, lead: str) -> Iterator[str]:
-    """What the points do not say: which references have no value on an axis, and what validation is worth for the others."""
+    """Notes on the points: references without a value on an axis, and the limits of their validation accuracy."""
     kinds = _kinds(across, lead)
     for reference in sweep.references:
         if not any(set(shown.values()) <= reference.metrics.keys() for shown in kinds.values()):
@@ -63,8 +63,8 @@ def section(sweep: Sweep) -> Iterator[str]:
     if not sweep.references:
         return
     accuracies = [name for name, metric in METRICS.items() if metric.kind is Kind.ACCURACY]
-    wanted = dict.fromkeys([*sweep.objectives, *seen_in(Prominence.HOVER), *accuracies])
-    shown = [name for name in wanted if any(name in reference.metrics for reference in sweep.references)]
+    columns = dict.fromkeys([*sweep.objectives, *seen_in(Prominence.HOVER), *accuracies])
+    shown = [name for name in columns if any(name in reference.metrics for reference in sweep.references)]
     rows = [
         [
             reference.name,
@@ -81,7 +81,7 @@ def section(sweep: Sweep) -> Iterator[str]:
 
 
 def _kinds(across: str, lead: str) -> dict[str, dict[str, str]]:
-    """What a plane shows of a reference: kind to the metric that stands on each axis."""
+    """Kind of reference point to the metric on each axis of a plane."""
     own = {axis: axis for axis in (across, lead)}
     if "val_accuracy" not in own:
         return {PLAIN: own}

@@ -42,15 +42,15 @@ class Techniques:
         tried = {used: subsets[used] for used in alone if used in subsets}
         missing = [_together(used) for used in alone if used not in subsets]
         parts = ["## Do the techniques win together?", self._overview(subsets)]
-        kept = " within the constraints" if self.sweep.constraints else ""
+        within = " within the constraints" if self.sweep.constraints else ""
         if len(together) < 2:
-            parts.append(f"It cannot be told from this sweep: no trial with a result{kept} uses more than one technique.")
+            parts.append(f"It cannot be told from this sweep: no trial with a result{within} uses more than one technique.")
         else:
             if tried:
                 parts.append(self._comparison(subsets[together], together, tried))
             if missing:
                 question = f"Whether {_together(together)} beats {' or '.join(missing)} alone"
-                parts.append(f"{question} cannot be told from this sweep: it has no such trial with a result{kept}.")
+                parts.append(f"{question} cannot be told from this sweep: it has no such trial with a result{within}.")
         yield "\n\n".join(parts)
 
     def _subsets(self) -> dict[frozenset[str], list[Candidate]]:
@@ -94,7 +94,7 @@ class Techniques:
         header = ["techniques", "candidates", "hypervolume", *(f"≤ {kib:,} KiB" for kib in self._budgets)]
         return (
             f"{table(header, rows)}\n\n"
-            "Hypervolume: what these candidates dominate, in per cent of what the whole sweep does, sizes by their logarithm."
+            "Hypervolume: the volume that these candidates dominate, in per cent of the whole sweep's, sizes by logarithm."
             f" Budgets: the best validation accuracy within so many KiB of `{self._size}`. More candidates find more by chance."
         )
 

@@ -146,7 +146,7 @@ class _Worker:
         child_end.close()
 
     def stop(self, *, gently: bool) -> None:
-        """Ends the process, by closing its pipe or by a signal."""
+        """Endpoints the process, by closing its pipe or by a signal."""
         self.connection.close()
         if not gently:
             self._process.terminate()

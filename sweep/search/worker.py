@@ -80,7 +80,7 @@ def _depend_on_parent(temporary: Path) -> None:
 
 
 def _die_with_parent(temporary: Path) -> None:
-    """Ends this process when its parent has died, since nobody would receive its results."""
+    """Endpoints this process when its parent has died, since nobody would receive its results."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

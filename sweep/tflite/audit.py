@@ -1,21 +1,21 @@
-"""Counts what a `.tflite` file holds, on its own tensors and operators.
+"""Counts the kernels, zeros, levels, bits and operations of a `.tflite` file from its tensors and operators.
 
 Only the main subgraph is read, and nothing is run.
 
-What the converter (TensorFlow 2.21) was seen to do, and what follows for the counts:
+The behaviour of the converter (TensorFlow 2.21) that the counts rely on:
 
 - A Keras Conv2D is always a CONV_2D: with one input channel, 1x1, on a 1x1 image, as large as its image, dilated, grouped. A
   Dense is always a FULLY_CONNECTED, on four-dimensional inputs and with one unit too; a DepthwiseConv2D a DEPTHWISE_CONV_2D,
-  with one channel too. So operators tell what pruning targets. (Conv1D and the pointwise half of SeparableConv2D are CONV_2D.)
+  with one channel too. So the operator is the kind of layer. (Conv1D and the pointwise half of SeparableConv2D are CONV_2D.)
 - A layer used twice shares its kernel tensor, so a kernel counts once, with one bias. (Fake-quantised, each use stores a copy
   of its own, in INT8 even at 4 bits; quantised by the converter, its name does not tell the layer.)
 - Equal constants are merged. A bias still counts with each kernel, or float and int8 files would disagree about biases of
-  zeros; a kernel of nothing but zeros counts at each use, since layers that pruning has emptied come to share one.
+  zeros; an all-zero kernel counts at each use, since layers whose weights are all pruned share one.
 - A convolution without bias gets a bias of zeros.
 - A BatchNorm that could not be folded becomes MUL and ADD; their constants, like the slopes of a PReLU, are not `parameters`.
 - Dynamic range quantises kernels of at least 1,024 elements, those of depthwise and transposed convolutions too.
 - A layer whose weights carry no fake quantisation is stored as INT8 with up to 255 levels, whatever the bits of its neighbours:
-  what TFMOT's n-bit scheme leaves of a Conv, Depthwise or Dense with a ReLU *layer* right after it (a fused
+  this is how TFMOT's n-bit scheme leaves a Conv, Depthwise or Dense with a ReLU *layer* right after it (a fused
   `activation="relu"`, or a BatchNorm in between, is fine). `expect` refuses such a file below 8 bits.
 """
 
@@ -40,12 +40,12 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
     "dense": ("FULLY_CONNECTED",),
     "all": ("CONV_2D", "FULLY_CONNECTED"),
 }
-"""What pruning targets, as operators."""
+"""The kinds of layers that pruning targets, as operators."""
 _FLOATS = frozenset({"FLOAT64", "FLOAT32", "FLOAT16", "BFLOAT16"})
 
 
 class AuditError(RuntimeError):
-    """The file cannot be read, or is not what was asked for."""
+    """The file cannot be read, or is not as expected."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,12 @@ class Kernel:
         name: the tensor's name, or `tensor N` where names were stripped.
         type: the stored type (`INT4`), before any DEQUANTIZE.
         shape: (c_out, h, w, c_in); depthwise (1, h, w, c_out); fully connected (units, c_in).
-        size: how many weights.
-        zeros: how many of them stand for the real value zero: stored value equal to the (channel's) zero point.
-        levels: how many distinct stored values there are.
-        bits: stored bits per weight: 32, 16, 8, 4 or 2; of a kernel stored sparsely with those that say where its values are.
-        beside: the names of its operator's outputs and other inputs, which may tell the layer where the tensor's own does not.
+        size: the number of weights.
+        zeros: the number of weights that equal the zero point (of their channel), so that their real value is zero.
+        levels: the number of distinct stored values.
+        bits: stored bits per weight: 32, 16, 8, 4 or 2; for a sparse tensor with the bits of its indices.
+        beside: the names of the operator's outputs and other inputs, which may have the name of the layer where the tensor's
+            own name does not.
     """
 
     operator: str
@@ -77,7 +78,7 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Audit:
-    """What a file holds.
+    """The counts of a file.
 
     Attributes:
         kernels: weight tensors of its compute operators (convolutions, depthwise, transposed and fully connected), in order.
@@ -112,11 +113,11 @@ class Audit:
 
     @property
     def filters(self) -> int:
-        """How many filters (output channels) the full convolutions and dense layers have in all."""
+        """The number of filters (output channels) of all full convolutions and dense layers."""
         return sum(kernel.shape[0] for kernel in self._targets("all"))
 
     def weights(self, layers: str) -> int:
-        """How many weights the targeted kernels have.
+        """The number of weights of the targeted kernels.
 
         Args:
             layers: see `zeros`.
@@ -127,7 +128,7 @@ class Audit:
         return sum(kernel.size for kernel in self._targets(layers))
 
     def zeros(self, layers: str) -> int:
-        """How many weights of the targeted kernels are exactly zero.
+        """The number of weights of the targeted kernels that are exactly zero.
 
         Args:
             layers: `conv`, `dense` or `all` (both). Depthwise and transposed kernels are never targets.
@@ -155,28 +156,31 @@ class Audit:
 
 
 def read(content: bytes) -> Audit:
-    """Counts what the bytes of a `.tflite` file hold.
+    """Audits a file.
+
+    Args:
+        content: the bytes of a `.tflite`.
 
     Raises:
-        AuditError: for bytes that are no such file, are cut short, contradict themselves, or store weights in a way unknown
-            here (sparse ones in another way than by rows).
+        AuditError: for bytes that are no such file, truncated or inconsistent, and for an unknown storage of weights (a sparse
+            tensor that is not compressed by rows).
     """
     with audit_errors():
         return File(content).audit()
 
 
-def same(one: Audit, other: Audit) -> bool:
-    """Whether two files hold the same kernels, whatever the names and the storage."""
+def same(first: Audit, second: Audit) -> bool:
+    """Whether two files have the same kernels, regardless of names and storage."""
 
     def facts(audit: Audit) -> list[tuple[object, ...]]:
         return [(kernel.operator, kernel.shape, kernel.zeros, kernel.levels) for kernel in audit.kernels]
 
-    return facts(one) == facts(other) and (one.parameters, one.macs) == (other.parameters, other.macs)
+    return facts(first) == facts(second) and (first.parameters, first.macs) == (second.parameters, second.macs)
 
 
 @contextmanager
 def audit_errors() -> Iterator[None]:
-    """Turns damage into an AuditError."""
+    """Turns a DamagedError into an AuditError."""
     try:
         with flatbuffer.damage_errors():
             yield
@@ -186,7 +190,7 @@ def audit_errors() -> Iterator[None]:
 
 
 class File:
-    """A parsed file, to resolve indices of tensors and operators in."""
+    """A parsed file, with its tensors and operators by index."""
 
     def __init__(self, content: bytes) -> None:
         model, codes, types = schema.parsed(content)
@@ -199,7 +203,7 @@ class File:
         self.source = {outputs[0]: inputs[0] for operator, inputs, outputs in self.operators if operator in schema.RESTORING}
 
     def audit(self) -> Audit:
-        """Everything, counted."""
+        """Counts everything."""
         if len(self.inputs) != 1 or len(self.outputs) != 1:
             raise AuditError(f"expected one input and one output, found {len(self.inputs)} and {len(self.outputs)}")
         kernels: dict[tuple[int, int], Kernel] = {}
@@ -274,7 +278,7 @@ class File:
         return produced * math.prod(kernel[1:])
 
     def _stored(self, index: int) -> int | None:
-        """The constant that a tensor is restored from (by DEQUANTIZE and the like), itself included; None for an activation."""
+        """The index of the constant that a tensor is or is restored from, as by DEQUANTIZE; None for an activation."""
         for _ in range(1 + len(self.operators)):
             if index < 0:
                 return None
@@ -305,7 +309,7 @@ class File:
         return (unpack(data, bits)[:size] if bits < 8 else data.view(dtype)).reshape(shape)
 
     def _zeros(self, index: int, values: Array) -> int:
-        """How many stored values equal their zero point."""
+        """The number of stored values that equal their zero point."""
         quantization = self.tensors[index].quantization
         points: Any = () if quantization is None or quantization.zeroPoint is None else quantization.zeroPoint
         if len(points) <= 1:

@@ -25,7 +25,7 @@ _TOTAL_NS = 500_000_000
 
 
 class MeasureError(RuntimeError):
-    """The interpreter cannot run the file on these images, or the file answers with NaN."""
+    """The interpreter cannot run the file on these images, or an output is NaN."""
 
 
 def predict(content: bytes, images: Array, threads: int = 1, interface: Interface = OWN) -> Array:
@@ -35,8 +35,8 @@ def predict(content: bytes, images: Array, threads: int = 1, interface: Interfac
         content: the file's bytes.
         images: uint8 (n, height, width, channels). A float network takes them divided by 255 in float32; an integer one takes
             that divided by the scale of its input tensor, plus the zero point, rounded half to even and clipped.
-        threads: interpreters of one thread each that share the images; the result does not depend on it.
-        interface: of a file whose network takes or gives something else.
+        threads: the number of interpreters, of one thread each, that share the images; the result does not depend on it.
+        interface: the scaling of the input and the meaning of the output.
 
     Returns:
         int64 (n,).
@@ -52,7 +52,7 @@ def predict(content: bytes, images: Array, threads: int = 1, interface: Interfac
 
 
 def outputs(content: bytes) -> int:
-    """How many numbers one image gets when the file is run, whatever its tensors say before.
+    """The number of output values for one image, determined by a run rather than by the declared shape.
 
     Raises:
         MeasureError: as `predict`.
@@ -102,7 +102,7 @@ class _Runner:
 
     @property
     def outputs(self) -> int:
-        """How many numbers an image gets."""
+        """The number of output values for one image."""
         return self._network.classes
 
     def feed(self, image: Array) -> None:
@@ -116,7 +116,7 @@ class _Runner:
             self._network.invoke()
 
     def predict(self, images: Array) -> Array:
-        """See the function `predict`."""
+        """The class of each image, int64 (n,)."""
         classes = np.empty(len(images), np.int64)
         for number in range(len(images)):
             self.feed(images[number : number + 1])
@@ -130,7 +130,7 @@ class _Runner:
 
 @contextmanager
 def _reasons() -> Iterator[None]:
-    """Turns what the interpreter raises into a MeasureError of one line."""
+    """Turns an error of the interpreter into a MeasureError with a message of one line."""
     try:
         yield
     except (RuntimeError, ValueError) as error:

@@ -1,8 +1,8 @@
 """Calibrates the activation ranges of a float32 file on images and writes them into it, for the quantiser.
 
-LiteRT runs the file with every activation among its outputs, which takes a fifth of the time of TensorFlow's own calibrator.
-That one is also wrong about additions (TensorFlow 2.21): where the sum overwrites an input in memory, the input's range
-is widened by that of the sum, in a ResNet by up to half.
+LiteRT runs the file with every activation as an output, which takes a fifth of the time of TensorFlow's own calibrator. The
+latter is also wrong about additions (TensorFlow 2.21): where the sum overwrites an input in memory, the range of the input is
+widened to that of the sum, in a ResNet by up to half.
 """
 
 from __future__ import annotations

@@ -11,25 +11,25 @@ from sweep.tflite import flatbuffer, schema
 from sweep.tflite.weight_storage import OPERANDS
 
 KINDS: Mapping[str, str] = {
-    "weights": "kernels of convolutions and dense layers; of sparse ones with what says where the weights are",
-    "biases": "theirs",
+    "weights": "kernels of convolutions and dense layers; of sparse ones with their indices",
+    "biases": "of convolutions and dense layers",
     "constants": "the other constants: shapes, slopes, tables",
     "scales": "of quantised tensors",
     "zero points": "of quantised tensors",
     "ranges": "min and max of tensors",
     "names": "of tensors, graphs and signatures",
     "metadata": "and the description",
-    "structure": "tables, shapes, operators, padding and what else there is",
+    "structure": "tables, shapes, operators, padding and everything else",
 }
-"""Each kind of content and what it is."""
+"""Kind of content to its description."""
 _INDEX_BYTES = (0, 4, 2, 1)  # by `SparseIndexVector`
 _Spans = Iterator[tuple[str, int, int]]
 
 
 def bytes_by_kind(content: bytes) -> dict[str, int]:
-    """Counts the bytes of each kind; those that several tables share count once.
+    """Counts the bytes of each kind. Bytes that several tables share count once.
 
-    The length of a vector, which lies before it, is structure.
+    The length prefix of a vector counts as structure.
 
     Args:
         content: the bytes of a `.tflite`.
@@ -44,15 +44,15 @@ def bytes_by_kind(content: bytes) -> dict[str, int]:
     labels = np.full(len(content), kinds.index("structure"), np.uint8)
     with flatbuffer.damage_errors():
         for kind, start, stop in _spans(content):
-            labels[start:stop] = np.minimum(labels[start:stop], kinds.index(kind))  # the first kind has what is shared
+            labels[start:stop] = np.minimum(labels[start:stop], kinds.index(kind))  # shared bytes belong to the first kind
     return dict(zip(kinds, np.bincount(labels, minlength=len(kinds)).tolist(), strict=True))
 
 
 def _spans(content: bytes) -> _Spans:
-    """Kind, start and end of everything that is not structure."""
+    """Yields kind, start and end of everything except structure."""
     from ai_edge_litert.schema_py_generated import Model
 
-    schema.parsed(content)  # or it is damaged
+    schema.parsed(content)  # raises for a damaged file
     model = Model.GetRootAs(content, 0)
     yield from _vectors(model, {3: ("metadata", 1)}, ends_in_zero=True)
     for number in range(model.MetadataLength()):
@@ -90,12 +90,12 @@ def _tensor(model: Any, tensor: Any, role: str) -> _Spans:
 
 
 def _roles(model: Any, graph: Any) -> dict[int, str]:
-    """The number of each tensor that stores a kernel or a bias to what it is."""
+    """Index of each tensor that stores a kernel or a bias to its kind."""
     from ai_edge_litert.schema_py_generated import BuiltinOperator
 
     operators = {value: name for name, value in vars(BuiltinOperator).items()}
     roles: dict[int, str] = {}
-    stored: dict[int, int] = {}  # what DEQUANTIZE, DENSIFY and QUANTIZE give to what they take
+    stored: dict[int, int] = {}  # output to input of DEQUANTIZE, DENSIFY and QUANTIZE
     for number in range(graph.OperatorsLength()):
         operator = graph.Operators(number)
         code = model.OperatorCodes(operator.OpcodeIndex())
@@ -122,7 +122,7 @@ def _data(model: Any, index: int, kind: str) -> _Spans:
 
 
 def _vectors(table: Any, slots: Mapping[int, tuple[str, int]], *, ends_in_zero: bool = False) -> _Spans:
-    """The vectors in a table's slots, given with their kinds and the bytes of an element."""
+    """Yields the vectors of a table. `slots` has their kinds and element sizes in bytes."""
     yield from _fields(table._tab, slots, ends_in_zero=ends_in_zero)
 
 

@@ -1,4 +1,4 @@
-"""One image that a file classifies right, with the file's own input and output: what a board can be checked against."""
+"""A correctly classified image with the input and output tensors of a file, to check a board against."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ _CANDIDATES = 32
 
 
 def widest(content: bytes, split: Split) -> Arrays:
-    """Of a split's first 32 images the one whose label the file gives by the widest margin, as LiteRT runs it.
+    """Finds the correctly classified image with the widest margin among a split's first 32, as LiteRT runs the file.
 
-    The margin keeps the class when another interpreter's kernels round differently.
+    The margin keeps the class when the kernels of another interpreter round differently.
 
     Args:
-        content: the file's bytes.
-        split: uint8 images, one of the input tensor's size each, and their labels.
+        content: the bytes of the file.
+        split: uint8 images of the size of the input tensor, and their labels.
 
     Returns:
-        `place`, int64 (2,): the image's number in the split, and its label; `input` and `output`: the tensors as they are, in
-        their own types, flat. Empty arrays where no image is classified right.
+        `place`, int64 (2,): the index of the image in the split, and its label; `input` and `output`: the flattened tensors, in
+        their own types. Empty arrays where no image is classified correctly.
 
     Raises:
         RuntimeError, ValueError: for a file that LiteRT cannot run.
     """
     network = litert.Network(content)
     table = network.quantised(np.arange(256, dtype=np.float32) / np.float32(255))
-    best, found = -1.0, {name: np.empty(0, np.int64) for name in ("place", "input", "output")}
+    widest_margin, example = -1.0, {name: np.empty(0, np.int64) for name in ("place", "input", "output")}
     for number, (image, label) in enumerate(zip(split.images[:_CANDIDATES], split.labels, strict=False)):
         pixels = table.take(image[np.newaxis])
         network.feed(pixels)
@@ -36,6 +36,6 @@ def widest(content: bytes, split: Split) -> Arrays:
         output = network.output().ravel()
         others = np.delete(output, label).astype(np.float64)
         margin = float(output[label] - others.max()) if len(others) else 0.0
-        if output.argmax() == label and margin > best:
-            best, found = margin, {"place": np.array([number, label]), "input": pixels.ravel(), "output": output}
-    return found
+        if output.argmax() == label and margin > widest_margin:
+            widest_margin, example = margin, {"place": np.array([number, label]), "input": pixels.ravel(), "output": output}
+    return example

@@ -32,24 +32,24 @@ def expect(
     """Checks the counts of a file.
 
     Args:
-        audit: what was read from the file.
-        storage: FLOAT32 and FLOAT16 ask for kernels of that type. DYNAMIC asks for INT8 kernels from 1,024 elements up
-            (smaller ones may stay FLOAT32). INTEGER asks for integer kernels, integer input and output, and no float
-            tensor anywhere; the others for float32 input and output.
-        bits: Keras layer to the bits of its kernel's grid, for INTEGER only: 2 to 4 ask for an INT4 kernel, 5 to 8 for INT8,
-            depthwise included, with at most 2**bits levels. None accepts either type.
-        zeros: at least so many weights of the targeted kernels are exactly zero.
-        layers: which kernels those are: `conv`, `dense` or `all`.
-        filters: so many filters in all full convolutions and dense layers, where given.
-        activations: the bits of INTEGER's input and output.
+        audit: the audit of the file.
+        storage: the format. FLOAT32 and FLOAT16 require kernels of that type. DYNAMIC requires INT8 kernels of 1,024 elements
+            and more (smaller ones may stay FLOAT32). INTEGER requires integer kernels, integer input and output, and no float
+            tensor; the other formats float32 input and output.
+        bits: Keras layer to the bit-width of its kernel, for INTEGER only: 2 to 4 require an INT4 kernel, 5 to 8 INT8, also
+            for depthwise kernels, with at most 2**bits levels. None accepts both types.
+        zeros: the minimum number of zero weights in the targeted kernels.
+        layers: the targeted kernels: `conv`, `dense` or `all`.
+        filters: the number of filters of all full convolutions and dense layers; None accepts any.
+        activations: the bit-width of the input and output of INTEGER.
 
     Raises:
         AuditError: naming the first tensor that differs, what was expected, and what was found.
         ConfigError: for other `layers`.
     """
-    ends = f"INT{activations}" if storage is Storage.INTEGER else "FLOAT32"
-    _require("the input tensor", (ends,), audit.input_type)
-    _require("the output tensor", (ends,), audit.output_type)
+    boundary = f"INT{activations}" if storage is Storage.INTEGER else "FLOAT32"
+    _require("the input tensor", (boundary,), audit.input_type)
+    _require("the output tensor", (boundary,), audit.output_type)
     if not audit.kernels:
         raise AuditError("the operators: expected at least one with a stored kernel, found none")
     for kernel in audit.kernels:
@@ -63,8 +63,8 @@ def expect(
             raise AuditError(f"{where}: expected at most {2**width} levels ({width} bits), found {kernel.levels}")
     if storage is Storage.INTEGER and audit.float_tensors:
         raise AuditError(f"the tensor {audit.float_tensors[0]!r}: expected an integer, found a float")
-    if (found := audit.zeros(layers)) < zeros:
-        raise AuditError(f"the {' and '.join(TARGETS[layers])} kernels: expected at least {zeros} zeros, found {found}")
+    if (present := audit.zeros(layers)) < zeros:
+        raise AuditError(f"the {' and '.join(TARGETS[layers])} kernels: expected at least {zeros} zeros, found {present}")
     if filters is not None and audit.filters != filters:
         raise AuditError(f"the {' and '.join(TARGETS['all'])} kernels: expected {filters} filters, found {audit.filters}")
 
@@ -73,38 +73,38 @@ def expect_weights(content: bytes, masks: Mapping[str, Array], clusters: Mapping
     """Checks that a full-integer file keeps the masks and the clusters.
 
     Args:
-        content: the file's bytes, with its tensors' names.
-        masks: Keras layer to bool mask of its kernel's shape, False for zero.
-        clusters: Keras layer to the number, from 0, of each weight's cluster, int of the kernel's shape. A negative gain of
-            batch normalisation negates a channel, so magnitudes are counted.
+        content: the bytes of the file, with the names of its tensors.
+        masks: Keras layer to the bool mask of its kernel, False for zero.
+        clusters: Keras layer to the cluster index of each weight, int of the kernel's shape. A negative gain of batch
+            normalisation negates a channel, so distinct magnitudes are counted.
 
     Raises:
-        AuditError: naming the first layer that is not in the file, or not as it should be.
+        AuditError: naming the first layer that is missing, or violates its mask or clusters.
     """
     with audit_errors():
-        found = File(content).stored_by_layer()
-    # The converter merges equal kernels under one name, so all-zero kernels cannot be found by theirs.
-    emptied = {name for name, mask in masks.items() if name not in found and not mask.any()}
-    asked = [name for name in {**masks, **clusters} if name not in emptied]
-    for name in asked:
-        if name not in found:
+        kernels = File(content).stored_by_layer()
+    # The converter merges equal kernels under one name, so an all-zero kernel may be absent under its own.
+    all_zero = {name for name, mask in masks.items() if name not in kernels and not mask.any()}
+    layers = [name for name in {**masks, **clusters} if name not in all_zero]
+    for name in layers:
+        if name not in kernels:
             raise AuditError(f"the layer {name!r}: expected a kernel in the file, found none")
-        given = clusters.get(name, masks.get(name))
-        shape = None if given is None else (given.shape[-1], *given.shape[:-1])  # the file has the output channels first
-        if found[name].shape != shape or found[name].dtype.kind != "i":
-            kind = f"{found[name].dtype.name} of {found[name].shape}"
+        keras_shape = (clusters[name] if name in clusters else masks[name]).shape
+        shape = (keras_shape[-1], *keras_shape[:-1])  # the file has the output channels first
+        if kernels[name].shape != shape or kernels[name].dtype.kind != "i":
+            kind = f"{kernels[name].dtype.name} of {kernels[name].shape}"
             raise AuditError(f"the layer {name!r}: expected a kernel of integers of {shape}, found {kind}")
-    for name in [name for name in asked if name in masks]:
-        if wrong := np.count_nonzero(found[name][~np.moveaxis(masks[name], -1, 0)]):
-            raise AuditError(f"the layer {name!r}: expected zeros where weights were pruned, found {wrong} others")
-    for name in [name for name in asked if name in clusters]:
-        most, magnitudes = int(clusters[name].max()) + 1, len(np.unique(np.abs(found[name].astype(int))))
-        if magnitudes > most:
-            raise AuditError(f"the layer {name!r}: expected at most {most} values (clusters), found {magnitudes}")
+    for name in [name for name in layers if name in masks]:
+        if nonzero := np.count_nonzero(kernels[name][~np.moveaxis(masks[name], -1, 0)]):
+            raise AuditError(f"the layer {name!r}: expected zeros where weights were pruned, found {nonzero} others")
+    for name in [name for name in layers if name in clusters]:
+        count, magnitudes = int(clusters[name].max()) + 1, len(np.unique(np.abs(kernels[name].astype(int))))
+        if magnitudes > count:
+            raise AuditError(f"the layer {name!r}: expected at most {count} values (clusters), found {magnitudes}")
 
 
 def _layer(kernel: Kernel, layers: Collection[str]) -> str | None:
-    """The layer that a kernel is likely to be of, by its own name or the names beside it; another where none fits."""
+    """The likely layer of a kernel, by its own name or the names of its operator's other tensors."""
     own = schema.layer_of(kernel.name)
     if own in layers:
         return own

@@ -1,6 +1,6 @@
-"""Programs of other packages: whether they are installed, and a run in a process of its own, within a time limit.
+"""Runs programs of other packages in a separate process with a time limit, and checks that they are installed.
 
-A function of ours has `sweep.core.isolated`. A program imports nothing of this project, so its process starts sooner.
+`sweep.core.isolated` does this for functions of this package. A program here imports nothing of the package and starts sooner.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from importlib import metadata
 from sweep.core import process_status
 from sweep.core.errors import shortened
 
-_WORDS = 5  # lines of what a process said that are told
+_MAX_LINES = 5  # of stderr in a message
 
 
 class ProgramError(RuntimeError):
-    """The process failed, died of a signal or took too long. The text says which in one line, and what it wrote to stderr."""
+    """The process failed, was killed by a signal or took too long. The message has the cause and its stderr, in one line."""
 
 
 def installed(module: str) -> bool:
-    """Whether a module can be found. Nothing is imported."""
+    """Whether a module is installed. Nothing is imported."""
     try:
         return importlib.util.find_spec(module) is not None
     except ValueError:  # sys.modules has None in its place
@@ -31,7 +31,7 @@ def installed(module: str) -> bool:
 
 
 def version(distribution: str) -> str:
-    """The version of an installed distribution; empty where there is none."""
+    """The version of a distribution; empty where it is not installed."""
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
@@ -39,18 +39,18 @@ def version(distribution: str) -> str:
 
 
 def run(name: str, arguments: Sequence[str], seconds: float) -> str:
-    """Run this Python with some arguments.
+    """Runs this Python interpreter with arguments.
 
     Args:
-        name: of the program, for the error.
-        arguments: of the interpreter.
-        seconds: after which the process is killed.
+        name: the name of the program, for the error.
+        arguments: the arguments of the interpreter.
+        seconds: the time after which the process is killed.
 
     Returns:
-        What it wrote, stdout before stderr.
+        Its stdout followed by its stderr.
 
     Raises:
-        ProgramError: naming the program, how it ended and what it wrote to stderr.
+        ProgramError: with the name of the program, its exit status and its stderr.
     """
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # NumPy starts a thread a core otherwise, and needs none here
     try:
@@ -63,18 +63,18 @@ def run(name: str, arguments: Sequence[str], seconds: float) -> str:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise ProgramError(f"{name} took more than {seconds:g} s{_told(error.stderr or b'')}") from error
+        raise ProgramError(f"{name} took more than {seconds:g} s{_shortened_stderr(error.stderr or b'')}") from error
     if ended.returncode < 0:
-        raise ProgramError(f"{name} died of {process_status.cause(ended.returncode)}{_told(ended.stderr)}")
+        raise ProgramError(f"{name} died of {process_status.cause(ended.returncode)}{_shortened_stderr(ended.stderr)}")
     if ended.returncode:
-        raise ProgramError(f"{name} failed{_told(ended.stderr) or f' with exit code {ended.returncode}'}")
+        raise ProgramError(f"{name} failed{_shortened_stderr(ended.stderr) or f' with exit code {ended.returncode}'}")
     return (ended.stdout + ended.stderr).decode(errors="replace")
 
 
-def _told(stderr: bytes) -> str:
-    """What a process wrote to stderr, on one line, without warnings and without all but the last line of a traceback."""
+def _shortened_stderr(stderr: bytes) -> str:
+    """The stderr of a process on one line, without warnings, and with only the last line of a traceback."""
     before, traceback, after = stderr.decode(errors="replace").partition("Traceback (most recent call last):")
-    lines = [line for line in before.splitlines() if line.strip() and not line.startswith("Warning")][-_WORDS:]
+    lines = [line for line in before.splitlines() if line.strip() and not line.startswith("Warning")][-_MAX_LINES:]
     if traceback:
         lines += after.strip().splitlines()[-1:]
     return f": {shortened('; '.join(line.strip() for line in lines), 400)}" if lines else ""

@@ -1,4 +1,4 @@
-"""How pixels become what the input of a `.tflite` file takes, and its output a class."""
+"""The scaling of a `.tflite` file's input, and the meaning of its output."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sweep.core.types import Array
 
 @dataclass(frozen=True)
 class Interface:
-    """From pixels to an input tensor, and from an output tensor to a class.
+    """The scaling from pixels to real input values, and the rule from outputs to a class.
 
     Attributes:
-        low: the real value that a pixel of 0 enters as.
-        high: that of 255; the others lie evenly between.
-        threshold: where there is a single output: above it the class is 1, otherwise 0. None: the class is the index of the
+        low: the real value of pixel 0.
+        high: the real value of pixel 255; the scaling is linear.
+        threshold: for a single output, the value above which the class is 1, otherwise 0. None: the class is the index of the
             largest output.
     """
 
@@ -45,4 +45,4 @@ class Interface:
 
 
 OWN = Interface()
-"""That of a file of this project."""
+"""The interface of the files of this project: pixels divided by 255, one logit per class."""

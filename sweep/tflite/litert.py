@@ -19,14 +19,14 @@ class Network:
     """A LiteRT interpreter with one thread and the default XNNPACK delegate.
 
     Args:
-        content: the file's bytes: images in, a row of logits out for each. A file for several at once gets one.
+        content: the bytes of a file from images to a row of logits each. A larger batch size is changed to 1.
 
     Attributes:
         shape: (1, height, width, channels) of the input tensor.
-        classes: how many logits an image gets.
+        classes: the number of logits.
 
     Raises:
-        RuntimeError, ValueError: for a file that LiteRT cannot run, each from the method that finds out.
+        RuntimeError, ValueError: for a file that LiteRT cannot run, here or in a later method.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -45,7 +45,7 @@ class Network:
         self._lock = Lock()  # MLflow's scoring server predicts in several threads, and an interpreter holds one image
 
     def quantised(self, pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Pixels as the input tensor takes them: as they are, or quantised with its scale and zero point.
+        """Pixels in the type of the input tensor: unchanged, or quantised with its scale and zero point.
 
         Args:
             pixels: float32 of any shape: real values, which are in [0, 1] in files of this project.
@@ -137,47 +137,47 @@ def output_ranges(content: bytes, data: npt.NDArray[Any]) -> tuple[npt.NDArray[n
     return lows, highs
 
 
-def random_answers(content: bytes, count: int, seed: int = 0) -> list[bytes]:
-    """What any file answers to random inputs of its own types and shapes, where a dimension that is free has the length 1.
+def random_outputs(content: bytes, count: int, seed: int = 0) -> list[bytes]:
+    """The hashes of a file's outputs for random inputs of its own types and shapes. A dynamic dimension has the length 1.
 
     Args:
         content: the bytes of a file with any inputs and outputs, and any number of signatures.
-        count: how many times its main graph is run, and each of several signatures.
+        count: the number of runs of the main graph, and of each of several signatures.
         seed: of the inputs.
 
     Returns:
-        The SHA-256 of each output in order.
+        The SHA-256 of each output, in order.
 
     Raises:
         RuntimeError, ValueError: for a file that LiteRT cannot run, or whose inputs or outputs are no numbers.
     """
     interpreter, draws = _interpreter(content), np.random.default_rng(seed)
-    answers = []
+    hashes = []
     for _ in range(count):
-        for taken in interpreter.get_input_details():
-            interpreter.set_tensor(taken["index"], random_input(draws, taken))
+        for details in interpreter.get_input_details():
+            interpreter.set_tensor(details["index"], random_input(draws, details))
         interpreter.invoke()
-        answers += [_digest(interpreter.get_tensor(given["index"])) for given in interpreter.get_output_details()]
+        hashes += [_digest(interpreter.get_tensor(details["index"])) for details in interpreter.get_output_details()]
     signatures = interpreter.get_signature_list()
     for key in sorted(signatures) if len(signatures) > 1 else ():
         runner = interpreter.get_signature_runner(key)
         for _ in range(count):
-            inputs = {name: random_input(draws, taken) for name, taken in sorted(runner.get_input_details().items())}
-            answers += [_digest(output) for _, output in sorted(runner(**inputs).items())]
-    return answers
+            inputs = {name: random_input(draws, details) for name, details in sorted(runner.get_input_details().items())}
+            hashes += [_digest(output) for _, output in sorted(runner(**inputs).items())]
+    return hashes
 
 
-def random_input(draws: np.random.Generator, taken: dict[str, Any]) -> npt.NDArray[Any]:
-    """A random value of an input: normally distributed, of all 8 or 16 bits, or, for what may be an index, 0 or 1.
+def random_input(draws: np.random.Generator, details: dict[str, Any]) -> npt.NDArray[Any]:
+    """Draws a random input: normal floats, uniform integers of 8 or 16 bits, 0 or 1 for wider ones, which may be indices.
 
     Args:
-        draws: where the randomness comes from.
-        taken: the `shape` and the `dtype` of the input, as an interpreter's details have them.
+        draws: the random generator.
+        details: the `shape` and the `dtype` of the input, as in the details of an interpreter.
 
     Raises:
-        ValueError: for a type that is no number.
+        ValueError: for a type that is not numeric.
     """
-    shape, dtype = taken["shape"], np.dtype(taken["dtype"])
+    shape, dtype = details["shape"], np.dtype(details["dtype"])
     drawn: npt.NDArray[Any]
     if dtype.kind == "f":
         drawn = draws.standard_normal(shape)
@@ -186,7 +186,7 @@ def random_input(draws: np.random.Generator, taken: dict[str, Any]) -> npt.NDArr
     elif dtype.kind in "iu":
         drawn = draws.integers(np.iinfo(dtype).min, np.iinfo(dtype).max, shape, endpoint=True)
     else:
-        raise ValueError(f"expected inputs that are numbers, found {taken['dtype']}")
+        raise ValueError(f"expected inputs that are numbers, found {details['dtype']}")
     return drawn.astype(dtype)
 
 

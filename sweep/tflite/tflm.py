@@ -27,17 +27,17 @@ _RUN_SECONDS = 3600.0
 
 
 class TflmError(RuntimeError):
-    """TFLM does not run the file. The text says in one line what it lacks."""
+    """TFLM does not run the file. The message has the reason, in one line."""
 
 
 @dataclass(frozen=True)
 class Arena:
-    """What TFLM's interpreter allocates for a file, in bytes, as its `print_allocations` says.
+    """The memory that TFLM's interpreter allocates for a file, in bytes, as its `print_allocations` reports.
 
     Attributes:
-        total: head and tail: the least that a tensor arena must have on this machine, whose pointers have 64 bits.
-        head: activations and scratch buffers, which share their memory.
-        tail: what stays: the kernels' own data, and the structures that describe tensors and operators.
+        total: head and tail: the minimum size of the tensor arena on this machine, whose pointers have 64 bits.
+        head: activations and scratch buffers, which share memory.
+        tail: persistent data: that of the kernels, and the structures that describe tensors and operators.
     """
 
     total: int
@@ -46,21 +46,21 @@ class Arena:
 
 
 def arena(content: bytes) -> Arena:
-    """The memory that a file takes.
+    """Measures the tensor arena of a file.
 
     Raises:
-        TflmError: for a file that TFLM does not load, naming the operator or what else it lacks.
+        TflmError: for a file that TFLM does not load, with the missing operator or another reason.
     """
     return _run(content, None)[0]
 
 
-def answers(content: bytes, images: Array, interface: Interface = OWN) -> tuple[Arena, Array]:
-    """The memory that a file takes, and the class of each image.
+def predict(content: bytes, images: Array, interface: Interface = OWN) -> tuple[Arena, Array]:
+    """Measures the tensor arena of a file, and predicts the class of each image.
 
     Args:
         content: the file's bytes.
         images: uint8 (n, height, width, channels), at least one.
-        interface: of a file whose network takes or gives something else than those of this project.
+        interface: the scaling of the input and the meaning of the output.
 
     Returns:
         The arena, and int64 (n,).
@@ -80,7 +80,7 @@ def raw_outputs(content: bytes, images: Array) -> Array:
 
     Args:
         content: the file's bytes.
-        images: uint8 (n, height, width, channels), at least one: pixels, which a file of this project takes divided by 255.
+        images: uint8 (n, height, width, channels), at least one, scaled by 1/255.
 
     Returns:
         (n, classes), of the output tensor's type.
@@ -94,16 +94,16 @@ def raw_outputs(content: bytes, images: Array) -> Array:
     return outputs
 
 
-def random_answers(content: bytes, count: int, seed: int = 0) -> list[bytes]:
-    """The outputs of any file for random inputs of its own types and shapes, in this process: TFLM may abort it.
+def random_outputs(content: bytes, count: int, seed: int = 0) -> list[bytes]:
+    """The outputs of a file for random inputs of its own types and shapes. It runs in this process, which TFLM may abort.
 
     Args:
         content: the bytes of a file with any inputs and outputs.
-        count: how many times its main graph is run.
+        count: the number of runs of the main graph.
         seed: of the inputs.
 
     Returns:
-        The bytes of each output in order.
+        The bytes of each output, in order.
 
     Raises:
         TflmError: where TFLM is not installed.
@@ -126,26 +126,26 @@ def random_answers(content: bytes, count: int, seed: int = 0) -> list[bytes]:
 
 
 def _network(content: bytes) -> litert.Network:
-    """The file in LiteRT, which knows the types, scales and zero points of its ends."""
+    """The file in LiteRT, for the types, scales and zero points of its input and output."""
     with native.caught():
         return litert.Network(content)
 
 
 def _run(content: bytes, images: Array | None) -> tuple[Arena, Array | None]:
-    with tempfile.TemporaryDirectory(prefix="sweep-tflm-") as place:
-        folder = Path(place)
+    with tempfile.TemporaryDirectory(prefix="sweep-tflm-") as temporary:
+        folder = Path(temporary)
         (folder / "network.tflite").write_bytes(content)
         if images is not None:
             np.save(folder / "images.npy", images)
-        said = _said(folder, _LOAD_SECONDS if images is None else _RUN_SECONDS)
-        found = {name: int(count) for name, count in _ALLOCATED.findall(said)}
-        if found.keys() != {"total", "head", "tail"}:
-            raise TflmError("TFLM does not say what it allocates")
-        return Arena(**found), None if images is None else np.load(folder / "answers.npy")
+        text = _process_output(folder, _LOAD_SECONDS if images is None else _RUN_SECONDS)
+        sizes = {name: int(count) for name, count in _ALLOCATED.findall(text)}
+        if sizes.keys() != {"total", "head", "tail"}:
+            raise TflmError("TFLM did not print its allocations")
+        return Arena(**sizes), None if images is None else np.load(folder / "outputs.npy")
 
 
-def _said(folder: Path, seconds: float) -> str:
-    """What the process wrote, in the first arena that is large enough."""
+def _process_output(folder: Path, seconds: float) -> str:
+    """The output of the process, run with the first arena that is large enough."""
     for size in _ARENAS:
         try:
             return external.run("TFLM", ["-P", tflm_process.__file__, str(folder), str(size)], seconds)

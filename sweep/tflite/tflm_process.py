@@ -1,10 +1,10 @@
-"""What the process of TFLM's interpreter runs: it prints a file's allocations, and writes the file's answers.
+"""The process of TFLM's interpreter: prints the allocations of a file, and writes its outputs.
 
     python -P tflm_process.py FOLDER ARENA
 
-FOLDER has `network.tflite` and, where answers are asked for, `images.npy`, of the input tensor's type, (n, height, width,
-channels); they go to `answers.npy`, (n, classes), of the output tensor's type. ARENA is how many bytes the interpreter may use.
-The process is started for every file, so it imports nothing of this project.
+FOLDER has `network.tflite` and optionally `images.npy`, of the type of the input tensor, (n, height, width, channels). The
+outputs go to `outputs.npy`, (n, classes), of the type of the output tensor. ARENA is the size of the tensor arena in bytes. The
+process is started for every file, so it imports nothing of this project.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def main(folder: Path, arena: int) -> int:
                 interpreter.set_input(image[np.newaxis], 0)
                 interpreter.invoke()
                 rows.append(interpreter.get_output(0)[0].copy())
-            np.save(folder / "answers.npy", np.stack(rows))
+            np.save(folder / "outputs.npy", np.stack(rows))
         interpreter.print_allocations()
     except (RuntimeError, ValueError) as error:
         print(error, file=sys.stderr)

@@ -21,7 +21,7 @@ _FALLBACK = re.compile(r"^Warning \(supported operators\) operator: (\w+).*\n\s*
 
 
 class VelaError(RuntimeError):
-    """Vela does not compile the file. The text says in one line how it ended and what it said."""
+    """Vela does not compile the file. The message has its exit status and its output, in one line."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Compiled:
     """A file for an Ethos-U, and Vela's estimate of what it takes.
 
     Attributes:
-        content: the file that Vela wrote: the NPU's commands and its weights, in its own coding, as one custom operator.
+        content: the file that Vela wrote: the commands and the encoded weights of the NPU, as a custom operator.
         sram_bytes: the most SRAM that is in use at once.
         ms: time of one image on the NPU, in milliseconds.
         npu_operators: how many operators the NPU computes.
@@ -69,13 +69,13 @@ def compiled(content: bytes, accelerator: str, system_config: str, memory_mode: 
         }
         words = [word for pair in options.items() for word in pair]
         try:
-            said = external.run("Vela", ["-P", "-m", "ethosu.vela", str(folder / "network.tflite"), *words], _SECONDS)
+            text = external.run("Vela", ["-P", "-m", "ethosu.vela", str(folder / "network.tflite"), *words], _SECONDS)
         except external.ProgramError as error:
             raise VelaError(str(error)) from error
-        counts = {name: int(count) for name, count in _COUNTS.findall(said)}
+        counts = {name: int(count) for name, count in _COUNTS.findall(text)}
         tables, written = list(folder.glob("*_summary_*.csv")), folder / "network_vela.tflite"
         if counts.keys() != {"CPU", "NPU"} or len(tables) != 1 or not written.exists():
-            raise VelaError("Vela does not say what it has compiled")
+            raise VelaError("Vela did not report what it compiled")
         with tables[0].open(newline="") as table:
             row = next(csv.DictReader(table))
         return Compiled(
@@ -84,5 +84,5 @@ def compiled(content: bytes, accelerator: str, system_config: str, memory_mode: 
             ms=1000 * float(row["inference_time"]),
             npu_operators=counts["NPU"],
             cpu_operators=counts["CPU"],
-            fallbacks=tuple(f"{operator}: {reason.strip()}".rstrip(": ") for operator, reason in _FALLBACK.findall(said)),
+            fallbacks=tuple(f"{operator}: {reason.strip()}".rstrip(": ") for operator, reason in _FALLBACK.findall(text)),
         )

@@ -94,7 +94,7 @@ class MLflow:
         description: str,
         front: Sequence[str] = (),
     ) -> None:
-        """Ends the parent run and its running children; the arguments are those of `Tracker.close_sweep`.
+        """Endpoints the parent run and its running children; the arguments are those of `Tracker.close_sweep`.
 
         Raises:
             TrackingError: when MLflow fails.

@@ -55,7 +55,7 @@ class Tracker(Protocol):
         description: str,
         front: Sequence[str] = (),
     ) -> None:
-        """Ends the parent run and its running children, and adds a link to the description that compares trials.
+        """Endpoints the parent run and its running children, and adds a link to the description that compares trials.
 
         Args:
             run_id: the id that `open_sweep` returned.

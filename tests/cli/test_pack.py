@@ -126,7 +126,7 @@ def differs(content: bytes, count: int) -> list[bytes]:
 
 
 def test_native_code_that_crashes_does_not_end_the_command(file, capsys, monkeypatch):
-    monkeypatch.setattr(anyfile, "RUNTIMES", {"LiteRT": litert.random_answers, "another": dies_of_both})
+    monkeypatch.setattr(anyfile, "RUNTIMES", {"LiteRT": litert.random_outputs, "another": dies_of_both})
     assert pack.main([str(file)]) == 0
     _, (_, proof, _) = printed(capsys)
     assert proof.endswith("random inputs in LiteRT; another could not run it: its process died: signal 11, SIGSEGV")

@@ -12,7 +12,7 @@ from sweep.compress.cluster import kmeans
 from sweep.compress.distill import teachers
 from sweep.compress.prune import filters, magnitude, no_pruning, patterns, schedules
 from sweep.compress.quantize import formats
-from sweep.core.measurement import Answers, Measurement
+from sweep.core.measurement import Measurement, Predictions
 from sweep.core.metric import Kind, Prominence
 from sweep.core.metrics import METRICS, Metrics, directions, of_kind, searchable, seen_in
 from sweep.core.text import table
@@ -66,7 +66,7 @@ def test_the_readme_has_the_table():
 def test_macro_averaged_accuracy_counts_every_class_alike():
     labels = np.array([0] * 90 + [1] * 8 + [3] * 2)  # none of class 2
     predicted = np.where(labels == 1, np.arange(100) % 2, 0)  # half of class 1 is taken for class 0, and all of class 3
-    metrics = Metrics.of(Measurement(content=b"", validation=Answers(predicted, labels, 4)))
+    metrics = Metrics.of(Measurement(content=b"", validation=Predictions(predicted, labels, 4)))
     assert metrics["val_accuracy"] == 0.94
     assert metrics["macro_accuracy"] == pytest.approx((1 + 0.5 + 0) / 3)
     assert "macro_accuracy" not in Metrics.of(Measurement(content=b""))

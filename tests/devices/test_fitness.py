@@ -88,7 +88,7 @@ def test_a_microcontroller_measures_memory_and_agreement(name, split):
 
 @needs_tflm
 def test_agreement_and_accuracy_are_shares_of_their_images(split, monkeypatch):
-    monkeypatch.setattr(tflm, "answers", lambda content, images, interface: (tflm.Arena(3, 2, 1), np.arange(len(images)) % 3))
+    monkeypatch.setattr(tflm, "predict", lambda content, images, interface: (tflm.Arena(3, 2, 1), np.arange(len(images)) % 3))
     monkeypatch.setattr(
         "sweep.tflite.benchmark.predict", lambda content, images, threads, interface: np.zeros(len(images), int)
     )

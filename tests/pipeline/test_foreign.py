@@ -126,7 +126,7 @@ def test_a_file_that_does_not_run_on_the_target_is_refused_before_it_is_answered
         def rehearsed(self, content: bytes) -> Any:
             raise Unfit("it has no FULLY_CONNECTED")
 
-    monkeypatch.setattr(foreign, "answers", None)
+    monkeypatch.setattr(foreign, "predictions", None)
     file = foreign.opened(stored(tiny("INT8")), DATA)
     with pytest.raises(ConfigError, match=r"theirs.tflite: expected a file that runs on other; received it has no FULLY_CONN"):
         foreign.record(file, DATA, Other(), tmp_path, store=tmp_path / "cache", threads=1, progress=Silent())

@@ -126,6 +126,6 @@ def test_a_file_that_turns_out_not_to_run_fails_with_its_reason(store, monkeypat
     def lacking(content, images, interface):
         raise tflm.TflmError("TFLM failed: Didn't find op for builtin opcode 'SIN'")
 
-    monkeypatch.setattr(tflm, "answers", lacking)
+    monkeypatch.setattr(tflm, "predict", lacking)
     with pytest.raises(Unfit, match="opcode 'SIN'"):
         ran(replace(PLAN, target=Microcontroller(images=7)), store)

@@ -65,7 +65,7 @@ def test_a_sweep_goes_on_on_what_it_began_with(loader, master, launcher, own, tm
     assert swept(launcher, loader, master, *own) == []
     assert begun(tmp_path)["origin"] == first
     assert set(first["code"]) == {"own_net", "own_blocks"}
-    assert list(first["data"]) == [f"arrays path={tmp_path}/own.npz"]
+    assert list(first["data"]) == [f"arrays path={tmp_path}/own.npz test=0.15"]
     assert first["configuration"]["prune.sparsity"] == "0.5, 0.8"
     assert not [key for key in first["configuration"] if key.startswith(("threads", "output", "tracking"))]
 
@@ -81,7 +81,10 @@ def other_helper(tmp_path):
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        (other_data, r"the data that this sweep began with; received s1 \(arrays path=\S+/own.npz: \w{8} then, \w{8} now\)"),
+        (
+            other_data,
+            r"the data that this sweep began with; received s1 \(arrays path=\S+/own.npz test=0.15: \w{8} then, \w{8} now\)",
+        ),
         (other_helper, r"the code that this sweep began with; received s1 \(own_blocks: \w{8} then, \w{8} now\)"),
     ],
 )

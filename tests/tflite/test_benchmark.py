@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from conftest import accuracy
 
-from sweep.core.measurement import Answers, Measurement
+from sweep.core.measurement import Measurement, Predictions
 from sweep.core.types import Array, Split, Storage
 from sweep.tflite import benchmark
 from sweep.tflite.benchmark import MeasureError
@@ -141,7 +141,7 @@ def test_accuracy_is_an_exact_count(files: dict[str, bytes], digits: Split) -> N
     labels = benchmark.predict(files["float32"], images)
     for right in range(8):
         given = np.where(np.arange(7) < right, labels, labels + 1)
-        assert Answers(labels, given, 10).accuracy == right / 7
+        assert Predictions(labels, given, 10).accuracy == right / 7
     assert benchmark.predict(files["float32"], images[:0], threads=2).shape == (0,)
 
 

@@ -107,7 +107,7 @@ def test_what_tflm_lacks_is_named_in_one_line(name, told):
 @pytest.mark.parametrize("kind", ["FLOAT32", "INT8"])
 def test_the_answers_are_those_of_the_file(kind):
     images = np.random.default_rng(0).integers(0, 256, (40, 2, 2, 1), np.uint8)
-    arena, classes = tflm.answers(tiny(kind), images)
+    arena, classes = tflm.predict(tiny(kind), images)
     expected = by_hand(tiny(kind), images).argmax(axis=1)
     assert len(set(expected.tolist())) > 1
     assert np.mean(classes == expected) >= 0.95
@@ -129,18 +129,18 @@ def test_random_inputs_go_into_every_input_and_come_out_of_every_output():
         graph.inputs, graph.outputs = [0, 2], [3, 3]  # the bias becomes an input
 
     file = edited(tiny("INT8"), doubled)
-    outputs = tflm.random_answers(file, 5)
+    outputs = tflm.random_outputs(file, 5)
     assert outputs[::2] == outputs[1::2]
     assert len(set(outputs)) > 1
-    assert tflm.random_answers(file, 5) == outputs
-    assert tflm.random_answers(file, 5, seed=1) != outputs
-    assert tflm.random_answers(tiny("INT8"), 5) != outputs[::2]
+    assert tflm.random_outputs(file, 5) == outputs
+    assert tflm.random_outputs(file, 5, seed=1) != outputs
+    assert tflm.random_outputs(tiny("INT8"), 5) != outputs[::2]
 
 
 def test_without_tflm_a_random_input_is_refused_in_words(monkeypatch):
     monkeypatch.setattr(tflm, "MODULE", "no_such_module")
     with pytest.raises(tflm.TflmError, match="the package tflite-micro is not installed"):
-        tflm.random_answers(tiny("INT8"), 1)
+        tflm.random_outputs(tiny("INT8"), 1)
 
 
 def test_the_process_imports_neither_this_project_nor_tensorflow():

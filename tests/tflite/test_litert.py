@@ -117,10 +117,10 @@ def test_a_file_that_is_no_network_of_one_image_is_refused() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_file_answers_random_inputs_the_same_each_time(kind):
     content = tiny(kind)
-    answers = litert.random_answers(content, 20)
-    assert litert.random_answers(content, 20) == answers
+    answers = litert.random_outputs(content, 20)
+    assert litert.random_outputs(content, 20) == answers
     assert len(set(answers)) > 10
-    assert litert.random_answers(content, 20, seed=1) != answers
+    assert litert.random_outputs(content, 20, seed=1) != answers
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_any_file_answers_random_inputs_the_same_each_time(kind):
     ],
 )
 def test_random_inputs_are_of_the_type_and_use_its_range(dtype, values):
-    drawn = litert._drawn(np.random.default_rng(0), {"shape": np.array([40, 50]), "dtype": dtype})
+    drawn = litert.random_input(np.random.default_rng(0), {"shape": np.array([40, 50]), "dtype": dtype})
     assert (drawn.shape, drawn.dtype) == ((40, 50), dtype)
     if values is None:
         assert abs(drawn.astype(float).std() - 1) < 0.1
@@ -145,4 +145,4 @@ def test_random_inputs_are_of_the_type_and_use_its_range(dtype, values):
         assert values[0] <= drawn.min() < drawn.max() <= values[-1]
         assert drawn.max() / values[-1] > 0.99
     with pytest.raises(ValueError, match=r"expected inputs that are numbers, found <class 'numpy\.bytes_'>"):
-        litert._drawn(np.random.default_rng(0), {"shape": np.array([2]), "dtype": np.bytes_})
+        litert.random_input(np.random.default_rng(0), {"shape": np.array([2]), "dtype": np.bytes_})

@@ -34,7 +34,7 @@ class KMeans:
     """Replaces the weights of each kernel by the nearest of its k-means centroids, then trains (Han et al. 2016, section 3).
 
     The initial centroids are evenly spaced, which their section 3.2 finds best. In training, the weights of a cluster move by
-    the mean of their updates (theirs by the sum of their gradients).
+    the mean of their updates (in TFMOT by the sum of their gradients).
 
     Args:
         levels: the most centroids of a kernel, zero included where it was pruned, in 2 to 256.

@@ -122,7 +122,7 @@ class ChannelPruning:
             channels reach the logits stay and are not counted.
         layers: `conv`, `dense` or `all` (both).
         score: the importance of a group of channels.
-        minimum: filters that every layer keeps, whatever the sparsity, at least 1.
+        minimum: the minimum number of filters of each layer, at least 1.
         steps: the number of pruning steps, at least 1, each followed by a share of the fine-tuning.
         finetune: epochs of fine-tuning in all, 0 or at least as many as steps.
         learning_rate: the peak learning rate, above 0.
@@ -162,7 +162,7 @@ class ChannelPruning:
         raise NotImplementedError
 
     def apply(self, network: Checkpoint | None, context: Context) -> Outcome:
-        """Prunes and fine-tunes. Masks of the network are sliced with it and kept."""
+        """Prunes and fine-tunes. Masks of the network are sliced with it and preserved."""
         network = required(network)
         curves: dict[str, tuple[float, ...]] = {}
         for step in range(1, self.steps + 1):
@@ -186,7 +186,7 @@ class ChannelPruning:
 
     @property
     def does_nothing(self) -> bool:
-        """Whether no filter goes."""
+        """Whether no filter is removed."""
         return self.sparsity == 0
 
     def evidence(self, network: Checkpoint) -> Evidence:

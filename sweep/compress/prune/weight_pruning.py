@@ -1,4 +1,4 @@
-"""What the methods that prune single weights share: masks that follow a sparsity schedule during fine-tuning."""
+"""Shared by the methods that prune single weights: masks that follow a sparsity schedule during fine-tuning."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class WeightPruning:
         raise NotImplementedError
 
     def apply(self, network: Checkpoint | None, context: Context) -> Outcome:
-        """Prunes and fine-tunes. Masks of the network on other layers are kept too."""
+        """Prunes and fine-tunes. Masks of the network on other layers are preserved."""
         network = required(network)
         model = checkpoints.restore(network)
         masks = _ScheduledMasks(self, model, network.masks)
@@ -103,7 +103,7 @@ class SparsityPruning(WeightPruning):
 
     @property
     def does_nothing(self) -> bool:  # type: ignore[override]
-        """Whether no weight goes."""
+        """Whether no weight is pruned."""
         return self.sparsity == 0
 
     def share(self, fraction: float) -> Self:

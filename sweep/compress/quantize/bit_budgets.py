@@ -1,4 +1,4 @@
-"""What the bits of a network's layers may come to: a mean over its weights, or the size of its file."""
+"""Budgets for the bit-widths of a network's layers: a mean over its weights, or the size of its file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Losses = Mapping[str, Mapping[int, float]]
 
 
 class Budget(Protocol):
-    """What the bits may come to, and who assigns them within it."""
+    """A budget for bit-widths, with the assignment of bits to layers within it."""
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -27,7 +27,7 @@ class Budget(Protocol):
 
     @property
     def max_kib(self) -> float | None:
-        """The most KiB of the file; None where files may weigh what they do."""
+        """The maximum size of the file in KiB; None without a limit."""
 
     def assigned(
         self, losses: Losses, sizes: Mapping[str, int], network: Checkpoint, train: Split, files: Files
@@ -102,7 +102,7 @@ class FileSize:
         budget = math.floor(self.max_kib * 1024)
         bits = {name: max(options) for name, options in losses.items()}
         while (over := self._weight(network, bits, train, files) - budget) > 0:
-            # What the file weighs besides its kernels is known now. It changes a little with the bits: there may be more steps.
+            # Now the size of the file without its kernels is known. It changes a little with the bits: more steps may follow.
             room = sum(kernel_bytes(sizes[name], width) for name, width in bits.items()) - over
             try:
                 bits = mixed_precision.assignment(losses, sizes, kernel_bytes, room)

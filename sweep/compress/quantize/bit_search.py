@@ -38,7 +38,7 @@ def images_held_out(train: Split) -> int:
 
 @dataclass(frozen=True)
 class NoSearch(Unchanged):
-    """The bits are given."""
+    """The bits are configured."""
 
     def require_budget(self, network: Checkpoint, train: Split, files: Files) -> None:
         """There is none."""
@@ -52,7 +52,7 @@ class BitSearch:
         weight_range: the clipping of the weights.
         one_depthwise_grid: whether the channels of a depthwise kernel share a scale.
         first_last_bits: the bits of the first and the last layer with a kernel, in 2 to 8; None to search them too.
-        budget: what the bits may come to.
+        budget: the budget for the bits.
     """
 
     weight_range: ClippingMethod
@@ -82,7 +82,7 @@ class BitSearch:
         return self
 
     def evidence(self, network: Checkpoint) -> Evidence:
-        """The budget is kept."""
+        """The evidence that the file is within the budget."""
         return Evidence(max_kib=self.budget.max_kib)
 
     def require_budget(self, network: Checkpoint, train: Split, files: Files) -> None:
@@ -115,7 +115,7 @@ class BitSearch:
     ) -> dict[str, dict[int, float]]:
         """Layer name to bits to the divergence of the logits, in nats, with this kernel alone rounded to so many bits.
 
-        They are kept for the searches within other budgets, and for those of other quantisers with the same grids.
+        They are cached for searches with other budgets, and for other quantisers with the same grids.
         """
         widths = self.widths(kernels)
         per_tensor = {

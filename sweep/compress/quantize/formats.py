@@ -15,11 +15,11 @@ from sweep.train.unchanged import Unchanged
 
 @dataclass(frozen=True, kw_only=True)
 class File:
-    """What every form of file shares.
+    """The options that all formats share.
 
     Args:
         sparse: whether kernels are stored sparsely where that is smaller and runs.
-        strip: whether the names of tensors and the signature are left out; what is redundant is left out of every file.
+        strip: whether the names of tensors and the signature are left out. Redundant data are left out of every file.
     """
 
     sparse: bool = False

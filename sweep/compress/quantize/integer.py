@@ -1,4 +1,4 @@
-"""What PTQ and QAT share: full-integer files, and the bits of each layer.
+"""Shared by PTQ and QAT: full-integer files, and the bit-width of each layer.
 
 Weights are quantised symmetrically to 2 to 8 bits with a zero point of 0, so pruned weights stay zero in the file. A
 convolution has a scale per channel; a dense kernel has one per tensor, and so has a clustered kernel. A depthwise kernel has a
@@ -160,7 +160,7 @@ class Integer(File):
         return train.images[order[: min(self.calibration_samples, len(order) - held_out)]]
 
     def _with_bits(self, network: Checkpoint) -> Checkpoint:
-        """The network with the bits of each layer, as asked for or as the search found them.
+        """The network with the bit-width of each layer, configured or from the search.
 
         Raises:
             ValueError: for a network that the search should have seen, and has not.

@@ -25,20 +25,20 @@ class OverBudget(ValueError):
         self.least = least
 
 
-def divergence(expected: Array, found: Array) -> float:
-    """The mean over rows of KL(softmax(expected) || softmax(found)).
+def divergence(expected: Array, actual: Array) -> float:
+    """The mean over rows of KL(softmax(expected) || softmax(actual)).
 
     Args:
         expected: float (n, classes), logits.
-        found: float (n, classes), logits.
+        actual: float (n, classes), logits.
 
     Returns:
         Nats, at least 0 up to rounding.
     """
     from scipy.special import log_softmax
 
-    log_expected, log_found = log_softmax(expected.astype(float), axis=1), log_softmax(found.astype(float), axis=1)
-    return float(np.mean(np.sum(np.exp(log_expected) * (log_expected - log_found), axis=1)))
+    log_expected, log_actual = log_softmax(expected.astype(float), axis=1), log_softmax(actual.astype(float), axis=1)
+    return float(np.mean(np.sum(np.exp(log_expected) * (log_expected - log_actual), axis=1)))
 
 
 def assignment(

@@ -42,7 +42,7 @@ class QAT(Integer):
         require_learning_rate("learning_rate", self.learning_rate)
 
     def apply(self, network: Checkpoint | None, context: Context) -> Outcome:
-        """Fake-quantises, calibrates and trains. Masks and clusters are kept."""
+        """Fake-quantises, calibrates and trains. Masks and clusters are preserved."""
         network = self._with_bits(required(network))
         model = self._calibrated(network, context.data.train)
         fixed = constraints.FixedConstraints(checkpoints.kernels(model), network)

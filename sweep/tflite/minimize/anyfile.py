@@ -1,4 +1,4 @@
-"""Packs a `.tflite` file from anywhere, which may have any inputs, or not run here at all."""
+"""Minimises a `.tflite` file of any origin, with any inputs, which LiteRT or TFLM may not be able to run."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from sweep.tflite import litert, tflm
 from sweep.tflite.minimize import lossless
 
 Runtime = Callable[[bytes, int], list[bytes]]
-"""What a file answers to so many random inputs, the same each time; an error for one that it cannot run."""
-RUNTIMES: Mapping[str, Runtime] = {"LiteRT": litert.random_answers, "TFLM": tflm.random_answers}
-_INPUTS = 10  # random ones, for each runtime
-_SECONDS = 300.0  # for a runtime on one file
+"""The outputs of a file for a number of random inputs, the same each time. It raises an error for a file that it cannot run."""
+RUNTIMES: Mapping[str, Runtime] = {"LiteRT": litert.random_outputs, "TFLM": tflm.random_outputs}
+_INPUTS = 10  # random inputs for each runtime
+_SECONDS = 300.0  # time limit of a runtime on a file
 
 
-class OtherAnswersError(RuntimeError):
-    """The packed file answers otherwise than the file."""
+class OutputMismatchError(RuntimeError):
+    """The outputs of the minimised file differ from those of the original."""
 
 
 def destination(source: Path, to: Path | None) -> Path:
-    """Where the packed file goes.
+    """The path of the minimised file.
 
     Args:
-        source: the file.
-        to: what the user asked for; None for beside the file, with `.packed` before the suffix.
+        source: the original file.
+        to: the path that the user chose; None for the path of the original with `.packed` before the suffix.
 
     Raises:
-        ConfigError: for the file itself, a folder, or a folder that is not there.
+        ConfigError: for the original file, a folder, or a path in a folder that does not exist.
     """
     if to is None:
         to = source.with_name(f"{source.name.removesuffix('.tflite')}.packed.tflite")
@@ -41,20 +41,20 @@ def destination(source: Path, to: Path | None) -> Path:
 
 
 def packed(content: bytes, *, strip: bool) -> tuple[bytes, str]:
-    """A file in fewer bytes, and in one line how it is known to be the same.
+    """Minimises a file, and checks that it computes the same.
 
-    Its operators, tensors and values are compared. So are its answers to random inputs, in each runtime that runs the file.
+    Its operators, tensors and values are compared, and its outputs for random inputs in each runtime that runs the original.
 
     Args:
         content: the bytes of a `.tflite`.
         strip: whether names are left out.
 
     Returns:
-        The bytes, which are those of `content` where they could not be fewer, and the line.
+        The bytes, equal to `content` where they cannot be fewer, and a line about the checks.
 
     Raises:
         DamagedError, NotPackedError: as `lossless.packed`.
-        OtherAnswersError: for a file that would answer otherwise.
+        OutputMismatchError: where an output differs.
     """
     smaller = lossless.packed(content, strip=strip)
     if smaller == content:
@@ -67,11 +67,11 @@ def packed(content: bytes, *, strip: bool) -> tuple[bytes, str]:
             failed.append(f"{name} could not run it: {error}")
             continue
         try:
-            found = isolated.call(runtime, smaller, _INPUTS, seconds=_SECONDS)
+            outputs = isolated.call(runtime, smaller, _INPUTS, seconds=_SECONDS)
         except isolated.FailedError as error:
-            raise OtherAnswersError(f"{name} runs the file, but not the packed one: {error}") from error
-        if found != expected:
-            raise OtherAnswersError(f"the packed file would answer otherwise in {name}")
+            raise OutputMismatchError(f"{name} runs the file, but not the packed one: {error}") from error
+        if outputs != expected:
+            raise OutputMismatchError(f"the packed file would answer otherwise in {name}")
         ran.append(name)
     proof = "all operators, tensors and values are the same"
     if ran:

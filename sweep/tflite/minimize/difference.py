@@ -16,28 +16,28 @@ from sweep.tflite.schema import parsed
 _NOT_COMPARED = frozenset({"buffer", "debugMetadataIndex", "min", "max", "opcodeIndex", "shapeSignature"})
 
 
-def difference(one: bytes, other: bytes, *, names: bool) -> str:
-    """Where two files differ; an empty string where they do not.
+def difference(first: bytes, second: bytes, *, names: bool) -> str:
+    """The first difference of two files; an empty string without one.
 
-    Descriptions, metadata, ranges and what no operator uses do not count.
+    Descriptions, metadata, ranges and unused parts are not compared.
 
     Args:
-        one: the bytes of a file.
-        other: the bytes of another.
+        first: the bytes of a file.
+        second: the bytes of another file.
         names: whether the names of tensors, graphs and signatures count.
 
     Raises:
         DamagedError: for bytes that are no such file.
     """
     with flatbuffer.damage_errors():
-        left, right = _Description(one, names).facts(), _Description(other, names).facts()
+        left, right = _Description(first, names).facts(), _Description(second, names).facts()
     if len(left) != len(right):
         return f"{len(left)} parts and {len(right)}"
-    return next((where for (where, fact), found in zip(left, right, strict=True) if (where, fact) != found), "")
+    return next((before[0] for before, after in zip(left, right, strict=True) if before != after), "")
 
 
 class _Description:
-    """What a file computes, as plain values that can be compared."""
+    """The computation of a file as plain values, to compare."""
 
     def __init__(self, content: bytes, names: bool) -> None:
         self._model, _, _ = parsed(content)
@@ -47,19 +47,19 @@ class _Description:
     def facts(self) -> list[tuple[str, Any]]:
         """Each part of the file with where it is."""
         model = self._model
-        found = [("the version", model.version), ("the external buffers", _plain(model.externalBuffers))]
-        found.append(("the groups of external buffers", _plain(model.externalBufferGroups)))
+        facts = [("the version", model.version), ("the external buffers", _plain(model.externalBuffers))]
+        facts.append(("the groups of external buffers", _plain(model.externalBufferGroups)))
         for number, graph in enumerate(model.subgraphs):
             self._order = {}
             where = f"graph {number}"
-            found.append((f"{where}, its name", graph.name if self._names else None))
-            found += [(f"{where}, its {end}", self._tensors(graph, getattr(graph, end))) for end in ("inputs", "outputs")]
+            facts.append((f"{where}, its name", graph.name if self._names else None))
+            facts += [(f"{where}, its {end}", self._tensors(graph, getattr(graph, end))) for end in ("inputs", "outputs")]
             for position, operator in enumerate(graph.operators):
-                found.append((f"{where}, operator {position}", self._operator(graph, operator)))
+                facts.append((f"{where}, operator {position}", self._operator(graph, operator)))
             if self._names or len(model.signatureDefs or []) > 1:
                 signatures = [entry for entry in model.signatureDefs or [] if entry.subgraphIndex == number]
-                found.append((f"{where}, its signatures", [self._signature(graph, entry) for entry in signatures]))
-        return found
+                facts.append((f"{where}, its signatures", [self._signature(graph, entry) for entry in signatures]))
+        return facts
 
     def _operator(self, graph: Any, operator: Any) -> Any:
         code = self._model.operatorCodes[operator.opcodeIndex]

@@ -1,7 +1,7 @@
 """What a parsed `.tflite` file holds for nothing: ranges, metadata, copies, and what no operator uses.
 
 All work in place. An interpreter reads no `min` and `max`, takes an empty vector for a missing one, and a tensor's shape for
-its signature. The scale of a bias is the product of two others, but XNNPACK's answers change without it: it stays.
+its signature. The scale of a bias is the product of two others, but the outputs of XNNPACK change without it, so it stays.
 """
 
 from __future__ import annotations
@@ -83,30 +83,30 @@ def _unused_tensors(graph: Any, signatures: list[Any]) -> None:
 def _operator_codes(model: Any) -> None:
     """Leaves out the operator codes that no operator has, and equal ones."""
     codes, numbers = model.operatorCodes or [], dict[Any, int]()
-    kept: list[Any] = []
+    remaining: list[Any] = []
     for operator in _operators(model):
         code = codes[operator.opcodeIndex]
         key = (code.deprecatedBuiltinCode, code.builtinCode, code.customCode, code.version)
         if key not in numbers:
-            numbers[key] = len(kept)
-            kept.append(code)
+            numbers[key] = len(remaining)
+            remaining.append(code)
         operator.opcodeIndex = numbers[key]
-    model.operatorCodes = kept
+    model.operatorCodes = remaining
 
 
 def _equal_buffers(model: Any) -> None:
     """Leaves out the buffers that nothing names, and all but one of those with equal data; buffer 0 is the empty one."""
     numbers = {b"": 0}
-    kept: list[Any] = [type(model.buffers[0])()]
+    remaining: list[Any] = [type(model.buffers[0])()]
     for user in (*(tensor for graph in model.subgraphs for tensor in graph.tensors), *(model.metadata or [])):
         buffer = model.buffers[user.buffer]
         data = b"" if buffer.data is None else bytes(buffer.data)
         if data not in numbers:
-            numbers[data] = len(kept)
+            numbers[data] = len(remaining)
             buffer.data = np.frombuffer(data, np.uint8)
-            kept.append(buffer)
+            remaining.append(buffer)
         user.buffer = numbers[data]
-    model.buffers = kept
+    model.buffers = remaining
 
 
 def _operators(model: Any) -> Iterator[Any]:

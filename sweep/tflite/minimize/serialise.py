@@ -95,11 +95,11 @@ def _size(part: Part) -> int:
 
 def _arranged(table: Table) -> list[tuple[Field, int]]:
     """The fields and where they lie within the table: the widest first, so that nothing lies between them."""
-    found, at = [], 4
+    fields, at = [], 4
     for field in sorted(table.fields, key=lambda field: (-field.width, field.slot)):
-        found.append((field, at))
+        fields.append((field, at))
         at += field.width
-    return found
+    return fields
 
 
 def _vtable(table: Table) -> bytes:

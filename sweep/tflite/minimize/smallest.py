@@ -1,4 +1,4 @@
-"""The smallest file of what a network was converted to, which answers as that does."""
+"""Minimises the file of a network, and checks that its outputs stay the same."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ _log = logging.getLogger(__name__)
 
 _TFLM_IMAGES = 2  # its reference kernels take a tenth of a second for a large network
 Runtime = Callable[[bytes, Array], Array]
-"""Runs a file on images, uint8 (n, height, width, channels), and returns its outputs.
-
-It raises a RuntimeError or a ValueError for a file that it cannot run."""
+"""Runs a file on images, uint8 (n, height, width, channels), and returns its outputs. It raises a RuntimeError or a ValueError
+for a file that it cannot run."""
 
 
 def with_litert(content: bytes, images: Array) -> Array:
@@ -34,20 +33,19 @@ def with_tflm(content: bytes, images: Array) -> Array:
 def smallest(
     content: bytes, images: Array, *, sparsely: bool, strip: bool, runtimes: Sequence[Runtime] = (with_litert,)
 ) -> bytes:
-    """Applies what makes the file smaller, and takes the smallest that answers as before.
+    """Minimises a file, with dense and with sparse kernels, and returns the smallest one whose outputs are unchanged.
 
-    Kernels go first, since what they are stored as is then shared. Sparse kernels bring tensors of their own, so the file with
-    dense ones may end up smaller.
+    Sparse kernels add tensors, so the file with dense kernels may be smaller.
 
     Args:
         content: the bytes of a `.tflite`.
-        images: uint8 (n, height, width, channels), to compare the answers on.
-        sparsely: whether kernels may be stored sparsely.
-        strip: whether names may be left out.
-        runtimes: where the answers are compared, each if it runs the file at all; LiteRT alone for sparse kernels.
+        images: uint8 (n, height, width, channels), on which the outputs are compared.
+        sparsely: whether kernels may be stored as sparse tensors.
+        strip: whether names are left out.
+        runtimes: the runtimes in which the outputs are compared, if they run `content`; LiteRT alone for sparse kernels.
 
     Returns:
-        The file's bytes; those of `content`, after a warning, where no smaller file is as good.
+        The bytes of the file; `content`, after a warning, where no smaller file has the same outputs.
     """
     storages = [(content, runtimes)]
     if sparsely:
@@ -61,32 +59,32 @@ def smallest(
     for candidate, compared in sorted(candidates, key=lambda pair: len(pair[0])):
         if len(candidate) >= len(content):
             break
-        if same_answers(content, candidate, images, compared):
+        if same_outputs(content, candidate, images, compared):
             return candidate
         _log.warning("a packed file was not taken: it would not answer as before")
     return content
 
 
-def same_answers(one: bytes, other: bytes, images: Array, runtimes: Sequence[Runtime] = (with_litert,)) -> bool:
-    """Whether two files give answers that are equal to the bit.
+def same_outputs(original: bytes, candidate: bytes, images: Array, runtimes: Sequence[Runtime] = (with_litert,)) -> bool:
+    """Whether the outputs of two files are equal to the bit.
 
     Args:
-        one: the bytes of a file.
-        other: the bytes of another, which may not run.
+        original: the bytes of a file.
+        candidate: the bytes of another file, which may not run.
         images: uint8 (n, height, width, channels).
-        runtimes: those that count, if they run `one`.
+        runtimes: the runtimes to compare in; one that does not run `original` is left out.
     """
     with native.caught():
         for runtime in runtimes:
             try:
-                expected = runtime(one, images)
+                expected = runtime(original, images)
             except (RuntimeError, ValueError):
                 continue
             try:
-                found = runtime(other, images)
+                outputs = runtime(candidate, images)
             except (RuntimeError, ValueError) as error:
                 _log.warning("the file does not run: %s", " ".join(str(error).split()))
                 return False
-            if expected.tobytes() != found.tobytes():
+            if expected.tobytes() != outputs.tobytes():
                 return False
     return True

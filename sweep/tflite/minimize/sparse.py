@@ -187,8 +187,8 @@ def _code(schema: Any) -> Any:
     return code
 
 
-def _densify(schema: Any, code: int, given: int, twin: int) -> Any:
+def _densify(schema: Any, code: int, source: int, result: int) -> Any:
     operator = schema.OperatorT()
-    operator.opcodeIndex, operator.inputs, operator.outputs = code, [given], [twin]
+    operator.opcodeIndex, operator.inputs, operator.outputs = code, [source], [result]
     operator.builtinOptionsType, operator.builtinOptions = schema.BuiltinOptions.DensifyOptions, schema.DensifyOptionsT()
     return operator

@@ -97,9 +97,9 @@ def test_what_nothing_reads_is_gone_and_equal_parts_are_there_once():
 
 def test_every_signature_answers_as_before():
     packed = lossless.packed(RICH, strip=False)
-    assert len(litert.random_answers(RICH, 5)) == 15
+    assert len(litert.random_outputs(RICH, 5)) == 15
     for strip in (False, True):
-        assert litert.random_answers(lossless.packed(RICH, strip=strip), 5) == litert.random_answers(RICH, 5)
+        assert litert.random_outputs(lossless.packed(RICH, strip=strip), 5) == litert.random_outputs(RICH, 5)
     assert sorted(Interpreter(model_content=packed).get_signature_list()) == ["one", "two"]
 
 
@@ -196,10 +196,10 @@ def behind(content: bytes) -> bytes:
 
 def test_data_behind_the_flatbuffer_come_into_it():
     content = behind(tflite())
-    assert litert.random_answers(content, 5) == litert.random_answers(tflite(), 5)
+    assert litert.random_outputs(content, 5) == litert.random_outputs(tflite(), 5)
     packed = lossless.packed(content, strip=False)
     assert packed == lossless.packed(tflite(), strip=False)
-    assert litert.random_answers(packed, 5) == litert.random_answers(content, 5)
+    assert litert.random_outputs(packed, 5) == litert.random_outputs(content, 5)
 
 
 def test_variables_are_no_constants():

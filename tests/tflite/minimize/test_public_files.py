@@ -27,9 +27,9 @@ def test_a_public_file_is_smaller_and_answers_the_same(name, strip):
     packed = lossless.packed(content, strip=strip)
     assert len(packed) <= MOST[name][strip]
     assert audit.same(audit.read(content), audit.read(packed))
-    answers = litert.random_answers(content, INPUTS)
+    answers = litert.random_outputs(content, INPUTS)
     assert len(set(answers)) > 50, "answers that hardly differ test little"
-    assert litert.random_answers(packed, INPUTS) == answers
-    expected, found = (isolated.call(tflm.random_answers, file, INPUTS, seconds=300) for file in (content, packed))
+    assert litert.random_outputs(packed, INPUTS) == answers
+    expected, found = (isolated.call(tflm.random_outputs, file, INPUTS, seconds=300) for file in (content, packed))
     assert len(expected) == len(answers) == INPUTS
     assert hashlib.sha256(b"".join(found)).digest() == hashlib.sha256(b"".join(expected)).digest()

@@ -140,9 +140,9 @@ def read(content: bytes) -> audit.Audit | str:
 
 def check(content: bytes, form: str) -> None:
     """All that holds of a packed file."""
-    answers = litert.random_answers(content, 8)
+    answers = litert.random_outputs(content, 8)
     try:
-        on_a_microcontroller = isolated.call(tflm.random_answers, content, 8, seconds=120)
+        on_a_microcontroller = isolated.call(tflm.random_outputs, content, 8, seconds=120)
     except isolated.FailedError:
         on_a_microcontroller = None
         assert form not in ("float32 plain", "int8 plain")
@@ -154,7 +154,7 @@ def check(content: bytes, form: str) -> None:
             assert lossless.packed(kernels, strip=strip) == packed
             assert lossless.packed(packed, strip=strip) == packed
             assert difference(kernels, packed, names=not strip) == ""
-            assert litert.random_answers(packed, 8) == answers
+            assert litert.random_outputs(packed, 8) == answers
             assert sum(contents.bytes_by_kind(packed).values()) == len(packed)
             before, after = read(kernels), read(packed)
             if strip and isinstance(before, audit.Audit) and isinstance(after, audit.Audit):
@@ -162,7 +162,7 @@ def check(content: bytes, form: str) -> None:
             elif not strip:
                 assert before == after
             if on_a_microcontroller is not None and storage == "dense":
-                assert isolated.call(tflm.random_answers, packed, 8, seconds=120) == on_a_microcontroller
+                assert isolated.call(tflm.random_outputs, packed, 8, seconds=120) == on_a_microcontroller
 
 
 def some(kinds: tuple[str, ...]) -> Any:

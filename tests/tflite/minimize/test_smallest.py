@@ -34,7 +34,7 @@ def test_every_file_is_packed_and_names_stay_unless_they_may_go(lenet5, images):
     assert b"lenet5" in packed
     assert b"lenet5" not in stripped
     for file in (packed, stripped):
-        assert smallest.same_answers(lenet5, file, images)
+        assert smallest.same_outputs(lenet5, file, images)
         assert audit.same(audit.read(lenet5), audit.read(file))
 
 
@@ -88,8 +88,8 @@ def test_not_a_number_is_an_answer_like_another(lenet5, images):
     def answers(content, pixels):
         return other if content == b"other" else one
 
-    assert smallest.same_answers(lenet5, b"one", images, [answers])
-    assert not smallest.same_answers(lenet5, b"other", images, [answers])
+    assert smallest.same_outputs(lenet5, b"one", images, [answers])
+    assert not smallest.same_outputs(lenet5, b"other", images, [answers])
 
 
 def test_files_that_differ_are_not_the_same(images):
@@ -102,4 +102,4 @@ def test_files_that_differ_are_not_the_same(images):
     kernel.assign(np.where(np.arange(kernel.shape[1]) > 2, kernel, 0))
     other = convert.convert(model, Storage.FLOAT32)
     assert not audit.same(first, audit.read(other))
-    assert not smallest.same_answers(content, other, images)
+    assert not smallest.same_outputs(content, other, images)

@@ -9,8 +9,8 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from made_files import by_hand, edited, tiny
 
-from sweep.tflite import audit, benchmark, ends, litert
-from sweep.tflite.ends import Ends, UnknownRangeError
+from sweep.tflite import audit, benchmark, endpoints, litert
+from sweep.tflite.endpoints import Endpoints, UnknownRangeError
 from sweep.tflite.interface import OWN, Interface
 
 INTEGERS = {"INT8": (-128, 127), "UINT8": (0, 255), "INT16": (-32768, 32767)}
@@ -46,17 +46,17 @@ def of_raw_pixels() -> bytes:
 )
 def test_the_range_is_told_by_what_scale_and_zero_point_span(kind, scale, zero, expected):
     span = tuple((end - zero) * scale for end in INTEGERS[kind])
-    assert Ends((2, 2, 1), kind, span, 3, kind, sigmoid=False).range == expected
+    assert Endpoints((2, 2, 1), kind, span, 3, kind, sigmoid=False).range == expected
 
 
 @pytest.mark.parametrize("span", [(-2.1, 2.6), (0, 8), (-75.0, 75.0), (-128.0, 127.0), (0.0, 1000.0), (-1.0, 3.0)])
 def test_another_span_tells_nothing(span):
     with pytest.raises(UnknownRangeError, match=f"^{span[0]:.4g} to {span[1]:.4g}$"):
-        _ = Ends((2, 2, 1), "INT8", span, 3, "INT8", sigmoid=False).range
+        _ = Endpoints((2, 2, 1), "INT8", span, 3, "INT8", sigmoid=False).range
 
 
 def test_floats_are_given_what_files_of_this_project_take():
-    found = ends.read(tiny("FLOAT32"))
+    found = endpoints.read(tiny("FLOAT32"))
     assert (found.shape, found.input_type, found.span, found.outputs) == ((2, 2, 1), "FLOAT32", None, 3)
     assert found.interface() == OWN
     assert found.interface((0.0, 255.0)) == Interface(0.0, 255.0)
@@ -65,14 +65,14 @@ def test_floats_are_given_what_files_of_this_project_take():
 
 
 def test_an_integer_file_is_read():
-    found = ends.read(tiny("INT8"))
+    found = endpoints.read(tiny("INT8"))
     assert found.span == pytest.approx((0, 1))
     assert (found.input_type, found.output_type, found.sigmoid) == ("INT8", "INT8", False)
 
 
 def test_a_file_of_raw_pixels_answers_as_the_same_file_of_scaled_ones():
     raw = of_raw_pixels()
-    interface = ends.read(raw).interface()
+    interface = endpoints.read(raw).interface()
     assert (interface.low, interface.high) == (0, 255)
     expected = by_hand(tiny("INT8"), IMAGES).argmax(axis=1)
     assert benchmark.predict(raw, IMAGES, interface=interface).tolist() == expected.tolist()
@@ -85,7 +85,7 @@ def test_a_file_of_bytes_without_a_scale_takes_them_as_they_are():
         graph.tensors[graph.inputs[0]].type = schema.TensorType.UINT8
         graph.tensors[graph.inputs[0]].quantization = None
 
-    found = ends.read(edited(tiny("INT8"), change))
+    found = endpoints.read(edited(tiny("INT8"), change))
     assert (found.span, found.range) == (None, (0, 255))
 
 
@@ -95,7 +95,7 @@ def test_a_file_for_several_images_gets_one_at_a_time():
         graph.tensors[graph.outputs[0]].shape = [4, 3]
 
     several = edited(tiny("FLOAT32"), change)
-    found = ends.read(several)
+    found = endpoints.read(several)
     assert (found.shape, found.outputs) == ((2, 2, 1), 3)
     assert litert.Network(several).shape == (1, 2, 2, 1)
     assert benchmark.predict(several, IMAGES).tolist() == by_hand(tiny("FLOAT32"), IMAGES).argmax(axis=1).tolist()
@@ -129,7 +129,7 @@ def one_output(sigmoid: bool) -> bytes:
 @pytest.mark.parametrize("sigmoid", [False, True])
 def test_a_single_output_says_which_of_two_classes(sigmoid):
     content = one_output(sigmoid)
-    found = ends.read(content)
+    found = endpoints.read(content)
     assert (found.outputs, found.sigmoid, found.interface().threshold) == (1, sigmoid, 0.5 if sigmoid else 0.0)
     expected = (by_hand(tiny("FLOAT32"), IMAGES)[:, 0] > 0).astype(int)
     assert 0 < expected.sum() < len(IMAGES)
@@ -138,7 +138,7 @@ def test_a_single_output_says_which_of_two_classes(sigmoid):
 
 def refused(change: Any, kind: str = "INT8") -> str:
     with pytest.raises(audit.AuditError) as raised:
-        ends.read(edited(tiny(kind), change))
+        endpoints.read(edited(tiny(kind), change))
     return str(raised.value)
 
 
@@ -160,4 +160,4 @@ def test_what_is_no_file_of_images_is_refused():
     assert refused(yes_or_no) == "expected an output of type INT8, UINT8, INT16, INT32, FLOAT32, found BOOL"
     assert refused(no_scale) == "expected an input of type INT8 to have a scale, found none"
     with pytest.raises(audit.AuditError):
-        ends.read(b"not a model")
+        endpoints.read(b"not a model")

@@ -1,7 +1,7 @@
-"""The input and the output of a `.tflite` file from anywhere, read off its tensors. Nothing is run.
+"""The input and the output of a `.tflite` file of any origin, from its tensors. Nothing is run.
 
-A file of this project takes pixels divided by 255. Others take them as they are, or scaled to [-1, 1]. The quantisation of an
-integer input tells which: its scale and zero point span the values that it was calibrated on. A float input tells nothing.
+The input of this project's files is pixels divided by 255. Other files expect pixels of 0 to 255, or of -1 to 1. The scale and
+zero point of an integer input show which: they span the calibrated range. A float input has no such information.
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ from sweep.tflite import audit
 from sweep.tflite.interface import Interface
 
 _INTEGERS = {"INT8": (-128, 127), "UINT8": (0, 255), "INT16": (-32768, 32767)}
-"""The types of quantised inputs, with their ends."""
+"""The types of quantised inputs, with their smallest and largest value."""
 _TYPES = (*_INTEGERS, "FLOAT32")
 _SCORES = ("INT8", "UINT8", "INT16", "INT32", "FLOAT32")
 _MOVING = ("DEQUANTIZE", "QUANTIZE", "RESHAPE")
-"""Operators that hand on what a sigmoid before them gives."""
+"""Operators that may follow a final sigmoid without changing its values."""
 
 
 class UnknownRangeError(ValueError):
-    """The values that the input takes cannot be told from the file."""
+    """The range of the input cannot be inferred from the file."""
 
 
 @dataclass(frozen=True)
-class Ends:
+class Endpoints:
     """The input and the output of a file.
 
     Attributes:
-        shape: of one image, without the first dimension.
-        input_type: `INT8`, say.
-        span: the real values that the integers of the input stand for, lowest and highest; None for floats, and where the
-            integers are the values themselves.
-        outputs: how many numbers an image gets.
-        output_type: their type.
-        sigmoid: whether the last operator that computes is a sigmoid.
+        shape: the shape of one image, without the batch dimension.
+        input_type: the type of the input, such as `INT8`.
+        span: the real values of the smallest and the largest integer of the input; None for floats, and for integers without a
+            scale, which are the values themselves.
+        outputs: the number of output values for one image.
+        output_type: the type of the output.
+        sigmoid: whether the last computing operator is a sigmoid.
     """
 
     shape: tuple[int, ...]
@@ -47,14 +47,14 @@ class Ends:
 
     @property
     def range(self) -> tuple[float, float]:
-        """The real values of black and white, as far as the file tells; (0, 1), as files of this project have it, for floats.
+        """The inferred real values of black and white; (0, 1), as in files of this project, for floats.
 
-        Integers that are all but non-negative take [0, 1] where they end by 1.5, and [0, 255] where they end between 64 and
-        320; those that end between 0.5 and 1.5 on both sides take [-1, 1]. Integers of 16 bits have a zero point of 0
-        whatever they take: what they span below zero says nothing.
+        A span that is nearly non-negative means [0, 1] where its maximum is at most 1.5, and [0, 255] where that is between 64
+        and 320. A span from about -1 to 1 (each limit between 0.5 and 1.5 in magnitude) means [-1, 1]. Integers of 16 bits
+        always have the zero point 0, so only the maximum of their span counts.
 
         Raises:
-            UnknownRangeError: for another span, with it.
+            UnknownRangeError: for any other span, with its limits.
         """
         if self.span is None:
             return (0.0, 255.0) if self.input_type == "UINT8" else (0.0, 1.0)
@@ -68,26 +68,26 @@ class Ends:
             return -1.0, 1.0
         raise UnknownRangeError(f"{low:.4g} to {high:.4g}")
 
-    def interface(self, given: tuple[float, float] | None = None) -> Interface:
-        """How to run the file.
+    def interface(self, value_range: tuple[float, float] | None = None) -> Interface:
+        """The interface of the file.
 
         Args:
-            given: the values of black and white, where a person says so.
+            value_range: the real values of black and white; None to infer them.
 
         Raises:
-            UnknownRangeError: where nobody does and the file does not tell.
+            UnknownRangeError: where they cannot be inferred.
         """
         threshold = None
         if self.outputs == 1:
             threshold = 0.5 if self.sigmoid else 0.0
-        return Interface(*(self.range if given is None else given), threshold)
+        return Interface(*(self.range if value_range is None else value_range), threshold)
 
 
-def read(content: bytes) -> Ends:
-    """The ends of a file with one input and one output.
+def read(content: bytes) -> Endpoints:
+    """Reads the input and the output of a file.
 
     Raises:
-        AuditError: for bytes that are no such file, and for types that images or scores do not have.
+        AuditError: for bytes that are no `.tflite`, several inputs or outputs, and unsupported types.
     """
     with audit.audit_errors():
         file = audit.File(content)
@@ -101,7 +101,7 @@ def read(content: bytes) -> Ends:
             raise audit.AuditError(f"expected an output of type {', '.join(_SCORES)}, found {output_type}")
         shape, scores = ([] if tensor.shape is None else tensor.shape for tensor in (source, target))
         computing = [operator for operator, _, _ in file.operators if operator not in _MOVING]
-        return Ends(
+        return Endpoints(
             shape=tuple(int(length) for length in shape[1:]),
             input_type=input_type,
             span=_span(input_type, source.quantization),
@@ -112,7 +112,7 @@ def read(content: bytes) -> Ends:
 
 
 def _span(kind: str, quantization: object) -> tuple[float, float] | None:
-    """The real values of a type's lowest and highest integer."""
+    """The real values of the smallest and the largest integer of a type."""
     scales = getattr(quantization, "scale", None)
     scale = 0.0 if scales is None or not len(scales) else float(scales[0])
     if kind not in _INTEGERS or not (scale > 0 and math.isfinite(scale)):
@@ -121,5 +121,5 @@ def _span(kind: str, quantization: object) -> tuple[float, float] | None:
         return None
     points = getattr(quantization, "zeroPoint", None)
     zero = 0 if points is None or not len(points) else int(points[0])
-    low, high = ((end - zero) * scale for end in _INTEGERS[kind])
+    low, high = ((limit - zero) * scale for limit in _INTEGERS[kind])
     return low, high

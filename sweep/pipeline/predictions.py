@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sweep.core.measurement import Answers
+from sweep.core.measurement import Predictions
 from sweep.core.types import Arrays, Data, Progress
 from sweep.pipeline import sources
 from sweep.pipeline.memo import Memo
@@ -16,9 +16,9 @@ from sweep.tflite import benchmark
 from sweep.tflite.interface import OWN, Interface
 
 
-def answers(
+def predictions(
     content: bytes, data: Data, memo: Memo, *, threads: int, progress: Progress, interface: Interface = OWN
-) -> tuple[Answers, Answers]:
+) -> tuple[Predictions, Predictions]:
     """Returns the predictions of a file on the validation and the test split.
 
     Args:
@@ -39,13 +39,13 @@ def answers(
         return {name: benchmark.predict(content, split.images, threads, interface) for name, split in splits.items()}
 
     key = {
-        "answers of": hashlib.sha256(content).hexdigest(),
+        "predictions of": hashlib.sha256(content).hexdigest(),
         "interface": interface,
         "data": data.split_hash,
         "code": sources.behind(benchmark).digest,
     }
     predicted = memo.arrays(key, measure)
-    validation, test = (Answers(predicted[name], split.labels, data.classes) for name, split in splits.items())
+    validation, test = (Predictions(predicted[name], split.labels, data.classes) for name, split in splits.items())
     return validation, test
 
 
