@@ -80,6 +80,14 @@ class Context:
         """The training labels, float32 (n, classes)."""
         return np.eye(self.data.classes, dtype=np.float32)[self.data.train.labels]
 
+    def class_weights(self) -> tuple[float, ...] | None:
+        """The weight of the loss for each class, as the recipe asks; 0 for a class without training images, None for 1."""
+        if self.recipe.class_weight is None:
+            return None
+        counts = np.bincount(self.data.train.labels, minlength=self.data.classes)
+        present = np.count_nonzero(counts)
+        return tuple(float(len(self.data.train) / (present * count)) if count else 0.0 for count in counts)
+
 
 def required(network: Checkpoint | None) -> Checkpoint:
     """The network, for a stage that does not start from a fresh initialisation.

@@ -22,16 +22,36 @@ class CrossEntropy:
 
     Args:
         label_smoothing: the probability mass spread over all classes, in [0, 1).
+        class_weights: the weight of each class; None for 1.
     """
 
     label_smoothing: float = 0.0
+    class_weights: tuple[float, ...] | None = None
 
     def __call__(self, targets: Any, logits: Any) -> Any:
         """Computes the mean over the batch, a float32 scalar in nats, from logits float32 (batch, classes)."""
         import tensorflow as tf
 
         smooth = targets * (1.0 - self.label_smoothing) + self.label_smoothing / logits.shape[-1]
-        return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(smooth, logits))
+        return weighted_mean(tf.nn.softmax_cross_entropy_with_logits(smooth, logits), targets, self.class_weights)
+
+
+def weighted_mean(losses: Any, labels: Any, class_weights: tuple[float, ...] | None) -> Any:
+    """The mean over a batch, each loss times the weight of its class.
+
+    Args:
+        losses: float32 (batch,).
+        labels: float32 (batch, classes), one-hot.
+        class_weights: the weight of each class; None for 1.
+
+    Returns:
+        A float32 scalar.
+    """
+    import tensorflow as tf
+
+    if class_weights is not None:
+        losses *= tf.linalg.matvec(labels, tf.constant(class_weights, tf.float32))
+    return tf.reduce_mean(losses)
 
 
 class Goal(Protocol):
@@ -56,8 +76,8 @@ class Labels:
         return model
 
     def loss(self, context: Context) -> Loss:
-        """Cross-entropy with label smoothing."""
-        return CrossEntropy(context.recipe.label_smoothing)
+        """Cross-entropy with label smoothing and class weights."""
+        return CrossEntropy(context.recipe.label_smoothing, context.class_weights())
 
     def targets(self, model: Any, context: Context) -> Callable[[int], Array]:
         """The one-hot labels, float32 (n, classes), for every epoch."""

@@ -110,6 +110,8 @@ class Recipe:
         schedule: the learning rate schedule.
         label_smoothing: the probability mass spread over all classes (Szegedy et al. 2016, section 7), in [0, 1).
         augment: whether the training images are augmented, as the data set defines it.
+        class_weight: `balanced` weights the loss of each image by n / (classes * n_c), for n training images and n_c of its
+            class (King and Zeng 2001), so that every class has the same total weight; None for equal weights.
     """
 
     epochs: int
@@ -119,6 +121,7 @@ class Recipe:
     schedule: Schedule
     label_smoothing: float = 0.0
     augment: bool = False
+    class_weight: str | None = None
 
     def __post_init__(self) -> None:
         require_part("optimizer", self.optimizer, Optimizer)
@@ -129,3 +132,5 @@ class Recipe:
         require_number("label_smoothing", self.label_smoothing, 0, 1, open_high=True)
         if not isinstance(self.augment, bool):
             raise ConfigError("augment", "true or false", self.augment)
+        if self.class_weight not in (None, "balanced"):
+            raise ConfigError("class_weight", "balanced or null", self.class_weight)

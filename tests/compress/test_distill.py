@@ -100,6 +100,19 @@ def test_label_smoothing_touches_the_labels_only():
     )
 
 
+def test_class_weights_weight_both_terms():
+    labels, teacher, student = batch(5)
+    weights = np.linspace(0.5, 2, CLASSES)
+    targets = np.concatenate([labels, teacher], axis=1)
+    of_image = [
+        float(losses.DistillationLoss(CLASSES, 3.0, 0.3)(targets[number : number + 1], student[number : number + 1]))
+        for number in range(len(labels))
+    ]
+    expected = np.mean(np.array(of_image) * weights[labels.argmax(axis=1)])
+    found = losses.DistillationLoss(CLASSES, 3.0, 0.3, 0.0, tuple(weights.tolist()))(targets, student)
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
 @pytest.fixture
 def taught(context):
     """A context with a teacher, and a memory that counts what it computes."""

@@ -13,6 +13,7 @@ import pytest
 from conftest import RECIPE, THREADS
 
 from sweep.core.errors import ConfigError
+from sweep.core.types import Split
 from sweep.data import augment
 from sweep.models import checkpoints, families
 from sweep.train import constraints, goals, loop, recipes
@@ -165,6 +166,42 @@ def test_cross_entropy_in_closed_form():
         )
 
 
+def imbalanced(made):
+    """The context with 12 images of class 0, 3 of class 1 and none of the others."""
+    labels = made.data.train.labels
+    chosen = np.concatenate([np.flatnonzero(labels == 0)[:12], np.flatnonzero(labels == 1)[:3]])
+    train = Split(made.data.train.images[chosen], labels[chosen])
+    return replace(made, data=replace(made.data, train=train), recipe=replace(made.recipe, class_weight="balanced"))
+
+
+def test_balanced_class_weights_give_each_class_the_same_total(context):
+    assert context().class_weights() is None
+    made = imbalanced(context())
+    weights = made.class_weights()
+    assert weights == (15 / (2 * 12), 15 / (2 * 3), *[0.0] * 8)
+    assert sum(weights[label] for label in made.data.train.labels) == pytest.approx(15)
+
+
+def test_the_loss_of_each_image_is_weighted_by_its_class():
+    labels, logits = np.eye(3, dtype=np.float32)[[0, 1, 1]], np.float32([[1, 0, 2], [0, 0, 0], [3, -1, 1]])
+    each = -(labels * (logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))).sum(axis=1)
+    weighted = goals.CrossEntropy(0.0, (0.5, 2.0, 7.0))(labels, logits)
+    assert float(weighted) == pytest.approx((0.5 * each[0] + 2 * each[1] + 2 * each[2]) / 3, rel=1e-6)
+    assert float(goals.CrossEntropy(0.0, (1.0, 1.0, 1.0))(labels, logits)) == pytest.approx(each.mean(), rel=1e-6)
+
+
+def test_balanced_weights_reach_the_training(context):
+    made = imbalanced(context())
+    plain = replace(made, recipe=replace(made.recipe, class_weight=None))
+    biases = []
+    for case in (made, plain):
+        checkpoints.fresh(case.seed)
+        model = case.model.build((8, 8, 1), 10)
+        loop.fit(model, case, epochs=3, learning_rate=0.01, goal=goals.Labels())
+        biases.append(model.weights[-1].numpy())
+    assert biases[0][1] - biases[0][0] > biases[1][1] - biases[1][0]
+
+
 def test_schedules_in_closed_form():
     assert recipes.Constant().factors(3).tolist() == [1, 1, 1]
     factors = recipes.WarmupCosine(warmup=0.25).factors(8)
@@ -179,6 +216,7 @@ def test_schedules_in_closed_form():
     [
         ("epochs", -1), ("epochs", 0), ("epochs", 1.5), ("batch_size", 0), ("learning_rate", 0), ("learning_rate", np.inf),
         ("label_smoothing", 1), ("label_smoothing", -0.1), ("augment", "yes"),
+        ("class_weight", "all"), ("class_weight", True),
     ],
 )  # fmt: skip
 def test_bad_recipes_are_refused(field, value):

@@ -21,12 +21,14 @@ class DistillationLoss:
         temperature: T, above 0.
         alpha: the weight of the labels, in [0, 1].
         label_smoothing: the probability mass of the labels spread over all classes, in [0, 1).
+        class_weights: the weight of each class in both terms; None for 1.
     """
 
     classes: int
     temperature: float
     alpha: float
     label_smoothing: float = 0.0
+    class_weights: tuple[float, ...] | None = None
 
     def __call__(self, targets: Any, logits: Any) -> Any:
         """Computes the mean over the batch.
@@ -43,8 +45,9 @@ class DistillationLoss:
         labels, teacher = targets[:, : self.classes], targets[:, self.classes :]
         log_student = tf.nn.log_softmax(logits / self.temperature)
         log_teacher = tf.nn.log_softmax(teacher / self.temperature)
-        divergence = tf.reduce_mean(tf.reduce_sum(tf.exp(log_teacher) * (log_teacher - log_student), axis=1))
-        hard = goals.CrossEntropy(self.label_smoothing)(labels, logits)
+        divergences = tf.reduce_sum(tf.exp(log_teacher) * (log_teacher - log_student), axis=1)
+        divergence = goals.weighted_mean(divergences, labels, self.class_weights)
+        hard = goals.CrossEntropy(self.label_smoothing, self.class_weights)(labels, logits)
         return self.alpha * hard + (1.0 - self.alpha) * self.temperature**2 * divergence
 
 

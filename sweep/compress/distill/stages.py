@@ -62,13 +62,19 @@ class LogitDistillation:
         return model
 
     def loss(self, context: Context) -> goals.Loss:
-        """The distillation loss, with the recipe's label smoothing."""
-        return DistillationLoss(context.data.classes, self.temperature, self.alpha, context.recipe.label_smoothing)
+        """The distillation loss, with the recipe's label smoothing and class weights."""
+        return self._distillation_loss(context)
 
     def targets(self, model: Any, context: Context) -> Callable[[int], Array]:
         """Float32 (n, 2 * classes) for an epoch: one-hot labels, then the teacher's logits on the epoch's augmented images."""
         labels, soft_targets = context.one_hot(), SoftTargets(*_teacher(context), context)
         return lambda epoch: np.concatenate([labels, soft_targets(epoch)], axis=1)
+
+    def _distillation_loss(self, context: Context) -> DistillationLoss:
+        recipe = context.recipe
+        return DistillationLoss(
+            context.data.classes, self.temperature, self.alpha, recipe.label_smoothing, context.class_weights()
+        )
 
 
 @dataclass(frozen=True)
@@ -103,8 +109,7 @@ class AttentionDistillation(LogitDistillation):
 
     def loss(self, context: Context) -> goals.Loss:
         """The distillation loss plus the attention loss."""
-        logits = DistillationLoss(context.data.classes, self.temperature, self.alpha, context.recipe.label_smoothing)
-        return AttentionLoss(logits, self.beta)
+        return AttentionLoss(self._distillation_loss(context), self.beta)
 
     def targets(self, model: Any, context: Context) -> Callable[[int], Array]:
         """Float32 (n, 2 * classes + elements of all maps) for an epoch: labels, the teacher's logits, its map of each pair."""
