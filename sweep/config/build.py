@@ -104,9 +104,9 @@ def threads(config: DictConfig) -> int:
     Raises:
         ConfigError: for what is no such number.
     """
-    given = cores() if config.threads is None else config.threads
-    require_integer("threads", given, 1, 1024)
-    return int(given)
+    count = cores() if config.threads is None else config.threads
+    require_integer("threads", count, 1, 1024)
+    return int(count)
 
 
 def cores() -> int:
@@ -152,7 +152,7 @@ def job(config: DictConfig, invocation: Invocation) -> Job:
     folder, swept = invocation.folder, invocation.swept
     sweep = Membership.read(folder) if swept else None
     # A sweep gives its name to its trials; their user may not have given it one. References are the sweep's alone.
-    given = [_masked(override) for override in invocation.overrides if not (swept and override.startswith("sweep."))]
+    overrides = [_masked(override) for override in invocation.overrides if not (swept and override.startswith("sweep."))]
     groups = {group: str(choice) for group, choice in invocation.choices.items() if not group.startswith("hydra/")}
     return Job(
         plan=plan(config),
@@ -163,7 +163,7 @@ def job(config: DictConfig, invocation: Invocation) -> Job:
         swept={} if sweep is None else {key: _masked(text) for key, text in sweep.swept.items()},
         params={key: _masked(text) for key, text in (groups | flat(config)).items() if key != "sweep.references"},
         config=_masked(OmegaConf.to_yaml(config, resolve=True)),
-        overrides=tuple(given),
+        overrides=tuple(overrides),
         front=None if sweep is None else sweep.front,
         limits={} if sweep is None else sweep.limits,
         parent_run_id=None if sweep is None else sweep.parent_run_id,
@@ -209,8 +209,8 @@ def references(config: DictConfig) -> tuple[Path, ...]:
     Raises:
         ConfigError: for anything but a list of paths.
     """
-    given = config.sweep.get("references")
-    paths = OmegaConf.to_container(given, resolve=True) if isinstance(given, ListConfig) else given or []
+    node = config.sweep.get("references")
+    paths = OmegaConf.to_container(node, resolve=True) if isinstance(node, ListConfig) else node or []
     if not isinstance(paths, list) or not all(isinstance(path, str) and path and path.isprintable() for path in paths):
         raise ConfigError("sweep.references", "a list of files: [theirs.tflite,published.csv]", str(paths))
     return tuple(Path(path) for path in dict.fromkeys(paths))

@@ -20,6 +20,7 @@ import numpy as np
 from sweep.core.errors import ConfigError
 from sweep.core.measurement import Measurement
 from sweep.core.metric import Direction, Kind, Metric, Prominence, kib, percent
+from sweep.core.types import Array
 
 
 def _part(part: str, name: str) -> Callable[[Measurement], float | int | None]:
@@ -38,12 +39,17 @@ def _on_device(name: str) -> Callable[[Measurement], float | int | None]:
     return lambda measurement: measurement.device.get(name)
 
 
-def _macro_accuracy(measurement: Measurement) -> float | None:
-    if (predictions := measurement.validation) is None:
-        return None
-    right = np.bincount(predictions.labels, predictions.predicted == predictions.labels, predictions.classes)
-    images = np.bincount(predictions.labels, minlength=predictions.classes)
-    return float(np.mean(right[images > 0] / images[images > 0]))
+def _over_recalls(statistic: Callable[[Array], float]) -> Callable[[Measurement], float | None]:
+    """A statistic of the recalls of the classes that the validation split has."""
+
+    def compute(measurement: Measurement) -> float | None:
+        if (predictions := measurement.validation) is None:
+            return None
+        right = np.bincount(predictions.labels, predictions.predicted == predictions.labels, predictions.classes)
+        images = np.bincount(predictions.labels, minlength=predictions.classes)
+        return float(statistic(right[images > 0] / images[images > 0]))
+
+    return compute
 
 
 def _conversion_gap(measurement: Measurement) -> float | None:
@@ -82,7 +88,12 @@ _BUILT_IN: Mapping[str, Metric] = {
     "macro_accuracy": _accuracy(
         "Macro-averaged accuracy",
         "the mean over the classes of the validation split of the fraction of each that is recognised (recall), in [0, 1]",
-        compute=_macro_accuracy,
+        compute=_over_recalls(np.mean),
+    ),
+    "min_recall": _accuracy(
+        "Lowest recall of a class",
+        "the fraction that is recognised of the class of the validation split where that is lowest, in [0, 1]",
+        compute=_over_recalls(np.min),
     ),
     "float_accuracy": _accuracy(
         "Accuracy before conversion",

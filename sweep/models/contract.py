@@ -72,7 +72,7 @@ def require(spec: Spec, input_shape: tuple[int, int, int], classes: int, seed: i
         model = build(spec, input_shape, classes)
         if changed := [f"{name} {value}" for name, value in _settings().items() if value != before[name]]:
             raise ConfigError("", "a build that leaves Keras's own settings alone", ", ".join(changed))
-        _require_ends(model, input_shape, classes)
+        _require_input_and_output(model, input_shape, classes)
         _require_layers(model, spec)
         checkpoints.fresh(seed)
         _require_equal_builds(model, build(spec, input_shape, classes))
@@ -138,23 +138,26 @@ def _set(settings: Mapping[str, Any]) -> None:
         mixed_precision.set_global_policy(settings["global_policy"])
 
 
-def _require_ends(model: Any, input_shape: tuple[int, int, int], classes: int) -> None:
+def _require_input_and_output(model: Any, input_shape: tuple[int, int, int], classes: int) -> None:
     """Requires one input of images and one output of logits, both of any batch size."""
     import tensorflow as tf
 
-    taken = f"one float32 input (n, {', '.join(map(str, input_shape))})"
+    required_input = f"one float32 input (n, {', '.join(map(str, input_shape))})"
     if not model.inputs:
-        raise ConfigError("", f"{taken}, by an Input or an input_shape", "a model that is not built")
-    given = f"one float32 output, logits (n, {classes})"
-    ends = ((taken, model.inputs, model.input, (None, *input_shape)), (given, model.outputs, model.output, (None, classes)))
-    for expected, tensors, whole, shape in ends:
-        found = ", ".join(_tensor(tensor) for tensor in tensors)
+        raise ConfigError("", f"{required_input}, by an Input or an input_shape", "a model that is not built")
+    required_output = f"one float32 output, logits (n, {classes})"
+    endpoints = (
+        (required_input, model.inputs, model.input, (None, *input_shape)),
+        (required_output, model.outputs, model.output, (None, classes)),
+    )
+    for expected, tensors, whole, shape in endpoints:
+        actual = ", ".join(_tensor(tensor) for tensor in tensors)
         if len(tensors) != 1:
-            raise ConfigError("", expected, f"{len(tensors)}: {found}")
+            raise ConfigError("", expected, f"{len(tensors)}: {actual}")
         if isinstance(whole, dict):
             raise ConfigError("", expected, f"a mapping of it: {', '.join(map(str, whole))}")
         if tensors[0].type_spec != tf.TensorSpec(shape, tf.float32, tensors[0].type_spec.name):
-            raise ConfigError("", expected, found)
+            raise ConfigError("", expected, actual)
 
 
 def _tensor(tensor: Any) -> str:
@@ -238,18 +241,18 @@ def _require_stable_logits(model: Any, input_shape: tuple[int, int, int], classe
     images = random_images(input_shape)
     expected = f"logits ({len(images)}, {classes}) for {len(images)} images"
     try:
-        answers = model(images, training=False)
+        logits = model(images, training=False)
         again, alone = model(images, training=False), model(images[1:2], training=False)
     except Exception as error:  # from TensorFlow or a layer's own code
         raise ConfigError("", expected, f"{type(error).__name__}: {first_line(error)}") from error
-    if tuple(answers.shape) != (len(images), classes):
-        raise ConfigError("", expected, f"answers of shape {tuple(answers.shape)}")
-    if not np.isfinite(answers.numpy()).all():
+    if tuple(logits.shape) != (len(images), classes):
+        raise ConfigError("", expected, f"answers of shape {tuple(logits.shape)}")
+    if not np.isfinite(logits.numpy()).all():
         raise ConfigError("", f"finite {expected}", "NaN or infinite ones")
-    if not close(answers, again):
+    if not close(logits, again):
         layer = first_difference(model, outputs(model, images), outputs(model, images))
         raise ConfigError("", "the same answers to the same images", f"other ones each time, from {layer}")
-    if not close(answers[1:2], alone):
+    if not close(logits[1:2], alone):
         whole = {name: [part[1:2] for part in parts] for name, parts in outputs(model, images).items()}
         layer = first_difference(model, whole, outputs(model, images[1:2]))
         raise ConfigError("", "answers to an image that do not depend on the others of its batch", f"those of {layer}")
@@ -266,8 +269,8 @@ def _require_logits(model: Any, input_shape: tuple[int, int, int], classes: int)
             moving = "moving_" in weight.name or not weight.dtype.is_floating
             values.append(weight.numpy() if moving else turns * draws.uniform(0.5, 1, weight.shape) * _LARGE)
         layer.set_weights(values)
-    answers = model(random_images(input_shape), training=False).numpy()
-    low, high = answers.min(), answers.max()
+    logits = model(random_images(input_shape), training=False).numpy()
+    low, high = logits.min(), logits.max()
     if low > _BELOW and low != high:
         activation = getattr(getattr(last, "activation", None), "__name__", "")
         where = f"{layer_list(last)}{f', {activation}' if activation else ''}"

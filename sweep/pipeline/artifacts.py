@@ -81,11 +81,11 @@ class Artifacts:
             "data": self.data.split_hash,
             "code": sources.behind(example).digest,
         }
-        found = self.memo.arrays(key, lambda: example.widest(content, self.data.test))
-        if not len(found["place"]):
+        arrays = self.memo.arrays(key, lambda: example.widest(content, self.data.test))
+        if not len(arrays["place"]):
             return None
-        number, label = found["place"].tolist()
-        return Example(number, label, found["input"].tobytes(), found["output"].tobytes())
+        number, label = arrays["place"].tolist()
+        return Example(number, label, arrays["input"].tobytes(), arrays["output"].tobytes())
 
     def on_target(self, content: bytes, target: Target) -> dict[str, Any]:
         """The device metrics of a file, by name; without those that do not exist for it.

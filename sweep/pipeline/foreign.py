@@ -106,7 +106,7 @@ def opened(path: Path, data: Data, value_range: tuple[float, float] | None = Non
         expected = "an input that takes 0 to 1, 0 to 255 or -1 to 1, or the values of black and white in --range"
         raise ConfigError(where, expected, f"{signature.input_type} of {error}") from error
     return ForeignFile(
-        path, content, facts, interface, _scaling(signature, interface, given=value_range is not None), signature.outputs
+        path, content, facts, interface, _scaling(signature, interface, chosen=value_range is not None), signature.outputs
     )
 
 
@@ -155,10 +155,10 @@ def _shown(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape)) or "a single number"
 
 
-def _scaling(signature: endpoints.Endpoints, interface: Interface, *, given: bool) -> str:
+def _scaling(signature: endpoints.Endpoints, interface: Interface, *, chosen: bool) -> str:
     """Describes the scaling of the input, and where it is from."""
     values = f"{signature.input_type.lower()} input, pixels as {interface.low:g} to {interface.high:g}"
-    if given:
+    if chosen:
         return f"{values}, as given"
     if signature.span is None:
         return values if signature.input_type == "UINT8" else f"{values}, since floats do not tell (--range says otherwise)"

@@ -15,12 +15,12 @@ BITS = (2, 3, 4, 5, 6, 7, 8)
 
 def pruned(name: str, kernel: Array, network: Checkpoint) -> Iterator[tuple[str, float, Array]]:
     """Yields (kind, sparsity, kernel) for each sparsity, pruned by magnitude as `prune=local` does."""
-    kept = {name: mask} if (mask := network.masks.get(name)) is not None else {}
+    masks = {name: mask} if (mask := network.masks.get(name)) is not None else {}
     for sparsity in SPARSITIES:
         pruning = magnitude.LocalMagnitude(
             sparsity=sparsity, layers="all", schedule=schedules.ConstantSparsity(), finetune=0, learning_rate=1.0
         )
-        yield "sparsity", sparsity, kernel * pruning.masks({name: kernel}, kept, 1.0)[name]
+        yield "sparsity", sparsity, kernel * pruning.masks({name: kernel}, masks, 1.0)[name]
 
 
 def rounded(

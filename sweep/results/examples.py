@@ -59,8 +59,8 @@ def read(folder: Path, content: bytes) -> Example | None:
         return None
     record = jsonfiles.read(path)
     digest = hashlib.sha256(content).hexdigest()
-    if (given := jsonfiles.get(path, record, "sha256", str)) != digest:
-        raise ConfigError(f"{path}: sha256", digest, given)
+    if (recorded := jsonfiles.get(path, record, "sha256", str)) != digest:
+        raise ConfigError(f"{path}: sha256", digest, recorded)
     number, label = (jsonfiles.get(path, record, name, int) for name in ("number", "label"))
     return Example(number, label, _decoded(path, record, "input"), _decoded(path, record, "output"))
 

@@ -48,7 +48,7 @@ class Loop:
             SweepFailed: at the end, when a trial failed.
         """
         if self._study.restored:
-            say(f"{self._study.restored} trials that study.journal does not know are told again from their records")
+            say(f"{self._study.restored} trials that study.journal lacks are added to it from their records")
         killed, reason = True, ""
         try:
             self._front.begin()

@@ -23,4 +23,4 @@ def tracking_errors(what: str) -> Iterator[None]:
     except TrackingError:
         raise
     except Exception as error:
-        raise TrackingError(f"MLflow could not be told {what}: {error_text(error)}") from error
+        raise TrackingError(f"MLflow could not log {what}: {error_text(error)}") from error

@@ -71,7 +71,7 @@ class MLflow:
         Raises:
             TrackingError: when MLflow fails.
         """
-        with tracking_errors("of the sweep"):
+        with tracking_errors("the sweep"):
             from mlflow.entities import RunTag
 
             client = self._experiment.backend.client()
@@ -101,7 +101,7 @@ class MLflow:
         """
         if run_id is None:
             return
-        with tracking_errors("of the sweep's end"):
+        with tracking_errors("the end of the sweep"):
             from mlflow.entities import Metric, RunTag
 
             client, now = self._experiment.backend.client(), round(time.time() * 1000)
@@ -133,7 +133,7 @@ class MLflow:
         Raises:
             TrackingError: when MLflow fails.
         """
-        with tracking_errors(f"of {record.name}"):
+        with tracking_errors(record.name):
             client = self._experiment.backend.client()
             start, end = round(record.start * 1000), round(record.end * 1000)
             parent = {PARENT: record.parent_run_id} if record.parent_run_id else {}
@@ -162,7 +162,7 @@ class MLflow:
         """
         if run_id is None:
             return None
-        with tracking_errors(f"of the model {file}"):
+        with tracking_errors(f"the model {file}"):
             return models.log(self._experiment.backend.client(), run_id, file)
 
     @property

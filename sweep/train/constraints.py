@@ -45,8 +45,8 @@ def _masked(mask: Array) -> Projection:
     """Sets pruned weights to zero."""
     import tensorflow as tf
 
-    kept = tf.constant(mask, tf.float32)
-    return lambda kernel: kernel * kept
+    mask_values = tf.constant(mask, tf.float32)
+    return lambda kernel: kernel * mask_values
 
 
 def _shared(indices: Array) -> Projection:

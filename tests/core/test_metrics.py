@@ -69,6 +69,9 @@ def test_macro_averaged_accuracy_counts_every_class_alike():
     metrics = Metrics.of(Measurement(content=b"", validation=Predictions(predicted, labels, 4)))
     assert metrics["val_accuracy"] == 0.94
     assert metrics["macro_accuracy"] == pytest.approx((1 + 0.5 + 0) / 3)
+    assert metrics["min_recall"] == 0
+    better = np.where(labels == 3, 3, predicted)
+    assert Metrics.of(Measurement(content=b"", validation=Predictions(better, labels, 4)))["min_recall"] == 0.5
     assert "macro_accuracy" not in Metrics.of(Measurement(content=b""))
 
 

@@ -128,7 +128,7 @@ def test_a_journal_that_is_gone_is_told_again(folder, start, content, capsys):
     if content is not None:
         (folder / "study.journal").write_bytes(content)
     assert start() == []
-    assert "3 trials that study.journal does not know are told again" in capsys.readouterr().err
+    assert "3 trials that study.journal lacks are added to it" in capsys.readouterr().err
     assert points(folder) == before
     assert start(6) == [3, 4, 5]
     told = points(folder)

@@ -515,7 +515,7 @@ def test_a_trial_that_could_not_keep_a_constraint_was_refused_and_the_study_lear
         return optuna_trial.state.name, optuna_trial.constraints
 
     assert constraints() == ("PRUNED", {"size_bytes": 1024.0})
-    (folder / "study.journal").unlink()  # the study is told again from the records
+    (folder / "study.journal").unlink()  # the study is made again from the records
     assert swept(Launcher(tmp_path), loader, master, space, **settings) == []
     assert constraints() == ("PRUNED", {"size_bytes": 1024.0})
     [row] = [row for row in csv.DictReader((folder / "trials.csv").read_text().splitlines()) if row["number"] == "1"]
