@@ -47,7 +47,7 @@ def check(dataset: Dataset) -> None:
         assert loaded.train.images.dtype == np.uint8
         assert loaded.train.labels.max() < loaded.classes
     if refused is not None:
-        assert refused.where in ("path", "max_gib", "validation")
+        assert refused.where in ("path", "max_gib", "test", "validation")
         assert "\n" not in str(refused)
         assert len(str(refused)) < 2000
         assert not isinstance(refused.__cause__, (TypeError, AttributeError, NameError)), "a mistake of the reader"

@@ -99,7 +99,13 @@ def test_every_layer_has_a_row_for_each_of_its_points(ran):
     assert (folder / "sensitivity.png").read_bytes().startswith(b"\x89PNG")
     assert "sparsity: 0.3" in (folder / "config.yaml").read_text()
     assert (folder / "overrides").read_text().split() == [*OVERRIDES, "sweep.name=s", f"output={ran[0]}"]
-    assert set(json.loads((folder / "data.json").read_text())) == {"dataset", "data_hash", "split_hash", "techniques"}
+    assert set(json.loads((folder / "data.json").read_text())) == {
+        "dataset",
+        "data_hash",
+        "split_hash",
+        "techniques",
+        "class_names",
+    }
 
 
 @pytest.mark.slow

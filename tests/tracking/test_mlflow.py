@@ -707,9 +707,9 @@ def test_what_is_no_model_is_a_tracking_error_and_leaves_nothing(store: MLflow, 
         with pytest.raises(TrackingError, match=rf"the model .*{file}: {reason}"):
             store.log_model(run_id, record.folder / file)
     assert models_of(store, run_id) == []
-    with pytest.raises(TrackingError, match=r"of the model .*not found"):
+    with pytest.raises(TrackingError, match=r"the model .*not found"):
         store.log_model("0" * 32, record.folder / "model.tflite")
-    with pytest.raises(TrackingError, match=r"of the model .*refused"):
+    with pytest.raises(TrackingError, match=r"the model .*refused"):
         dataclasses.replace(store, uri=f"http://127.0.0.1:{free_port()}").log_model(run_id, record.folder / "model.tflite")
 
 
