@@ -106,9 +106,9 @@ HEAD = """# Does pruning shrink anything on my device?
 
 ## What was measured
 
-CIFAR-10, {trained:,} training images, {epochs} epochs, {pruned} more under pruning (one threshold for all layers), {clustered}
-more under clustering, full-integer files by post-training quantisation, {seeds}. These are short trainings: sizes, RAM and
-time are the subject, accuracies are orders of magnitude, and a pruned or clustered network has trained longer than another.
+CIFAR-10, {trained:,} training images, {epochs} epochs, {pruned} more under pruning (one threshold for all layers),
+{clustered} more under clustering, full-integer files by post-training quantisation, {seeds}. These are short trainings: sizes,
+RAM and time are the subject, accuracies are orders of magnitude, and a pruned or clustered network has trained longer.
 
     {command}
 
@@ -118,7 +118,7 @@ All {count} files were as reported and as asked for.
 
 - asked for: the zeros, and the most values of a kernel of a convolution or dense layer (depthwise kernels are neither pruned
   nor clustered). In a float32 file each filter has values of its own, since batch normalisation is folded into the kernel. A
-  4-bit kernel has at most 15 values anyway.
+  4-bit kernel has at most 15 values anyway, and all filters of a clustered kernel share a scale.
 - zeros found: in the file. Rounding to few bits makes zeros too.
 - bytes: of the file, as small as it is stored with the same outputs ([docs/files.md](files.md)). On a microcontroller, flash.
 - gzipped: an update over the air, say. It is unpacked before it runs, so flash does not shrink.
@@ -126,7 +126,7 @@ All {count} files were as reported and as asked for.
   DENSIFY, takes no INT4.
 - arena: RAM under TensorFlow Lite for Microcontrollers (TFLM), its reference kernels on 64 bits (`arena_bytes`).
 - Ethos-U: bytes of the file that Vela compiles for {accelerator} (`{system_config}`, `{memory_mode}`), and its estimate
-  of the time of an image. {reasons}
+  of the time of an image.{reasons}
 """
 
 
@@ -155,7 +155,7 @@ def main() -> int:
         reader=reader,
         count=len(rows),
         **npu(),
-        reasons="".join(f"\n  A dash for {form}: {reason}." for form, reason in reasons.items()).lstrip(),
+        reasons="".join(f"\n  A dash for {form}: {reason}." for form, reason in reasons.items()),
     )
     write(options.docs, "pruning_on_devices.md", "\n".join([head, *tables(files)]))
     return 0
@@ -265,21 +265,26 @@ def answers(files: Files) -> Iterator[str]:
     changes = {name: largest_change(files, name) for name in ("size_bytes", "arena_bytes")}
     shrinks = "yes" if max(relative for _, relative in changes.values()) > SAME else "no"
     flash, ram = (f"{absolute:,.0f} bytes" for absolute, _ in changes.values())
-    yield f"- On a microcontroller (TFLM): **{shrinks}**; zeros and clusters change flash by {flash}, RAM by {ram} at most."
+    yield (
+        f"- On a microcontroller (TFLM): **{shrinks}**; zeros and clusters change flash by {flash} and RAM by {ram} at most, "
+        f"in {', '.join(FORMS)}."
+    )
     for device, name, what in (("On an Arm Ethos-U", "npu_bytes", "flash"), ("In a download", "gzip_bytes", "gzipped bytes")):
-        left = [ratios(files, name, *asked) for asked in ASKED.values()]
-        named = (f"{100 * part:.0f} % ({title})" for part, title in zip(left[-1], NETWORKS.values(), strict=True))
-        yield f"- {device}: **{verdict(left)}**; {list(ASKED)[-1]} leave {' and '.join(named)} of an int8 file's {what}."
+        by_request = [ratios(files, name, *asked) for asked in ASKED.values()]
+        named = (f"{100 * part:.0f} % ({title})" for part, title in zip(by_request[-1], NETWORKS.values(), strict=True))
+        yield f"- {device}: **{verdict(by_request)}**; {list(ASKED)[-1]} leave {' and '.join(named)} of an int8 file's {what}."
     yield f"\nWhat is left of an int8 file, {' and '.join(NETWORKS.values())}:\n"
     rows = ([device, *(percent(ratios(files, name, *asked)) for asked in ASKED.values())] for device, name in DEVICES.items())
     yield markdown(["device", *ASKED], rows)
-    yield "What shrinks flash and RAM on a microcontroller instead:\n"
+    yield "What changes flash and RAM on a microcontroller:\n"
     for form, other in (("int8", "float32"), ("int4", "int8")):
         pairs = [[files[Variant(network, name)] for name in (form, other)] for network in NETWORKS]
-        parts = [percent([mean(one, name) / mean(two, name) for one, two in pairs]) for name in changes]
-        gains = " and ".join(f"{mean_accuracy(one) - mean_accuracy(two):+.1f}" for one, two in pairs)
-        yield f"- {form} instead of {other}: {parts[0]} of the flash, {parts[1]} of the RAM, {gains} points of accuracy."
+        left = [percent([mean(one, name) / mean(two, name) for one, two in pairs]) for name in changes]
+        yield f"- {form} instead of {other}: {left[0]} of the flash, {left[1]} of the RAM, {gained(pairs)} points of accuracy."
+    pairs = [[files[Variant(network, "int4", "0", clusters)] for clusters in ("16", "")] for network in NETWORKS]
+    packed = percent([mean(one, "gzip_bytes") / mean(two, "gzip_bytes") for one, two in pairs])
     yield "- Fewer filters, `prune=channels_global`: [docs/combinations.md](combinations.md), which has int4 with QAT too."
+    yield f"\n16 clusters beside int4: {packed} of the gzipped bytes, {gained(pairs)} points of accuracy."
 
 
 def largest_change(files: Files, name: str) -> tuple[float, float]:
@@ -308,9 +313,10 @@ def percent(values: Sequence[float]) -> str:
     return " and ".join(f"{100 * value:.0f}" for value in values) + " %"
 
 
-def mean_accuracy(rows: Sequence[Row]) -> float:
-    """Test accuracy in per cent."""
-    return 100 * mean(rows, "test_accuracy")
+def gained(pairs: Iterable[Sequence[Sequence[Row]]]) -> str:
+    """Test accuracy of the first trials of each pair less that of the second, in points of a per cent, one a network."""
+    gains = (100 * (mean(one, "test_accuracy") - mean(two, "test_accuracy")) for one, two in pairs)
+    return " and ".join(f"{gain:+.1f}" for gain in gains)
 
 
 def tables(files: Files) -> Iterator[str]:

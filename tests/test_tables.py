@@ -224,7 +224,8 @@ def test_a_file_that_is_not_as_asked_for_is_named(names, found, sparsity, fault)
 def test_the_answers_about_devices_are_computed():
     text = "\n".join(devices.answers(device_files()))
     assert text.startswith(
-        "- On a microcontroller (TFLM): **no**; zeros and clusters change flash by 0 bytes, RAM by 0 bytes at most.\n"
+        "- On a microcontroller (TFLM): **no**; zeros and clusters change flash by 0 bytes and RAM by 0 bytes at most, in "
+        "float32, int8, int4.\n"
         "- On an Arm Ethos-U: **yes**; 80 % zeros in 16 clusters leave 25 % (ResNet-8) and 25 % (MobileNet) of an int8 file's "
         "flash."
     )
@@ -233,6 +234,7 @@ def test_the_answers_about_devices_are_computed():
     assert "| microcontroller (TFLM): RAM | 100 and 100 % | 100 and 100 % | 100 and 100 % | 100 and 100 % |" in text
     assert "- int8 instead of float32: 25 and 25 % of the flash, 25 and 25 % of the RAM, +0.0 and +0.0 points" in text
     assert "- int4 instead of int8: 60 and 60 % of the flash, 125 and 125 % of the RAM, -10.0 and -10.0 points" in text
+    assert "16 clusters beside int4: 50 and 50 % of the gzipped bytes, +0.0 and +0.0 points of accuracy." in text
 
 
 def test_the_answers_about_devices_turn_with_the_numbers():
@@ -242,7 +244,7 @@ def test_the_answers_about_devices_turn_with_the_numbers():
     files[pruned] = [file_row(pruned, npu_bytes=450, size_bytes=900)]
     text = "\n".join(devices.answers(files))
     assert "On an Arm Ethos-U: **it depends**" in text
-    assert "On a microcontroller (TFLM): **yes**; zeros and clusters change flash by 100 bytes, RAM by 0 bytes at most." in text
+    assert "On a microcontroller (TFLM): **yes**; zeros and clusters change flash by 100 bytes and RAM by 0 bytes" in text
 
 
 def test_the_tables_of_devices_have_a_dash_where_there_is_no_number():
