@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
 import subprocess
@@ -54,12 +55,17 @@ def test_there_are_commands_to_run():
 
 
 @pytest.fixture(scope="module")
-def few_mnist(tmp_path_factory):
-    """A file of the first few thousand real images: measuring all 70,000 would be most of a test's time."""
-    path = tmp_path_factory.mktemp("data") / "mnist.npz"
-    with np.load(real_file("mnist.npz")) as arrays:
-        np.savez(path, **{name: array[: 3000 if name.endswith("train") else 500] for name, array in arrays.items()})
-    return path
+def few_images(tmp_path_factory):
+    """From the name of an .npz to a file of its first images: measuring them all would be most of a test's time."""
+
+    @functools.cache
+    def few(name):
+        path = tmp_path_factory.mktemp("data") / name
+        with np.load(real_file(name)) as arrays:
+            np.savez(path, **{key: array[: 3000 if key.endswith("train") else 500] for key, array in arrays.items()})
+        return path
+
+    return few
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +102,8 @@ def test_a_command_of_the_readme_runs(command, tmp_path, request):
         command = shlex.join(["python", *placed(command, request.getfixturevalue("theirs"))])
     words = [sys.executable, *shlex.split(command)[1:], *(FEW_TRIALS if experiment else IN_SMALL), f"output={tmp_path}"]
     if experiment or "dataset=mnist" in words:
-        words += [f"dataset.path={request.getfixturevalue('few_mnist')}", "dataset.limit=300"]
+        name = "cifar10.npz" if "+experiment=devices" in words else "mnist.npz"
+        words += [f"dataset.path={request.getfixturevalue('few_images')(name)}", "dataset.limit=300"]
     if "dataset=arrays" in words:
         draws = np.random.default_rng(0)
         images = {f"x_{part}": draws.integers(0, 256, (60, 20, 12, 3), np.uint8) for part in ("train", "test")}
