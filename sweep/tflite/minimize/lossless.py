@@ -35,8 +35,8 @@ def packed(content: bytes, *, strip: bool) -> bytes:
         DamagedError: for bytes that are no such file.
         NotPackedError: for a file that is too large, refers to places in itself, or is of a newer schema.
     """
-    if len(content) > flatbuffer.LARGEST:
-        raise NotPackedError(f"expected at most {flatbuffer.LARGEST} bytes, found {len(content)}")
+    if len(content) > flatbuffer.MAX_BYTES:
+        raise NotPackedError(f"expected at most {flatbuffer.MAX_BYTES} bytes, found {len(content)}")
     model, _, _ = parsed(content)
     if reason := _reason_against(content, model):
         raise NotPackedError(reason)

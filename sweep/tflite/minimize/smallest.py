@@ -49,7 +49,7 @@ def smallest(
     """
     storages = [(content, runtimes)]
     if sparsely:
-        storages.append((sparse.stored_sparsely(content), (with_litert,)))  # TFLM runs no file with sparse kernels
+        storages.append((sparse.compress(content), (with_litert,)))  # TFLM runs no file with sparse kernels
     candidates = []
     for kernels, compared in storages:
         try:

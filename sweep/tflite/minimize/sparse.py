@@ -16,7 +16,7 @@ import numpy as np
 
 from sweep.core.types import Array
 from sweep.tflite import flatbuffer
-from sweep.tflite.schema import parsed, store, written
+from sweep.tflite.schema import parsed, store, to_bytes
 from sweep.tflite.weight_storage import KERNEL, REWRITTEN, TYPES
 
 _COMPRESSIBLE = ("FLOAT32", "FLOAT16", "INT8")  # that DENSIFY takes
@@ -26,7 +26,7 @@ _MOST_WEIGHTS = 1 << 27  # weights of a kernel that is restored: a few damaged b
 _ROWS = 1  # of a dimension's format: compressed
 
 
-def stored_sparsely(content: bytes) -> bytes:
+def compress(content: bytes) -> bytes:
     """Stores every kernel sparsely that is smaller so once the file is packed.
 
     Args:
@@ -39,10 +39,10 @@ def stored_sparsely(content: bytes) -> bytes:
         DamagedError: for bytes that are no such file.
     """
     with flatbuffer.damage_errors():
-        return _stored_sparsely(content)
+        return _compress(content)
 
 
-def _stored_sparsely(content: bytes) -> bytes:
+def _compress(content: bytes) -> bytes:
     from ai_edge_litert import schema_py_generated as schema
 
     model, codes, types = parsed(content)
@@ -63,14 +63,14 @@ def _stored_sparsely(content: bytes) -> bytes:
                 continue
             graph.tensors.append(_dense_twin(schema, tensor))
             restored[index] = len(graph.tensors) - 1
-            tensor.sparsity, stored = _compressed(schema, values)
+            tensor.sparsity, stored = _to_csr(schema, values)
             store(model, tensor, stored)
         reader.inputs[position] = restored[index]
     if not restored:
         return content
     model.operatorCodes.append(_code(schema))
     graph.operators[:0] = [_densify(schema, len(model.operatorCodes) - 1, *pair) for pair in restored.items()]
-    return written(model)
+    return to_bytes(model)
 
 
 def dense(stored: Array, sparsity: Any, shape: tuple[int, ...]) -> Array:
@@ -143,7 +143,7 @@ def _saves_bytes(values: Array) -> bool:
     return count > 0 and count * values.itemsize + where + _OVERHEAD < values.nbytes
 
 
-def _compressed(schema: Any, values: Array) -> tuple[Any, Array]:
+def _to_csr(schema: Any, values: Array) -> tuple[Any, Array]:
     """The `SparsityParameters` of a sparse tensor, and the bytes (uint8) of its non-zero values."""
     rows = values.reshape(-1, values.shape[-1])
     at, columns = np.nonzero(rows)

@@ -247,7 +247,7 @@ def test_blockwise_scales_are_tensors_that_are_named_by_their_numbers():
 
 
 def test_a_large_file_is_left_alone(monkeypatch):
-    monkeypatch.setattr(flatbuffer, "LARGEST", 1000)
+    monkeypatch.setattr(flatbuffer, "MAX_BYTES", 1000)
     with pytest.raises(lossless.NotPackedError, match="expected at most 1000 bytes, found"):
         lossless.packed(RICH, strip=False)
 

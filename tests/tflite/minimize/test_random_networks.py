@@ -146,7 +146,7 @@ def check(content: bytes, form: str) -> None:
     except isolated.FailedError:
         on_a_microcontroller = None
         assert form not in ("float32 plain", "int8 plain")
-    candidates = {content: "dense", sparse.stored_sparsely(content): "sparse"}
+    candidates = {content: "dense", sparse.compress(content): "sparse"}
     for kernels, storage in candidates.items():
         for strip in (False, True):
             packed = lossless.packed(kernels, strip=strip)

@@ -40,7 +40,7 @@ def test_every_file_is_packed_and_names_stay_unless_they_may_go(lenet5, images):
 
 @pytest.mark.parametrize("broken", [lambda content: content[: len(content) // 2], lambda content: content[:16] + bytes(99)])
 def test_sparse_kernels_that_break_the_file_are_not_taken(lenet5, images, monkeypatch, broken, caplog):
-    monkeypatch.setattr(sparse, "stored_sparsely", broken)
+    monkeypatch.setattr(sparse, "compress", broken)
     for strip in (False, True):
         assert smallest.smallest(lenet5, images, sparsely=True, strip=strip) == lossless.packed(lenet5, strip=strip)
     assert "a packed file was not taken: the .tflite file is damaged" in caplog.text

@@ -32,7 +32,7 @@ INDEPENDENT = runpy.run_path(str(Path(__file__).parents[2] / "independent.py"))
     hnp.arrays(np.int8, hnp.array_shapes(min_dims=2, max_dims=4, max_side=6), elements=st.sampled_from([0, 0, 0, 1, -5, 127]))
 )
 def test_what_is_compressed_comes_back(values):
-    sparsity, stored = sparse._compressed(schema, values)
+    sparsity, stored = sparse._to_csr(schema, values)
     assert len(stored) == np.count_nonzero(values)
     np.testing.assert_array_equal(sparse.dense(stored.view(np.int8), sparsity, values.shape), values)
 
@@ -45,7 +45,7 @@ def test_numbers_take_the_smallest_vector_that_holds_them():
 
 
 def test_another_kind_of_sparse_storage_is_refused():
-    sparsity, stored = sparse._compressed(schema, np.eye(3, dtype=np.int8))
+    sparsity, stored = sparse._to_csr(schema, np.eye(3, dtype=np.int8))
     for change in ({"blockMap": [0]}, {"traversalOrder": [1, 0]}, {"dimMetadata": sparsity.dimMetadata[::-1]}):
         with pytest.raises(ValueError, match="compressed along the last dimension"):
             sparse.dense(stored.view(np.int8), SimpleNamespace(**{**vars(sparsity), **change}), (3, 3))
@@ -94,7 +94,7 @@ def test_a_sparse_file_is_smaller_and_answers_the_same(pruned, name):
     form = FORMS[name]
     network = form.apply(network, made).network
     _, content = written(form, network, made)
-    packed = sparse.stored_sparsely(content)
+    packed = sparse.compress(content)
     if packed == content:
         assert (network_name(made), name) not in PAYS
         return
@@ -117,4 +117,4 @@ def test_a_sparse_file_is_smaller_and_answers_the_same(pruned, name):
 def test_a_dense_network_stays_as_it_is(context):
     checkpoints.fresh(0)
     content = convert.convert(families.LeNet5().build((8, 8, 1), 10), Storage.FLOAT32)
-    assert sparse.stored_sparsely(content) == content
+    assert sparse.compress(content) == content
