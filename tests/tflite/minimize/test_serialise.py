@@ -91,10 +91,10 @@ def test_what_is_written_is_read(graph):
 
 
 def test_a_small_part_goes_where_alignment_left_a_gap():
-    space = serialise._Space(8)
-    assert space.take(20, 16) == 12  # its contents begin at 16
-    assert space.take(4, 4) == 8
-    assert space.take(20, 16) == 44
-    assert space.take(6, 2, head=0, after=40) == 64
-    assert (space.take(6, 2, head=0), space.take(6, 2, head=0)) == (32, 38)
+    space = serialise._FreeSpace(8)
+    assert space.allocate(20, 16) == 12  # its contents begin at 16
+    assert space.allocate(4, 4) == 8
+    assert space.allocate(20, 16) == 44
+    assert space.allocate(6, 2, head=0, after=40) == 64
+    assert (space.allocate(6, 2, head=0), space.allocate(6, 2, head=0)) == (32, 38)
     assert space.end == 70

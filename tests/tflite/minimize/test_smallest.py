@@ -27,8 +27,8 @@ def images(context):
 
 
 def test_every_file_is_packed_and_names_stay_unless_they_may_go(lenet5, images):
-    packed = smallest.smallest(lenet5, images, sparsely=False, strip=False)
-    stripped = smallest.smallest(lenet5, images, sparsely=False, strip=True)
+    packed = smallest.smallest(lenet5, images, allow_sparse=False, strip=False)
+    stripped = smallest.smallest(lenet5, images, allow_sparse=False, strip=True)
     assert len(stripped) < len(packed) - 300
     assert len(packed) < len(lenet5) - 500
     assert b"lenet5" in packed
@@ -42,19 +42,19 @@ def test_every_file_is_packed_and_names_stay_unless_they_may_go(lenet5, images):
 def test_sparse_kernels_that_break_the_file_are_not_taken(lenet5, images, monkeypatch, broken, caplog):
     monkeypatch.setattr(sparse, "compress", broken)
     for strip in (False, True):
-        assert smallest.smallest(lenet5, images, sparsely=True, strip=strip) == lossless.packed(lenet5, strip=strip)
-    assert "a packed file was not taken: the .tflite file is damaged" in caplog.text
+        assert smallest.smallest(lenet5, images, allow_sparse=True, strip=strip) == lossless.packed(lenet5, strip=strip)
+    assert "a packed file is discarded: the .tflite file is damaged" in caplog.text
 
 
 def test_a_file_that_would_answer_otherwise_stays_as_it_was(lenet5, images, monkeypatch, caplog):
     monkeypatch.setattr(lossless, "packed", lambda content, strip: content[:-8])
-    assert smallest.smallest(lenet5, images, sparsely=False, strip=False) == lenet5
-    assert "a packed file was not taken: it would not answer as before" in caplog.text
+    assert smallest.smallest(lenet5, images, allow_sparse=False, strip=False) == lenet5
+    assert "a packed file is discarded: its outputs differ" in caplog.text
 
 
 def test_no_file_grows(lenet5, images, monkeypatch):
     monkeypatch.setattr(lossless, "packed", lambda content, strip: content + b"\0")
-    assert smallest.smallest(lenet5, images, sparsely=False, strip=False) == lenet5
+    assert smallest.smallest(lenet5, images, allow_sparse=False, strip=False) == lenet5
 
 
 def test_every_runtime_that_runs_the_file_has_its_say(lenet5, images):
@@ -65,7 +65,7 @@ def test_every_runtime_that_runs_the_file_has_its_say(lenet5, images):
         return np.float32(len(content))
 
     def smaller(runtimes):
-        return smallest.smallest(lenet5, images, sparsely=False, strip=False, runtimes=runtimes) != lenet5
+        return smallest.smallest(lenet5, images, allow_sparse=False, strip=False, runtimes=runtimes) != lenet5
 
     assert smaller([smallest.with_litert, no_runtime])
     assert not smaller([smallest.with_litert, by_length])
@@ -75,11 +75,11 @@ def test_every_runtime_that_runs_the_file_has_its_say(lenet5, images):
 def test_a_file_that_answers_otherwise_in_tflm_alone_stays_as_it_was(lenet5, images, monkeypatch, caplog):
     packed = lossless.packed(lenet5, strip=False)
     both = [smallest.with_litert, smallest.with_tflm]
-    assert smallest.smallest(lenet5, images, sparsely=False, strip=False, runtimes=both) == packed
+    assert smallest.smallest(lenet5, images, allow_sparse=False, strip=False, runtimes=both) == packed
     raw = tflm.raw_outputs
     monkeypatch.setattr(tflm, "raw_outputs", lambda content, images: raw(content, images) + (content == packed))
-    assert smallest.smallest(lenet5, images, sparsely=False, strip=False, runtimes=both) == lenet5
-    assert "it would not answer as before" in caplog.text
+    assert smallest.smallest(lenet5, images, allow_sparse=False, strip=False, runtimes=both) == lenet5
+    assert "its outputs differ" in caplog.text
 
 
 def test_not_a_number_is_an_answer_like_another(lenet5, images):

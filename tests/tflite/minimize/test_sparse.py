@@ -99,9 +99,9 @@ def test_a_sparse_file_is_smaller_and_answers_the_same(pruned, name):
         assert (network_name(made), name) not in PAYS
         return
     images = made.data.validation.images[:50]
-    kept = smallest.smallest(content, images, sparsely=True, strip=False)
+    kept = smallest.smallest(content, images, allow_sparse=True, strip=False)
     assert kept == lossless.packed(packed, strip=False)
-    assert len(kept) < len(smallest.smallest(content, images, sparsely=False, strip=False))
+    assert len(kept) < len(smallest.smallest(content, images, allow_sparse=False, strip=False))
     assert smallest.same_outputs(content, kept, images)
     assert name != "int4"
     assert len(packed) < (0.8 if form.storage in (Storage.FLOAT32, Storage.FLOAT16) else 1.0) * len(content)
