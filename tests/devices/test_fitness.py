@@ -61,7 +61,7 @@ REFUSED = {
     ("u55", "dynamic"): "^quant: expected ptq or qat",
     ("u55", "sparse"): "^quant: expected ptq or qat",
     ("u55", "ptq sparse"): r"^quant\.sparse: expected false",
-    ("u55", "ptq 4"): r"^quant\.bits: expected 5 to 8 for every layer: Vela dies of .*; received 4",
+    ("u55", "ptq 4"): r"^quant\.bits: expected 5 to 8 for every layer: Vela crashes on .*; received 4",
     ("u55", "auto"): r"^quant\.per_layer_bits: expected 5 to 8 .*; received auto",
 }
 
@@ -120,7 +120,7 @@ def test_an_ethos_u_measures_what_vela_says(target, split):
 
 @needs_vela
 def test_an_ethos_u_names_the_kernel_of_4_bits_and_the_operator_that_it_cannot_take():
-    with pytest.raises(Unfit, match=r"^the kernel '.*' is stored in 4 bits, of which Vela dies: quant\.bits of 5 to 8$"):
+    with pytest.raises(Unfit, match=r"^the kernel '.*' is stored in 4 bits, on which Vela crashes: set quant\.bits to 5 to 8$"):
         U55.rehearsed(content("int4"))
     with pytest.raises(Unfit, match=r"^Vela leaves every operator to the processor; FULLY_CONNECTED: .+"):
         U55.rehearsed(content("float32"))

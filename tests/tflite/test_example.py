@@ -19,7 +19,7 @@ def test_the_image_with_the_widest_margin_of_those_that_are_right(kind):
     found = example.widest(content, Split(images, labels))
     ordered = np.sort(logits, axis=1)
     margins = np.where(np.arange(40) % 2, ordered[:, -1] - ordered[:, -2], -1)[:32]
-    number, label = found["place"].tolist()
+    number, label = found["index_and_label"].tolist()
     assert margins[number] == margins.max() > 0
     assert label == labels[number]
     pixels = images[number].ravel()
@@ -35,5 +35,5 @@ def test_the_image_with_the_widest_margin_of_those_that_are_right(kind):
 def test_there_is_none_where_no_image_is_right():
     content, images = tiny("INT8"), np.zeros((3, 2, 2, 1), np.uint8)
     wrong = (by_hand(content, images).argmax(axis=1) + 1) % 3
-    assert not len(example.widest(content, Split(images, wrong))["place"])
-    assert not len(example.widest(content, Split(images[:0], wrong[:0]))["place"])
+    assert not len(example.widest(content, Split(images, wrong))["index_and_label"])
+    assert not len(example.widest(content, Split(images[:0], wrong[:0]))["index_and_label"])
