@@ -68,7 +68,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(("name", "target"), [("litert", LiteRT()), ("tflm", Microcontroller()), ("u55", U55)])
-def test_what_a_form_alone_tells_is_refused(name, target, form):
+def test_an_unsupported_form_is_refused(name, target, form):
     if (told := REFUSED.get((name, form))) is None:
         target.require_form(FORMS[form])
         return
@@ -87,7 +87,7 @@ def test_a_microcontroller_measures_memory_and_agreement(name, split):
 
 
 @needs_tflm
-def test_agreement_and_accuracy_are_shares_of_their_images(split, monkeypatch):
+def test_agreement_and_accuracy_are_fractions_of_their_images(split, monkeypatch):
     monkeypatch.setattr(tflm, "predict", lambda content, images, interface: (tflm.Arena(3, 2, 1), np.arange(len(images)) % 3))
     monkeypatch.setattr(
         "sweep.tflite.benchmark.predict", lambda content, images, threads, interface: np.zeros(len(images), int)
@@ -97,7 +97,7 @@ def test_agreement_and_accuracy_are_shares_of_their_images(split, monkeypatch):
 
 
 @needs_tflm
-def test_a_microcontroller_says_why_a_file_does_not_run(split):
+def test_the_error_of_a_microcontroller_has_its_reason(split):
     with pytest.raises(Unfit, match="DENSIFY"):
         Microcontroller().rehearsed(content("sparse"))
     with pytest.raises(Unfit, match="DEQUANTIZE"):
@@ -106,7 +106,7 @@ def test_a_microcontroller_says_why_a_file_does_not_run(split):
 
 @needs_vela
 @pytest.mark.parametrize("target", [U55, U65, U85], ids=lambda target: target.name)
-def test_an_ethos_u_measures_what_vela_says(target, split):
+def test_an_ethos_u_measures_the_estimates_of_vela(target, split):
     found = target.measured(content("int8"), split, 1)
     compiled = vela.compiled(content("int8"), target.accelerator, target.system_config, target.memory_mode)
     assert {name: found[name] for name in found if name != "arena_bytes"} == {
@@ -119,14 +119,14 @@ def test_an_ethos_u_measures_what_vela_says(target, split):
 
 
 @needs_vela
-def test_an_ethos_u_names_the_kernel_of_4_bits_and_the_operator_that_it_cannot_take():
+def test_an_ethos_u_names_the_kernel_of_4_bits_and_the_unsupported_operator():
     with pytest.raises(Unfit, match=r"^the kernel '.*' is stored in 4 bits, on which Vela crashes: set quant\.bits to 5 to 8$"):
         U55.rehearsed(content("int4"))
     with pytest.raises(Unfit, match=r"^Vela leaves every operator to the processor; FULLY_CONNECTED: .+"):
         U55.rehearsed(content("float32"))
 
 
-def test_litert_knows_the_memory_where_tflm_is_installed_and_loads_the_file(split, monkeypatch):
+def test_litert_measures_the_arena_where_tflm_loads_the_file(split, monkeypatch):
     if external.installed(tflm.MODULE):
         assert LiteRT().measured(content("int8"), split, 1) == {"arena_bytes": tflm.arena(content("int8")).total}
         assert LiteRT().measured(content("float16"), split, 1) == {}

@@ -147,7 +147,7 @@ def fill(model: Any, number: int, type_name: str, values: Array, points: list[in
 
 
 @pytest.mark.parametrize("name", STORAGES)
-def test_every_count_is_the_one_done_by_hand(files: dict[str, bytes], name: str) -> None:
+def test_every_count_equals_the_count_by_hand(files: dict[str, bytes], name: str) -> None:
     seen = audit.read(files[name])
     types = {
         "float32": ["FLOAT32"] * 4,
@@ -257,7 +257,7 @@ def test_stripped_names_become_numbers(files: dict[str, bytes]) -> None:
 
 
 @pytest.mark.parametrize("name", STORAGES)
-def test_a_file_that_is_as_asked_passes(files: dict[str, bytes], name: str) -> None:
+def test_a_file_that_matches_its_configuration_passes(files: dict[str, bytes], name: str) -> None:
     expectations.expect(
         audit.read(files[name]),
         storage=STORAGES[name],
@@ -302,7 +302,7 @@ def test_a_file_that_is_as_asked_passes(files: dict[str, bytes], name: str) -> N
         ("dynamic", {"storage": Storage.DYNAMIC, "zeros": 601, "layers": "dense"}, "expected at least 601 zeros, found 600"),
     ],
 )
-def test_a_file_that_is_not_as_asked_is_refused(
+def test_a_file_that_differs_from_its_configuration_is_refused(
     files: dict[str, bytes], name: str, asked: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(AuditError, match=message):
@@ -318,7 +318,7 @@ def retyped(content: bytes, pick: Callable[[Any], int]) -> Audit:
     return audit.read(edited(content, change))
 
 
-def test_one_tensor_that_differs_is_enough(files: dict[str, bytes]) -> None:
+def test_a_single_tensor_that_differs_is_refused(files: dict[str, bytes]) -> None:
     left = edited(files["int4"], lambda model: fill(model, 1, "INT8", np.ones(27, np.int8), [0, 0, 0]))
     with pytest.raises(AuditError, match=r"the DEPTHWISE_CONV_2D kernel '.*d1.*': expected INT4, found INT8"):
         expectations.expect(audit.read(left), storage=Storage.INTEGER, bits=all_at(4))
@@ -334,7 +334,7 @@ def test_one_tensor_that_differs_is_enough(files: dict[str, bytes]) -> None:
         expectations.expect(replace(audit.read(files["int8"]), kernels=()), storage=Storage.INTEGER, bits=all_at(8))
 
 
-def test_a_kernel_without_a_name_of_its_own_is_told_by_its_layer(files: dict[str, bytes]) -> None:
+def test_the_error_for_a_merged_kernel_names_its_layer(files: dict[str, bytes]) -> None:
     def unnamed(model: Any) -> None:
         kernel(model, 2).name = b"tfl.dequantize"
 
@@ -346,7 +346,7 @@ def test_a_kernel_without_a_name_of_its_own_is_told_by_its_layer(files: dict[str
         expectations.expect(replace(left, kernels=(floating,)), storage=Storage.INTEGER, bits=all_at(8))
 
 
-def test_what_contradicts_itself_is_refused(files: dict[str, bytes]) -> None:
+def test_an_inconsistent_file_is_refused(files: dict[str, bytes]) -> None:
     def longer(model: Any) -> None:
         kernel(model, 0).shape = [3, 3, 3, 2]
 

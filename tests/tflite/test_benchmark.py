@@ -97,7 +97,7 @@ def constant(logits: Callable[[int], float]) -> Callable[[Any], None]:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_accuracy_is_what_an_independent_reader_finds(files: dict[str, bytes], digits: Split, name: str) -> None:
+def test_accuracy_equals_that_of_an_independent_reader(files: dict[str, bytes], digits: Split, name: str) -> None:
     found = accuracy(files[name], digits)
     assert 0.8 < found < 1, "a network that always or never errs tests little"
     assert found == INDEPENDENT["accuracy"](files[name], digits.images, digits.labels)
@@ -159,7 +159,7 @@ def refuses(content: bytes, images: Array, reason: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_what_the_interpreter_refuses_is_an_error_with_its_reason(files: dict[str, bytes], digits: Split) -> None:
+def test_an_error_of_the_interpreter_has_its_reason(files: dict[str, bytes], digits: Split) -> None:
     def unknown(model: Any) -> None:
         model.operatorCodes[0].deprecatedBuiltinCode = model.operatorCodes[0].builtinCode = 32
         model.operatorCodes[0].customCode = b"Nonesuch"

@@ -67,7 +67,7 @@ def test_each_image_counts(residual):
 
 
 @pytest.mark.parametrize("activations", [8, 16])
-def test_layers_that_answer_nothing_have_a_range_too(activations):
+def test_layers_whose_activations_are_all_zero_have_a_range(activations):
     checkpoints.fresh(0)
     model = families.ResNet(blocks=1, width=0.25).build((8, 8, 1), 10)
     for name in ("s1b1a_bn", "s2b1b_bn"):

@@ -47,7 +47,7 @@ def counted(content: bytes) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("path", WHOLE, ids=lambda path: path.stem)
-def test_the_bytes_add_up_and_are_those_that_another_reader_counts(path):
+def test_the_bytes_add_up_and_equal_the_counts_of_an_independent_reader(path):
     content = path.read_bytes()
     for file in (content, *(lossless.packed(content, strip=strip) for strip in (False, True))):
         kinds = contents.bytes_by_kind(file)
@@ -86,7 +86,7 @@ def test_every_kind_is_counted():
     }
 
 
-def test_sparse_kernels_count_with_what_says_where_their_weights_are():
+def test_sparse_kernels_count_with_their_indices():
     content = next(path for path in WHOLE if path.stem == "sparse").read_bytes()
     model = flatbuffer_utils.read_model_from_bytearray(content)
     expected = 0

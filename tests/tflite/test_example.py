@@ -11,7 +11,7 @@ from sweep.tflite import example
 
 
 @pytest.mark.parametrize("kind", ["FLOAT32", "INT8"])
-def test_the_image_with_the_widest_margin_of_those_that_are_right(kind):
+def test_the_correctly_classified_image_with_the_widest_margin(kind):
     content, images = tiny(kind), np.random.default_rng(1).integers(0, 256, (40, 2, 2, 1), np.uint8)
     logits = by_hand(content, images)
     labels = logits.argmax(axis=1)
@@ -32,7 +32,7 @@ def test_the_image_with_the_widest_margin_of_those_that_are_right(kind):
         assert np.array_equal(found["output"], logits[number])
 
 
-def test_there_is_none_where_no_image_is_right():
+def test_there_is_no_example_where_no_image_is_classified_correctly():
     content, images = tiny("INT8"), np.zeros((3, 2, 2, 1), np.uint8)
     wrong = (by_hand(content, images).argmax(axis=1) + 1) % 3
     assert not len(example.widest(content, Split(images, wrong))["index_and_label"])

@@ -49,7 +49,7 @@ def test_the_corpus_is_read_or_refused(path):
 
 
 @pytest.mark.parametrize("name", ["float32", "float16", "int4", "int8", "sparse", "transposed"])
-def test_a_whole_file_is_read(name):
+def test_an_undamaged_file_is_read(name):
     content = next(path for path in CORPUS if path.stem == name).read_bytes()
     assert audit.read(content).parameters > 0
 
@@ -78,7 +78,7 @@ def referring(depth: int, width: int) -> bytes:
     return bytes(content)
 
 
-def test_tables_that_are_pointed_to_a_million_times_are_refused_at_once():
+def test_tables_with_a_million_references_are_refused_at_once():
     with pytest.raises(audit.AuditError, match="damaged at byte"):
         audit.read(referring(3, 1000))
 

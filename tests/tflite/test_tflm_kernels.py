@@ -49,7 +49,7 @@ def test_every_method_has_the_name_that_the_resolver_declares():
     assert {tflm_kernels.method(operator) for operator in tflm_kernels.KERNELS} == {f"Add{name}" for name in declared}
 
 
-def test_the_operators_the_tensors_and_what_is_missing():
+def test_the_operators_the_tensors_and_the_missing_operators():
     needs = tflm_kernels.needs(tiny("INT8"))
     assert needs.operators == ("FULLY_CONNECTED",)
     assert (needs.inputs, needs.outputs) == ((tflm_kernels.Tensor("INT8", 4),), (tflm_kernels.Tensor("INT8", 3),))

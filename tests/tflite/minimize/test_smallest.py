@@ -1,4 +1,4 @@
-"""The smallest file of a network: what is taken of what was tried, and what counts as the same answers."""
+"""The smallest file of a network: which candidate is returned, and the comparison of outputs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def images(context):
     return context().data.validation.images[:20]
 
 
-def test_every_file_is_packed_and_names_stay_unless_they_may_go(lenet5, images):
+def test_every_file_is_packed_and_names_stay_without_strip(lenet5, images):
     packed = smallest.smallest(lenet5, images, allow_sparse=False, strip=False)
     stripped = smallest.smallest(lenet5, images, allow_sparse=False, strip=True)
     assert len(stripped) < len(packed) - 300
@@ -39,14 +39,14 @@ def test_every_file_is_packed_and_names_stay_unless_they_may_go(lenet5, images):
 
 
 @pytest.mark.parametrize("broken", [lambda content: content[: len(content) // 2], lambda content: content[:16] + bytes(99)])
-def test_sparse_kernels_that_break_the_file_are_not_taken(lenet5, images, monkeypatch, broken, caplog):
+def test_a_broken_file_with_sparse_kernels_is_discarded(lenet5, images, monkeypatch, broken, caplog):
     monkeypatch.setattr(sparse, "compress", broken)
     for strip in (False, True):
         assert smallest.smallest(lenet5, images, allow_sparse=True, strip=strip) == lossless.packed(lenet5, strip=strip)
     assert "a packed file is discarded: the .tflite file is damaged" in caplog.text
 
 
-def test_a_file_that_would_answer_otherwise_stays_as_it_was(lenet5, images, monkeypatch, caplog):
+def test_a_packed_file_whose_outputs_differ_is_discarded(lenet5, images, monkeypatch, caplog):
     monkeypatch.setattr(lossless, "packed", lambda content, strip: content[:-8])
     assert smallest.smallest(lenet5, images, allow_sparse=False, strip=False) == lenet5
     assert "a packed file is discarded: its outputs differ" in caplog.text
@@ -57,7 +57,7 @@ def test_no_file_grows(lenet5, images, monkeypatch):
     assert smallest.smallest(lenet5, images, allow_sparse=False, strip=False) == lenet5
 
 
-def test_every_runtime_that_runs_the_file_has_its_say(lenet5, images):
+def test_outputs_are_compared_in_every_runtime_that_runs_the_file(lenet5, images):
     def no_runtime(content, pixels):
         raise RuntimeError("it has no such kernel")
 
@@ -72,7 +72,7 @@ def test_every_runtime_that_runs_the_file_has_its_say(lenet5, images):
 
 
 @pytest.mark.skipif(not external.installed(tflm.MODULE), reason="the extra tflm is not installed")
-def test_a_file_that_answers_otherwise_in_tflm_alone_stays_as_it_was(lenet5, images, monkeypatch, caplog):
+def test_a_packed_file_whose_outputs_differ_only_in_tflm_is_discarded(lenet5, images, monkeypatch, caplog):
     packed = lossless.packed(lenet5, strip=False)
     both = [smallest.with_litert, smallest.with_tflm]
     assert smallest.smallest(lenet5, images, allow_sparse=False, strip=False, runtimes=both) == packed
@@ -82,17 +82,15 @@ def test_a_file_that_answers_otherwise_in_tflm_alone_stays_as_it_was(lenet5, ima
     assert "its outputs differ" in caplog.text
 
 
-def test_not_a_number_is_an_answer_like_another(lenet5, images):
-    one, other = np.float32([np.nan, 1]), np.float32([np.nan, 2])
+def test_nan_outputs_are_compared_too(lenet5, images):
+    def runtime(content, pixels):
+        return np.float32([np.nan, 2 if content == b"different" else 1])
 
-    def answers(content, pixels):
-        return other if content == b"other" else one
-
-    assert smallest.same_outputs(lenet5, b"one", images, [answers])
-    assert not smallest.same_outputs(lenet5, b"other", images, [answers])
+    assert smallest.same_outputs(lenet5, b"equal", images, [runtime])
+    assert not smallest.same_outputs(lenet5, b"different", images, [runtime])
 
 
-def test_files_that_differ_are_not_the_same(images):
+def test_files_that_differ_have_different_counts_or_outputs(images):
     checkpoints.fresh(0)
     model = families.LeNet5(width=0.5).build((8, 8, 1), 10)
     content = convert.convert(model, Storage.FLOAT32)
