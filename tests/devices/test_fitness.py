@@ -79,11 +79,11 @@ def test_an_unsupported_form_is_refused(name, target, form):
 @needs_tflm
 @pytest.mark.parametrize("name", ["float32", "int8", "int4"])
 def test_a_microcontroller_measures_memory_and_agreement(name, split):
-    found = Microcontroller(images=20).measured(content(name), split, 1)
-    assert found.keys() == {"arena_bytes", "target_agreement"}
-    assert found["arena_bytes"] == tflm.arena(content(name)).total
-    assert 0.9 <= found["target_agreement"] <= 1
-    assert Microcontroller().rehearsed(content(name)) == {"arena_bytes": found["arena_bytes"]}
+    metrics = Microcontroller(images=20).measured(content(name), split, 1)
+    assert metrics.keys() == {"arena_bytes", "target_agreement"}
+    assert metrics["arena_bytes"] == tflm.arena(content(name)).total
+    assert 0.9 <= metrics["target_agreement"] <= 1
+    assert Microcontroller().rehearsed(content(name)) == {"arena_bytes": metrics["arena_bytes"]}
 
 
 @needs_tflm
@@ -92,8 +92,8 @@ def test_agreement_and_accuracy_are_fractions_of_their_images(split, monkeypatch
     monkeypatch.setattr(
         "sweep.tflite.benchmark.predict", lambda content, images, threads, interface: np.zeros(len(images), int)
     )
-    found = Microcontroller(images=10, accuracy=True).measured(b"", Split(split.images, np.arange(30) % 2), 1)
-    assert found == {"arena_bytes": 3, "target_agreement": 0.4, "tflm_accuracy": 1 / 3}
+    metrics = Microcontroller(images=10, accuracy=True).measured(b"", Split(split.images, np.arange(30) % 2), 1)
+    assert metrics == {"arena_bytes": 3, "target_agreement": 0.4, "tflm_accuracy": 1 / 3}
 
 
 @needs_tflm
@@ -107,9 +107,9 @@ def test_the_error_of_a_microcontroller_has_its_reason(split):
 @needs_vela
 @pytest.mark.parametrize("target", [U55, U65, U85], ids=lambda target: target.name)
 def test_an_ethos_u_measures_the_estimates_of_vela(target, split):
-    found = target.measured(content("int8"), split, 1)
+    metrics = target.measured(content("int8"), split, 1)
     compiled = vela.compiled(content("int8"), target.accelerator, target.system_config, target.memory_mode)
-    assert {name: found[name] for name in found if name != "arena_bytes"} == {
+    assert {name: metrics[name] for name in metrics if name != "arena_bytes"} == {
         "npu_bytes": len(compiled.content),
         "npu_sram_bytes": compiled.sram_bytes,
         "npu_ms": compiled.ms,
@@ -167,8 +167,8 @@ def test_keys_are_checked(make, told):
 def test_the_names_are_those_of_vela():
     from sweep.devices import ethos_u
 
-    said = external.run("Vela", ["-P", "-m", "ethosu.vela", "--list-configs", "Arm/vela.ini"], 60)
-    listed = {line.strip() for line in said.splitlines()[1:]}
+    sections = external.run("Vela", ["-P", "-m", "ethosu.vela", "--list-configs", "Arm/vela.ini"], 60)
+    listed = {line.strip() for line in sections.splitlines()[1:]}
     systems = {f"System_Config.{name}" for names in ethos_u._SYSTEMS.values() for name in names}
     assert systems | {f"Memory_Mode.{name}" for name in ethos_u._MODES} == listed
     offered = external.run("Vela", ["-P", "-m", "ethosu.vela", "--help"], 60)

@@ -1,4 +1,4 @@
-"""Damaged `.tflite` files: each is read, or refused by the one error that its reader promises, soon and in one line."""
+"""Damaged `.tflite` files: each is read, or refused with the documented error, quickly and in one line."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_an_undamaged_file_is_read(name):
 
 
 def referring(depth: int, width: int) -> bytes:
-    """A file of a few kB whose model has `width` graphs that are one, with as many operators that are one, and so on."""
+    """A file of a few kB whose model refers `width` times to one graph, which refers as often to one operator, and so on."""
     # Each table has one field, a vector of offsets that all lead to the next table.
     content = bytearray(struct.pack("<I4s", 8, b"TFL3"))
     tables = []

@@ -36,10 +36,10 @@ def test_values_are_packed_lowest_bits_first(values, bits, data):
 def test_unpack_inverts_pack(case):
     bits, values = case
     packed = weight_storage.pack(np.array(values, float), bits)
-    found = weight_storage.unpack(packed, bits)
+    unpacked = weight_storage.unpack(packed, bits)
     assert len(packed) == weight_storage.packed_bytes(len(values), bits)
-    assert found.dtype == np.int8
-    assert found.tolist() == values + [0] * (len(found) - len(values))
+    assert unpacked.dtype == np.int8
+    assert unpacked.tolist() == values + [0] * (len(unpacked) - len(values))
 
 
 def test_a_grid_is_stored_in_the_smallest_type_that_runs():

@@ -307,9 +307,10 @@ def kernel(model: Any) -> Any:
 
 
 def data(values: Any) -> Any:
-    found = np.array(values)
-    found[-1] += 1
-    return found
+    """The values with another last element."""
+    changed_values = np.array(values)
+    changed_values[-1] += 1
+    return changed_values
 
 
 CHANGES = {
@@ -346,9 +347,9 @@ CHANGES = {
 def test_a_difference_is_found(name):
     content = tflite()
     assert difference(content, changed(content, lambda model: None), names=True) == ""
-    found = difference(content, changed(content, CHANGES[name]), names=True)
-    assert found
-    assert "\n" not in found
+    location = difference(content, changed(content, CHANGES[name]), names=True)
+    assert location
+    assert "\n" not in location
     named = name in ("a name", "a graph's name", "a signature")
     assert bool(difference(content, changed(content, CHANGES[name]), names=False)) is not named
 
