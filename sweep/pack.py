@@ -16,9 +16,9 @@ def main(arguments: list[str] | None = None) -> int:
     """The command.
 
     Returns:
-        The exit code: 0; 1 where the packed file would answer otherwise or cannot be written; 2 for input that cannot be used.
+        The exit code: 0; 1 where the packed file has other outputs or cannot be written; 2 for input that cannot be used.
     """
-    parser = CommandLine(prog="python -m sweep.pack", description="A .tflite file in fewer bytes, with the same answers.")
+    parser = CommandLine(prog="python -m sweep.pack", description="A .tflite file in fewer bytes, with the same outputs.")
     parser.add_argument("file", type=Path, metavar="FILE.tflite", help="any file; it stays as it is")
     parser.add_argument("--strip", action="store_true", help="leave out names and the signature too")
     parser.add_argument("--to", type=Path, metavar="OUT", help="where the packed file goes (FILE.packed.tflite)")

@@ -1,4 +1,4 @@
-"""What goes wrong while a process works: networks for the tests of isolation and resumption, named by `model._target_`."""
+"""Networks whose `build` fails, for the tests of isolation and resumption; `model._target_` refers to them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sweep.models import families
 
 @dataclass(frozen=True, kw_only=True)
 class Aborts(families.LeNet5):
-    """Takes the process down, as the converter can, when its width is 2."""
+    """Aborts the process, as the converter can, for a width of 2."""
 
     def build(self, input_shape: families.Shape, classes: int) -> Any:
         if self.width == 2:
@@ -23,7 +23,7 @@ class Aborts(families.LeNet5):
 
 @dataclass(frozen=True, kw_only=True)
 class Waits(families.LeNet5):
-    """Says in `marker` that it is under way, then takes its time, when its width is 2 and the marker is not there yet."""
+    """Creates `marker` and sleeps for 5 minutes, for a width of 2 and as long as the marker does not exist."""
 
     marker: str
 
@@ -35,5 +35,5 @@ class Waits(families.LeNet5):
 
 
 def dies(*_: object) -> None:
-    """Takes the process down, as an interpreter can."""
+    """Aborts the process, as an interpreter can."""
     os.abort()

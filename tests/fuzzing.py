@@ -1,7 +1,7 @@
-"""What the fuzz tests share: damaged copies of real files, a time limit, and a corpus that is kept.
+"""Shared by the fuzz tests: damaged copies of real files, a time limit, and a stored corpus.
 
-Every reader has a folder in `corpus/`. The files in it are inputs that were once answered wrongly, or that reach a branch of
-the reader; every test run reads them all. The slow tier then damages them at random for $SWEEP_FUZZ_SECONDS (60).
+Every reader has a folder in `corpus/`. Its files are inputs that the reader once handled wrongly, or that reach a branch of the
+reader; every test run reads them all. The slow tier then damages them at random for $SWEEP_FUZZ_SECONDS (60).
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 CORPUS = Path(__file__).parent / "corpus"
-_ROUND = 100  # examples between two looks at the clock
+_ROUND = 100  # examples between two checks of the time
 _NOISE = (b"\0", b"\xff", b"\n", b"NaN", b"1e999", b"-1", b"[" * 2000, b'{"', b"\x80\x04.", b"null")
 
 
 def corpus(reader: str) -> list[Path]:
-    """The kept inputs of a reader, by name; at least one."""
-    found = sorted(path for path in (CORPUS / reader).iterdir() if path.is_file())
-    assert found, f"no corpus for {reader}"
-    return found
+    """The stored inputs of a reader, sorted by name; at least one."""
+    paths = sorted(path for path in (CORPUS / reader).iterdir() if path.is_file())
+    assert paths, f"no corpus for {reader}"
+    return paths
 
 
 @st.composite
 def damaged(draw: st.DrawFn, originals: Sequence[bytes]) -> bytes:
-    """One of the originals, cut, with bytes turned, taken out, doubled or replaced by noise; up to four times."""
+    """One of the originals after one to four mutations: truncated, or with bytes overwritten, removed, doubled or inserted."""
     content = bytearray(draw(st.sampled_from(originals)))
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(content)))
         stop = min(len(content), start + draw(st.integers(1, 64)))
-        match draw(st.sampled_from(("cut", "turn", "remove", "double", "noise"))):
+        match draw(st.sampled_from(("cut", "overwrite", "remove", "double", "noise"))):
             case "cut":
                 del content[start:]
-            case "turn":
+            case "overwrite":
                 content[start:stop] = draw(st.binary(min_size=stop - start, max_size=stop - start))
             case "remove":
                 del content[start:stop]
@@ -49,11 +49,11 @@ def damaged(draw: st.DrawFn, originals: Sequence[bytes]) -> bytes:
 
 
 def fuzz(strategy: st.SearchStrategy[Any], check: Callable[[Any], None]) -> None:
-    """Check examples of a strategy until the time is over.
+    """Checks examples of a strategy until the time is over.
 
     Args:
-        strategy: makes the inputs.
-        check: raises for an input that is answered wrongly. Hypothesis shrinks that input and shows it.
+        strategy: the strategy of the inputs.
+        check: raises for an input that is handled wrongly. Hypothesis shrinks that input and prints it.
     """
 
     # On CI Hypothesis would draw the same examples in every round.

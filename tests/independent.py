@@ -3,9 +3,9 @@
     python tests/independent.py MODEL.tflite DATA.npz [--split test]     DATA holds x_test, y_test (or those of another split)
     python tests/independent.py MODEL.tflite --digits                    scikit-learn's digits; the last 360 of the 1,797
 
-Prints JSON. A network sees pixels divided by 255; an integer one through the quantisation parameters of its own input tensor.
-Weights are read through the interpreter. It cannot tell INT4 from INT8, so a few lines walk the flatbuffer by hand for that
-(https://flatbuffers.dev/internals, fields numbered as in TensorFlow's schema.fbs).
+Prints JSON. The input is pixels divided by 255, quantised with the parameters of the input tensor for an integer network.
+Weights are read through the interpreter. It does not distinguish INT4 from INT8, so the types are read from the flatbuffer
+directly (https://flatbuffers.dev/internals, fields numbered as in TensorFlow's schema.fbs).
 """
 
 import argparse
@@ -80,7 +80,7 @@ def weights(content: bytes) -> list[dict[str, Any]]:
     graph = model.tables(2)[0]
     tensors, operators = graph.tables(0), graph.tables(3)
     codes = [max(code.scalar(0, "b"), code.scalar(3, "i")) for code in model.tables(1)]
-    interpreter.invoke()  # restores what is stored sparsely
+    interpreter.invoke()  # restores sparse tensors
     code_of = [codes[operator.scalar(0, "I")] for operator in operators]
     restored = {
         operator.vector(2, "i")[0]: operator.vector(1, "i")[0]
@@ -88,7 +88,7 @@ def weights(content: bytes) -> list[dict[str, Any]]:
         if code == DEQUANTIZE
     }
     restored_dense = {operator.vector(2, "i")[0] for operator, code in zip(operators, code_of, strict=True) if code == DENSIFY}
-    found = {}
+    kernels = {}
     for operator, code in zip(operators, code_of, strict=True):
         if code not in OPERATORS:
             continue
@@ -104,9 +104,10 @@ def weights(content: bytes) -> list[dict[str, Any]]:
         points = parameters["zero_points"]
         if len(points):
             axis = parameters["quantized_dimension"]
-            along = [-1 if number == axis else 1 for number in range(len(shape))] if len(points) > 1 else [1] * len(shape)
-            values = values.astype(np.int64) - points.reshape(along)
-        found[index] = {
+            per_channel = len(points) > 1
+            broadcast_shape = [-1 if per_channel and dimension == axis else 1 for dimension in range(len(shape))]
+            values = values.astype(np.int64) - points.reshape(broadcast_shape)
+        kernels[index] = {
             "name": detail["name"],
             "operator": OPERATORS[code],
             "type": kind,
@@ -114,24 +115,24 @@ def weights(content: bytes) -> list[dict[str, Any]]:
             "zeros": int((values == 0).sum()),
             "values": len(np.unique(values)),
         }
-    return list(found.values())
+    return list(kernels.values())
 
 
 def accuracy(content: bytes, images: Any, labels: Any) -> float:
     """Top-1 in [0, 1], image by image."""
     interpreter = Interpreter(model_content=content, num_threads=1)
     interpreter.allocate_tensors()
-    (given,), (answer,) = interpreter.get_input_details(), interpreter.get_output_details()
-    right = 0
+    (input_details,), (output_details,) = interpreter.get_input_details(), interpreter.get_output_details()
+    correct = 0
     for image, label in zip(images, labels, strict=True):
         pixels = image[None].astype(np.float32) / 255
-        if given["dtype"] == np.int8:
-            scale, zero_point = given["quantization"]
+        if input_details["dtype"] == np.int8:
+            scale, zero_point = input_details["quantization"]
             pixels = np.clip(np.round(pixels / scale + zero_point), -128, 127).astype(np.int8)
-        interpreter.set_tensor(given["index"], pixels)
+        interpreter.set_tensor(input_details["index"], pixels)
         interpreter.invoke()
-        right += int(np.argmax(interpreter.get_tensor(answer["index"])[0]) == label)
-    return right / len(labels)
+        correct += int(np.argmax(interpreter.get_tensor(output_details["index"])[0]) == label)
+    return correct / len(labels)
 
 
 def digits() -> tuple[Any, Any]:

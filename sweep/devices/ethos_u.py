@@ -26,7 +26,7 @@ _SYSTEMS = {
 }
 _MODES = ("Sram_Only", "Shared_Sram", "Dedicated_Sram", *(f"Dedicated_Sram_{size}KB" for size in (256, 384, 512)))
 _SMALL = ("INT4", "INT2")
-_BITS = "5 to 8 for every layer: Vela dies of kernels that are stored in 4 bits"
+_BITS = "5 to 8 for every layer: Vela crashes on kernels that are stored in 4 bits"
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class EthosU:
     """An Ethos-U, as modelled by Vela. Nothing runs, so predictions are not compared.
 
     Args:
-        accelerator: Vela's name: `ethos-u55-128`.
+        accelerator: Vela's name of the accelerator (`ethos-u55-128`).
         system_config: the section of Vela's `vela.ini` with clock and memories.
         memory_mode: the section with the placement of weights and activations.
         ram_kib: the budget for SRAM in KiB; None for no budget.
@@ -99,14 +99,14 @@ class EthosU:
             raise ConfigError("quant.bits", _BITS, form.bits)
 
     def metrics(self, form: fitness.Form) -> frozenset[str]:
-        """Those of the NPU, and `arena_bytes` where TFLM is installed."""
-        return fitness.arena_of(form) | {"npu_bytes", "npu_sram_bytes", "npu_ms", "npu_operators"}
+        """The metrics of the NPU, and `arena_bytes` where TFLM is installed."""
+        return fitness.arena_metrics(form) | {"npu_bytes", "npu_sram_bytes", "npu_ms", "npu_operators"}
 
     def rehearsed(self, content: bytes) -> Mapping[str, float]:
         """Nothing: the size of encoded weights depends on training. The file is compiled as a check.
 
         Raises:
-            Unfit: for a file that Vela does not compile, or that leaves the NPU nothing to do.
+            Unfit: for a file that Vela does not compile, or of which the NPU runs no operator.
         """
         self._compiled(content)
         return {}
@@ -115,7 +115,7 @@ class EthosU:
         """`npu_bytes`, `npu_sram_bytes`, `npu_ms`, `npu_operators`, and `arena_bytes` where TFLM is installed.
 
         Raises:
-            Unfit: as `rehearsed`.
+            Unfit: for a file that Vela does not compile, or of which the NPU runs no operator.
         """
         compiled = self._compiled(content)
         return {
@@ -129,7 +129,7 @@ class EthosU:
     def _compiled(self, content: bytes) -> vela.Compiled:
         small = next((kernel.name for kernel in audit.read(content).kernels if kernel.type in _SMALL), None)
         if small is not None:
-            raise fitness.Unfit(f"the kernel {small!r} is stored in 4 bits, of which Vela dies: quant.bits of 5 to 8")
+            raise fitness.Unfit(f"the kernel {small!r} is stored in 4 bits, on which Vela crashes: set quant.bits to 5 to 8")
         try:
             compiled = vela.compiled(content, self.accelerator, self.system_config, self.memory_mode)
         except vela.VelaError as error:

@@ -26,11 +26,14 @@ class Form(Protocol):
 
     @property
     def sparse(self) -> bool:
-        """Whether kernels may be stored sparsely."""
+        """Whether kernels may be stored as sparse tensors."""
 
 
 def require_kib(**budgets: float | None) -> None:
-    """Refuses budgets, by key, that are neither null nor a positive number of KiB.
+    """Checks that budgets are null or a positive number of KiB.
+
+    Args:
+        budgets: key to budget.
 
     Raises:
         ConfigError: naming the key.
@@ -41,15 +44,23 @@ def require_kib(**budgets: float | None) -> None:
 
 
 def budgets_set(**budgets: tuple[str, float | None]) -> dict[str, tuple[str, float]]:
-    """Metric to the key of its budget and the budget, for the budgets that are not null."""
+    """Drops the budgets that are null.
+
+    Args:
+        budgets: metric to the key of its budget and the budget in KiB.
+    """
     return {metric: (key, kib) for metric, (key, kib) in budgets.items() if kib is not None}
 
 
 def require_installed(module: str, extra: str) -> None:
     """Refuses a target whose package is not installed.
 
+    Args:
+        module: the module of the package.
+        extra: the extra that installs the package.
+
     Raises:
-        ConfigError: with the extra that installs it.
+        ConfigError: with the command that installs the extra.
     """
     if not external.installed(module):
         raise ConfigError("", f"the extra {extra}, which brings it: pip install -e '.[{extra}]'", f"no package {module}")
@@ -57,6 +68,10 @@ def require_installed(module: str, extra: str) -> None:
 
 def require_no_sparse(form: Form, reason: str) -> None:
     """Refuses sparse storage.
+
+    Args:
+        form: the quantisation.
+        reason: why the target does not run sparse kernels.
 
     Raises:
         ConfigError: with the reason.
@@ -70,8 +85,8 @@ def versions(*distributions: str) -> Mapping[str, str]:
     return {name: external.version(name) for name in distributions}
 
 
-def arena_of(form: Form) -> frozenset[str]:
-    """`arena_bytes`, where TFLM is installed and loads files of a form; otherwise nothing."""
+def arena_metrics(form: Form) -> frozenset[str]:
+    """The names of the metrics that `arena` returns for files of a form: `arena_bytes`, or none without TFLM or its support."""
     loads = form.storage in (Storage.FLOAT32, Storage.INTEGER) and not form.sparse
     return frozenset({"arena_bytes"} if loads and external.installed(tflm.MODULE) else ())
 

@@ -49,7 +49,7 @@ class LiteRT:
 
     def metrics(self, form: fitness.Form) -> frozenset[str]:
         """`arena_bytes`, where TFLM is installed and loads the form."""
-        return fitness.arena_of(form)
+        return fitness.arena_metrics(form)
 
     def rehearsed(self, content: bytes) -> Mapping[str, float]:
         """Nothing: no metric of this target is known before training."""

@@ -82,9 +82,9 @@ class Artifacts:
             "code": sources.behind(example).digest,
         }
         arrays = self.memo.arrays(key, lambda: example.widest(content, self.data.test))
-        if not len(arrays["place"]):
+        if not len(arrays["index_and_label"]):
             return None
-        number, label = arrays["place"].tolist()
+        number, label = arrays["index_and_label"].tolist()
         return Example(number, label, arrays["input"].tobytes(), arrays["output"].tobytes())
 
     def on_target(self, content: bytes, target: Target) -> dict[str, Any]:

@@ -134,7 +134,7 @@ class Converter:
     def _packed(self, content: bytes, form: Quantisation, *, runtimes: Sequence[Runtime] = (with_litert,)) -> bytes:
         """The minimised file, its outputs compared in the runtimes."""
         images = self.data.validation.images[:_COMPARED]
-        return smallest(content, images, sparsely=form.sparse, strip=form.strip, runtimes=runtimes)
+        return smallest(content, images, allow_sparse=form.sparse, strip=form.strip, runtimes=runtimes)
 
 
 def require_equivalent(content: bytes, model: Any, storage: Storage, images: Array | None = None) -> None:

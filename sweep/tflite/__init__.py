@@ -1,5 +1,6 @@
-"""The `.tflite` file. `convert` writes it, `litert` runs it, `audit` counts what it has, and `benchmark` measures it.
+"""The `.tflite` file. Start with `convert`, which writes it, `litert`, which runs it, and `audit`, which counts its weights.
 
-`requantize` writes kernels of 2 to 8 bits, `calibrate` the activation ranges, `minimize` shrinks a file, `expectations` checks
-it, and `schema`, `flatbuffer` and `weight_storage` read and write the format.
+`benchmark` measures accuracy and latency; `tflm` and `vela` measure on other runtimes. `calibrate` writes activation ranges,
+`requantize` kernels of 2 to 8 bits, and `minimize` shrinks a file. `expectations` compares a file with its configuration. The
+format is read and written by `schema`, `flatbuffer` and `weight_storage`.
 """

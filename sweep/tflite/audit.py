@@ -1,22 +1,21 @@
-"""Counts the kernels, zeros, levels, bits and operations of a `.tflite` file from its tensors and operators.
+"""Counts the weights, zeros, levels and multiply-accumulates of a `.tflite` file from its own tensors and operators.
 
-Only the main subgraph is read, and nothing is run.
+Only the main subgraph is read, and nothing is run. The counts depend on how the converter (TensorFlow 2.21) writes a network:
 
-The behaviour of the converter (TensorFlow 2.21) that the counts rely on:
-
-- A Keras Conv2D is always a CONV_2D: with one input channel, 1x1, on a 1x1 image, as large as its image, dilated, grouped. A
-  Dense is always a FULLY_CONNECTED, on four-dimensional inputs and with one unit too; a DepthwiseConv2D a DEPTHWISE_CONV_2D,
-  with one channel too. So the operator is the kind of layer. (Conv1D and the pointwise half of SeparableConv2D are CONV_2D.)
-- A layer used twice shares its kernel tensor, so a kernel counts once, with one bias. (Fake-quantised, each use stores a copy
-  of its own, in INT8 even at 4 bits; quantised by the converter, its name does not tell the layer.)
+- A Keras Conv2D always becomes a CONV_2D: with one input channel, 1x1, on a 1x1 image, as large as its image, dilated or
+  grouped. A Dense always becomes a FULLY_CONNECTED, also on four-dimensional inputs and with one unit; a DepthwiseConv2D a
+  DEPTHWISE_CONV_2D, also with one channel. So the operator identifies the layers that pruning targets. (Conv1D and the
+  pointwise half of SeparableConv2D are CONV_2D.)
+- A layer used twice shares its kernel tensor, so a kernel counts once, with one bias. (Fake-quantised, each use stores its own
+  copy, in INT8 even at 4 bits; quantised by the converter, its name does not contain the layer's.)
 - Equal constants are merged. A bias still counts with each kernel, or float and int8 files would disagree about biases of
-  zeros; an all-zero kernel counts at each use, since layers whose weights are all pruned share one.
+  zeros. An all-zero kernel counts at each use, since all layers that pruning has emptied share one tensor.
 - A convolution without bias gets a bias of zeros.
-- A BatchNorm that could not be folded becomes MUL and ADD; their constants, like the slopes of a PReLU, are not `parameters`.
-- Dynamic range quantises kernels of at least 1,024 elements, those of depthwise and transposed convolutions too.
-- A layer whose weights carry no fake quantisation is stored as INT8 with up to 255 levels, whatever the bits of its neighbours:
-  this is how TFMOT's n-bit scheme leaves a Conv, Depthwise or Dense with a ReLU *layer* right after it (a fused
-  `activation="relu"`, or a BatchNorm in between, is fine). `expect` refuses such a file below 8 bits.
+- A BatchNorm that cannot be folded becomes MUL and ADD; their constants, like the slopes of a PReLU, are not `parameters`.
+- Dynamic-range quantisation applies to kernels of at least 1,024 elements, including depthwise and transposed convolutions.
+- A layer without fake quantisation of its weights is stored as INT8 with up to 255 levels, whatever the bits of its neighbours.
+  TFMOT's n-bit scheme produces such a layer from a Conv, Depthwise or Dense that is followed directly by a ReLU *layer* (a
+  fused `activation="relu"`, or a BatchNorm in between, is fine). `expect` refuses such a file below 8 bits.
 """
 
 from __future__ import annotations
@@ -40,17 +39,17 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
     "dense": ("FULLY_CONNECTED",),
     "all": ("CONV_2D", "FULLY_CONNECTED"),
 }
-"""The kinds of layers that pruning targets, as operators."""
+"""The kinds of layers that pruning targets, as builtin operators."""
 _FLOATS = frozenset({"FLOAT64", "FLOAT32", "FLOAT16", "BFLOAT16"})
 
 
 class AuditError(RuntimeError):
-    """The file cannot be read, or is not as expected."""
+    """The file cannot be read, or differs from its configuration."""
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """One weight tensor of a compute operator, as stored.
+    """The weight tensor of a compute operator, as stored.
 
     Attributes:
         operator: the builtin operator that it belongs to (`CONV_2D`).
@@ -58,11 +57,11 @@ class Kernel:
         type: the stored type (`INT4`), before any DEQUANTIZE.
         shape: (c_out, h, w, c_in); depthwise (1, h, w, c_out); fully connected (units, c_in).
         size: the number of weights.
-        zeros: the number of weights that equal the zero point (of their channel), so that their real value is zero.
+        zeros: the number of weights whose real value is zero: the stored value equals the zero point (of the channel).
         levels: the number of distinct stored values.
-        bits: stored bits per weight: 32, 16, 8, 4 or 2; for a sparse tensor with the bits of its indices.
-        beside: the names of the operator's outputs and other inputs, which may have the name of the layer where the tensor's
-            own name does not.
+        bits: stored bits per weight: 32, 16, 8, 4 or 2. For a sparse tensor the indices are included.
+        related_names: the names of its operator's outputs and other inputs, which may contain the layer's name where the
+            tensor's own does not.
     """
 
     operator: str
@@ -73,7 +72,7 @@ class Kernel:
     zeros: int
     levels: int
     bits: float
-    beside: tuple[str, ...] = ()
+    related_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,8 +81,8 @@ class Audit:
 
     Attributes:
         kernels: weight tensors of its compute operators (convolutions, depthwise, transposed and fully connected), in order.
-        parameters: the elements of those kernels and of their biases.
-        nonzero_parameters: those of them whose real value is not zero.
+        parameters: the number of elements of those kernels and their biases.
+        nonzero_parameters: the number of parameters whose real value is not zero.
         macs: multiply-accumulates of those operators for one image.
         input_type: type of the input tensor (`INT8`).
         output_type: type of the output tensor.
@@ -113,14 +112,14 @@ class Audit:
 
     @property
     def filters(self) -> int:
-        """The number of filters (output channels) of all full convolutions and dense layers."""
+        """The total number of filters (output channels) of the full convolutions and dense layers."""
         return sum(kernel.shape[0] for kernel in self._targets("all"))
 
     def weights(self, layers: str) -> int:
         """The number of weights of the targeted kernels.
 
         Args:
-            layers: see `zeros`.
+            layers: `conv`, `dense` or `all` (both). Depthwise and transposed kernels are never targets.
 
         Raises:
             ConfigError: for other `layers`.
@@ -131,7 +130,7 @@ class Audit:
         """The number of weights of the targeted kernels that are exactly zero.
 
         Args:
-            layers: `conv`, `dense` or `all` (both). Depthwise and transposed kernels are never targets.
+            layers: as in `weights`.
 
         Raises:
             ConfigError: for other `layers`.
@@ -142,7 +141,7 @@ class Audit:
         """The fraction of the targeted kernels' weights that are exactly zero, in [0, 1]; 0 without such kernels.
 
         Args:
-            layers: see `zeros`.
+            layers: as in `weights`.
 
         Raises:
             ConfigError: for other `layers`.
@@ -156,31 +155,38 @@ class Audit:
 
 
 def read(content: bytes) -> Audit:
-    """Audits a file.
+    """Counts the kernels, parameters and operators of a `.tflite` file.
 
     Args:
-        content: the bytes of a `.tflite`.
+        content: the file's bytes.
 
     Raises:
-        AuditError: for bytes that are no such file, truncated or inconsistent, and for an unknown storage of weights (a sparse
-            tensor that is not compressed by rows).
+        AuditError: for bytes that are not a well-formed `.tflite` file with one input and one output, or that store weights in
+            an unsupported way (such as sparse tensors in another format than compressed rows).
     """
     with audit_errors():
         return File(content).audit()
 
 
 def same(first: Audit, second: Audit) -> bool:
-    """Whether two files have the same kernels, regardless of names and storage."""
+    """Whether two files have the same kernels by operator, shape, zeros and levels, and the same parameters and MACs.
 
-    def facts(audit: Audit) -> list[tuple[object, ...]]:
+    Names, types and sparse storage are ignored.
+    """
+
+    def counts(audit: Audit) -> list[tuple[object, ...]]:
         return [(kernel.operator, kernel.shape, kernel.zeros, kernel.levels) for kernel in audit.kernels]
 
-    return facts(first) == facts(second) and (first.parameters, first.macs) == (second.parameters, second.macs)
+    return counts(first) == counts(second) and (first.parameters, first.macs) == (second.parameters, second.macs)
 
 
 @contextmanager
 def audit_errors() -> Iterator[None]:
-    """Turns a DamagedError into an AuditError."""
+    """Turns the exceptions of reading a damaged file into an AuditError.
+
+    Raises:
+        AuditError: with a message of one line.
+    """
     try:
         with flatbuffer.damage_errors():
             yield
@@ -190,7 +196,17 @@ def audit_errors() -> Iterator[None]:
 
 
 class File:
-    """A parsed file, with its tensors and operators by index."""
+    """The main subgraph of a parsed file; takes the file's bytes.
+
+    Attributes:
+        types: the name of each tensor's type.
+        inputs, outputs: the indices of the input and output tensors.
+        operators: (builtin name, indices of the inputs, indices of the outputs) of each operator, in the order of execution.
+        restored_from: output to input of the DEQUANTIZE, QUANTIZE and DENSIFY operators, as tensor indices.
+
+    Raises:
+        DamagedError: for bytes that are not a well-formed `.tflite` file.
+    """
 
     def __init__(self, content: bytes) -> None:
         model, codes, types = schema.parsed(content)
@@ -200,10 +216,11 @@ class File:
         self.types = [types[tensor.type] for tensor in self.tensors]
         self.inputs, self.outputs = graph.inputs, graph.outputs
         self.operators = [(codes[operator.opcodeIndex], operator.inputs, operator.outputs) for operator in graph.operators]
-        self.source = {outputs[0]: inputs[0] for operator, inputs, outputs in self.operators if operator in schema.RESTORING}
+        restoring = [(inputs, outputs) for operator, inputs, outputs in self.operators if operator in schema.RESTORING]
+        self.restored_from = {outputs[0]: inputs[0] for inputs, outputs in restoring}
 
     def audit(self) -> Audit:
-        """Counts everything."""
+        """Counts the kernels, parameters and operators; raises as `read`."""
         if len(self.inputs) != 1 or len(self.outputs) != 1:
             raise AuditError(f"expected one input and one output, found {len(self.inputs)} and {len(self.outputs)}")
         kernels: dict[tuple[int, int], Kernel] = {}
@@ -211,9 +228,9 @@ class File:
         for position, (operator, inputs, outputs) in enumerate(self.operators):
             if operator not in OPERANDS:
                 continue
-            at_kernel, at_bias = OPERANDS[operator]
+            operands = OPERANDS[operator]
             macs += self._macs(operator, inputs, outputs)
-            index = self._stored(inputs[at_kernel])
+            index = self._constant(inputs[operands.kernel])
             if index is None:  # a product of two activations
                 continue
             kernel = self._kernel(operator, index, [*outputs, *inputs])
@@ -223,12 +240,12 @@ class File:
             kernels[key] = kernel
             parameters += kernel.size
             nonzero += kernel.size - kernel.zeros
-            bias = self._stored(inputs[at_bias]) if len(inputs) > at_bias else None
+            bias = self._constant(inputs[operands.bias]) if len(inputs) > operands.bias else None
             if bias is not None:
                 values = self._values(bias)
                 parameters += values.size
                 nonzero += values.size - self._zeros(bias, values)
-        touched = {index for _, inputs, outputs in self.operators for index in (*inputs, *outputs) if index >= 0}
+        used = {index for _, inputs, outputs in self.operators for index in (*inputs, *outputs) if index >= 0}
         return Audit(
             kernels=tuple(kernels.values()),
             parameters=parameters,
@@ -237,19 +254,19 @@ class File:
             input_type=self.types[self.inputs[0]],
             output_type=self.types[self.outputs[0]],
             operators=tuple(operator for operator, _, _ in self.operators),
-            float_tensors=tuple(self._name(index) for index in sorted(touched) if self.types[index] in _FLOATS),
+            float_tensors=tuple(self._name(index) for index in sorted(used) if self.types[index] in _FLOATS),
         )
 
     def stored_by_layer(self) -> dict[str, Array]:
-        """Keras layer to the stored values of its kernel."""
+        """Keras layer to the stored values of its kernel, in the tensor's shape; only where the name has the layer."""
         kernels = {}
         for operator, inputs, _ in self.operators:
-            index = self._stored(inputs[OPERANDS[operator].kernel]) if operator in OPERANDS else None
+            index = self._constant(inputs[OPERANDS[operator].kernel]) if operator in OPERANDS else None
             if index is not None and (layer := schema.layer_of(self._name(index))) is not None:
                 kernels[layer] = self._values(index)
         return kernels
 
-    def _kernel(self, operator: str, index: int, beside: list[int]) -> Kernel:
+    def _kernel(self, operator: str, index: int, operands: list[int]) -> Kernel:
         values = self._values(index)
         return Kernel(
             operator=operator,
@@ -260,7 +277,7 @@ class File:
             zeros=self._zeros(index, values),
             levels=len(np.unique(values)),
             bits=self._bits(index, values.size),
-            beside=tuple(self._name(other) for other in beside if other >= 0 and other != index),
+            related_names=tuple(self._name(other) for other in operands if other >= 0 and other != index),
         )
 
     def _bits(self, index: int, size: int) -> float:
@@ -270,25 +287,25 @@ class File:
         return 8 * (len(self.buffers[tensor.buffer].data) + sparse.index_bytes(tensor.sparsity)) / size
 
     def _macs(self, operator: str, inputs: list[int], outputs: list[int]) -> int:
-        kernel, produced = self._shape(inputs[1]), math.prod(self._shape(outputs[0]))
-        if operator == "TRANSPOSE_CONV":  # every input element meets each weight of its channel
+        kernel, output_size = self._shape(inputs[1]), math.prod(self._shape(outputs[0]))
+        if operator == "TRANSPOSE_CONV":  # every input element is multiplied by each weight of its channel
             return math.prod(self._shape(inputs[2])) * math.prod(kernel[:3])
         if operator == "DEPTHWISE_CONV_2D":
-            return produced * math.prod(kernel[:3])
-        return produced * math.prod(kernel[1:])
+            return output_size * math.prod(kernel[:3])
+        return output_size * math.prod(kernel[1:])
 
-    def _stored(self, index: int) -> int | None:
-        """The index of the constant that a tensor is or is restored from, as by DEQUANTIZE; None for an activation."""
+    def _constant(self, index: int) -> int | None:
+        """The constant (its index) that a tensor is or is restored from, as by DEQUANTIZE; None for an activation."""
         for _ in range(1 + len(self.operators)):
             if index < 0:
                 return None
             data = self.buffers[self.tensors[index].buffer].data
             if data is not None and len(data):
                 return index
-            if index not in self.source:
+            if index not in self.restored_from:
                 return None
-            index = self.source[index]
-        raise AuditError(f"the tensor {self._name(index)!r}: expected a source, found a cycle")
+            index = self.restored_from[index]
+        raise AuditError(f"the tensor {self._name(index)!r}: expected a constant, found a cycle")
 
     def _values(self, index: int) -> Array:
         """The stored values of a constant, unpacked, in its shape."""
@@ -314,9 +331,9 @@ class File:
         points: Any = () if quantization is None or quantization.zeroPoint is None else quantization.zeroPoint
         if len(points) <= 1:
             return int(np.count_nonzero(values == (points[0] if len(points) else 0)))
-        along = [1] * values.ndim
-        along[quantization.quantizedDimension] = len(points)  # one for each channel
-        return int(np.count_nonzero(values == np.reshape(points, along)))
+        broadcast_shape = [1] * values.ndim
+        broadcast_shape[quantization.quantizedDimension] = len(points)  # a zero point for each channel
+        return int(np.count_nonzero(values == np.reshape(points, broadcast_shape)))
 
     def _shape(self, index: int) -> tuple[int, ...]:
         shape = self.tensors[index].shape

@@ -1,8 +1,8 @@
-"""Measures the accuracy and latency of a `.tflite` file under LiteRT (with its XNNPACK delegate), and its deflated size.
+"""Measures the predictions and the latency of a `.tflite` file under LiteRT with its XNNPACK delegate. `audit` counts weights.
 
-Images run one at a time, as on the device. That is also the fast way: on a ResNet-8 batches of 25 to 500 gained nothing (a
-dynamic-range file lost half its speed), while `invoke` releases the GIL, so parallel interpreters share the cores: two on two
-free cores take half the time. What the tensors of a file hold, `audit` counts.
+Images run one at a time, as on the device. This is also fast: on a ResNet-8 batches of 25 to 500 gained nothing, and halved the
+speed of a dynamic-range file. `invoke` releases the GIL, so parallel interpreters use all cores: two interpreters on two free
+cores halve the time.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ class MeasureError(RuntimeError):
 
 
 def predict(content: bytes, images: Array, threads: int = 1, interface: Interface = OWN) -> Array:
-    """The class of each image: the index of the largest raw output, the first of equal ones.
+    """Predicts the class of each image: the index of the largest raw output, the first one on a tie.
 
     Args:
         content: the file's bytes.
-        images: uint8 (n, height, width, channels). A float network takes them divided by 255 in float32; an integer one takes
-            that divided by the scale of its input tensor, plus the zero point, rounded half to even and clipped.
+        images: uint8 (n, height, width, channels). A float input gets the real values that `interface` assigns to pixels, in
+            float32; an integer input gets them quantised: divided by its scale, plus its zero point, rounded half to even and
+            clipped.
         threads: the number of interpreters, of one thread each, that share the images; the result does not depend on it.
         interface: the scaling of the input and the meaning of the output.
 
@@ -52,7 +53,7 @@ def predict(content: bytes, images: Array, threads: int = 1, interface: Interfac
 
 
 def outputs(content: bytes) -> int:
-    """The number of output values for one image, determined by a run rather than by the declared shape.
+    """The number of outputs for an image when the file is run; the shapes in the file may differ.
 
     Raises:
         MeasureError: as `predict`.
@@ -65,8 +66,11 @@ def latency(content: bytes, repeats: int = 200) -> Latency:
 
     Args:
         content: the file's bytes.
-        repeats: runs to time, at least 1. After half a second it stops at fewer, but not before the first: a network that takes
-            less than 20 ms gets at least 20 runs.
+        repeats: the number of timed runs, at least 1. After half a second the loop ends earlier, but not before one run: a
+            network that takes less than 20 ms gets at least 20 runs.
+
+    Returns:
+        The median and the 10th and 90th percentile, in milliseconds.
 
     Raises:
         MeasureError: for a file that does not run.
@@ -87,11 +91,11 @@ def latency(content: bytes, repeats: int = 200) -> Latency:
 
 
 class _Runner:
-    """One interpreter, with a table of the 256 quantised pixel values."""
+    """An interpreter, with a lookup table of the 256 quantised pixel values."""
 
     def __init__(self, content: bytes, interface: Interface = OWN) -> None:
         self._interface = interface
-        with _reasons(), native.caught():
+        with _measure_errors(), native.caught():
             self._network = litert.Network(content)
             self._table = self._network.quantised(interface.pixels)
 
@@ -102,35 +106,35 @@ class _Runner:
 
     @property
     def outputs(self) -> int:
-        """The number of output values for one image."""
+        """The number of outputs for an image."""
         return self._network.classes
 
     def feed(self, image: Array) -> None:
         """Sets the input to uint8 (1, height, width, channels)."""
-        with _reasons():
+        with _measure_errors():
             self._network.feed(self._table.take(image))
 
     def invoke(self) -> None:
         """Runs the network once."""
-        with _reasons():
+        with _measure_errors():
             self._network.invoke()
 
     def predict(self, images: Array) -> Array:
-        """The class of each image, int64 (n,)."""
+        """The class of each image."""
         classes = np.empty(len(images), np.int64)
         for number in range(len(images)):
             self.feed(images[number : number + 1])
             self.invoke()
             output = self._network.output()
             if np.isnan(output).any():
-                raise MeasureError("the file answers with NaN")
+                raise MeasureError("an output of the file is NaN")
             classes[number] = self._interface.classes(output, self._network.dequantised).item()
         return classes
 
 
 @contextmanager
-def _reasons() -> Iterator[None]:
-    """Turns an error of the interpreter into a MeasureError with a message of one line."""
+def _measure_errors() -> Iterator[None]:
+    """Turns the exceptions of the interpreter into a MeasureError with a message of one line."""
     try:
         yield
     except (RuntimeError, ValueError) as error:

@@ -1,8 +1,8 @@
-"""Calibrates the activation ranges of a float32 file on images and writes them into it, for the quantiser.
+"""Calibrates the activation ranges of a float32 file on images and writes them into the file, for the quantiser.
 
-LiteRT runs the file with every activation as an output, which takes a fifth of the time of TensorFlow's own calibrator. The
-latter is also wrong about additions (TensorFlow 2.21): where the sum overwrites an input in memory, the range of the input is
-widened to that of the sum, in a ResNet by up to half.
+LiteRT runs the file with every activation as an output, in a fifth of the time of TensorFlow's own calibrator. The latter also
+has a bug in additions (TensorFlow 2.21): where the sum overwrites an input in memory, the input's range is widened by that of
+the sum, in a ResNet by up to half.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ class RangeError(ValueError):
 
 
 def require_finite(values: Iterable[tuple[str, Array]]) -> None:
-    """Refuses weights or ranges that cannot be quantised.
+    """Checks that weights or ranges can be quantised.
 
     Args:
         values: (name of a weight or tensor, its float values), in the network's order.
 
     Raises:
-        RangeError: naming the first that is not finite.
+        RangeError: naming the first weight or tensor with values that are not finite.
     """
     for name, numbers in values:
         if not np.isfinite(numbers).all():
@@ -35,11 +35,11 @@ def require_finite(values: Iterable[tuple[str, Array]]) -> None:
 
 
 def with_ranges(content: bytes, images: Array) -> bytes:
-    """Writes the minimum and maximum of every activation over the images into the file; of the input, [0, 1].
+    """Writes the minimum and maximum of every activation over the images into the file, and [0, 1] for the input.
 
     Args:
         content: the bytes of a float32 `.tflite`.
-        images: uint8 (n, height, width, channels), at least one.
+        images: uint8 (n, height, width, channels), n >= 1.
 
     Returns:
         The file's bytes.
@@ -60,13 +60,13 @@ def with_ranges(content: bytes, images: Array) -> bytes:
     ]
     outputs, graph.outputs = graph.outputs, np.array(activations, np.int32)
     with native.caught():
-        lows, highs = litert.output_ranges(schema.written(model), images / np.float32(255))
+        lows, highs = litert.output_ranges(schema.to_bytes(model), images / np.float32(255))
     graph.outputs = outputs
     names = [(graph.tensors[index].name or b"").decode() or f"tensor {index}" for index in activations]
     require_finite(zip(names, np.stack([lows, highs], axis=1), strict=True))
-    highs[(lows == 0) & (highs == 0)] = 1  # a layer whose activations are all zero takes any range that is not empty
+    highs[(lows == 0) & (highs == 0)] = 1  # any non-empty range suits a layer whose activations are all zero
     ranges = {int(graph.inputs[0]): (0.0, 1.0), **dict(zip(activations, zip(lows, highs, strict=True), strict=True))}
     for index, (low, high) in ranges.items():
         quantization = graph.tensors[index].quantization = QuantizationParametersT()
         quantization.min, quantization.max = np.array([low], np.float32), np.array([high], np.float32)
-    return schema.written(model)
+    return schema.to_bytes(model)

@@ -1,6 +1,6 @@
 """Converts a Keras model to the bytes of a `.tflite` file, and quantises a float32 file to a full-integer one.
 
-Nothing else calls the converter, and nothing is measured here.
+This is the only module that calls TensorFlow's converter. Nothing is measured here.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from sweep.core import native
 from sweep.core.types import Storage
 from sweep.tflite import calibrate, requantize
 
+_MIN_RELATIVE_RANGE = 2.0**-10
+
 
 class ExportError(RuntimeError):
-    """The converter refused the network."""
+    """The converter or its quantiser refused the network."""
 
 
 def convert(model: Any, storage: Storage, bits: Mapping[str, int] | None = None) -> bytes:
@@ -29,14 +31,14 @@ def convert(model: Any, storage: Storage, bits: Mapping[str, int] | None = None)
     Args:
         model: a Keras model from float32 images (n, height, width, channels) to logits. For INTEGER it is fake-quantised;
             where a bias would saturate, the ranges of its kernels are widened in place.
-        storage: the kind of file. INTEGER has int8 input and output.
-        bits: for INTEGER, layer name to the bits of its kernel's grid, which the converter does not always keep.
+        storage: the format of the file. INTEGER has int8 input and output.
+        bits: for INTEGER, layer name to the bits of its kernel's grid, which the converter does not always preserve.
 
     Returns:
-        The bytes of a `.tflite` from one image to its logits.
+        The bytes of a `.tflite` with an input (1, height, width, channels) and an output (1, classes), the logits.
 
     Raises:
-        ExportError: when the converter cannot do it, or a weight or the range of an activation is not finite.
+        ExportError: when the converter refuses the network, or a weight or the range of an activation is not finite.
     """
     try:
         calibrate.require_finite((weight.name, weight.numpy()) for weight in model.weights)
@@ -65,17 +67,17 @@ def _converted(model: Any, storage: Storage) -> bytes:
         converter.target_spec.supported_types = [tf.float16]
     if storage is Storage.INTEGER:
         converter.inference_input_type = converter.inference_output_type = tf.int8
-    with _refusals("the network"), warnings.catch_warnings():
+    with _export_errors("the network"), warnings.catch_warnings():
         # The ranges of a full-integer file are in the network's own fake quantisation.
         warnings.filterwarnings("ignore", "Statistics for quantized inputs were expected")
         return bytes(converter.convert())
 
 
 def quantise(content: bytes, calibration: requantize.Calibration) -> bytes:
-    """Quantises a float32 file to integers throughout, with activation ranges calibrated on the rounded kernels.
+    """Quantises a float32 file to full integer, with activation ranges calibrated on the rounded kernels.
 
-    The converter's quantisers are called directly, under their names inside TensorFlow, because the ranges come from
-    `calibrate`: the newer one for 8-bit activations, the older one for 16 bits, which the newer one lacks.
+    The converter's quantisers are called directly, through TensorFlow's private modules, because the ranges come from
+    `calibrate`. The newer quantiser is used for 8-bit activations, the older one for 16 bits, which the newer one lacks.
 
     Args:
         content: the bytes of the network's float32 `.tflite`.
@@ -85,7 +87,7 @@ def quantise(content: bytes, calibration: requantize.Calibration) -> bytes:
         The bytes of a `.tflite` whose input and output are integers of `activation_bits`.
 
     Raises:
-        ExportError: when the quantiser refuses the file, or a kernel of the file is not the network's.
+        ExportError: when the quantiser refuses the file, or a kernel of the file does not match the network's.
     """
     import tensorflow as tf
     from tensorflow.lite.python.convert import mlir_quantize
@@ -95,7 +97,7 @@ def quantise(content: bytes, calibration: requantize.Calibration) -> bytes:
         ranged = calibrate.with_ranges(requantize.round_kernels(content, calibration.kernels), calibration.images)
     except (ValueError, RuntimeError) as error:
         raise ExportError(f"the float32 file: {_first_line(error)}") from error
-    with _refusals("the float32 file"):
+    with _export_errors("the float32 file"):
         if calibration.activation_bits == 16:
             quantised = Calibrator(ranged).calibrate_and_quantize(
                 lambda: iter(()), tf.int16, tf.int16, False, activations_type=tf.int16, bias_type=tf.int64
@@ -109,8 +111,8 @@ def quantise(content: bytes, calibration: requantize.Calibration) -> bytes:
 
 
 @contextmanager
-def _refusals(what: str) -> Iterator[None]:
-    """Turns what the converter raises into an ExportError with the last line that it wrote to stderr."""
+def _export_errors(what: str) -> Iterator[None]:
+    """Turns the exceptions of the converter into an ExportError that has the last line of its stderr."""
     with native.caught() as last_line:
         try:
             yield
@@ -122,11 +124,8 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-_NARROWEST = 2.0**-10
-
-
 def widen_narrow_grids(model: Any) -> None:
-    """Widens the range of every channel of a kernel to at least 2^-10 of its layer's widest, in place.
+    """Widens the range of every channel of a kernel to at least 2^-10 of the widest of its layer, in place.
 
     The scale of a bias follows its channel's weights, so that the bias then fits into 32 bits. The precision that such a
     channel loses is negligible beside the other channels.
@@ -135,11 +134,12 @@ def widen_narrow_grids(model: Any) -> None:
         model: a fake-quantised Keras model.
     """
     for weight in model.weights:
-        name, end, _ = weight.name.rpartition("kernel_max:0")
-        if end:
-            most = weight.numpy()
-            least = np.float32(_NARROWEST * most.max() if most.max() > 0 else _NARROWEST)
-            widened = np.maximum(most, least)
-            weight.assign(widened)
-            lowest = next(other for other in model.weights if other.name == f"{name}kernel_min:0")
-            lowest.assign(-widened)
+        if not weight.name.endswith("kernel_max:0"):
+            continue
+        maxima = weight.numpy()
+        min_range = np.float32(_MIN_RELATIVE_RANGE * maxima.max() if maxima.max() > 0 else _MIN_RELATIVE_RANGE)
+        widened = np.maximum(maxima, min_range)
+        weight.assign(widened)
+        prefix = weight.name.removesuffix("kernel_max:0")
+        kernel_min = next(other for other in model.weights if other.name == f"{prefix}kernel_min:0")
+        kernel_min.assign(-widened)

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from sweep.tflite import audit
 from sweep.tflite.interface import Interface
 
 _INTEGERS = {"INT8": (-128, 127), "UINT8": (0, 255), "INT16": (-32768, 32767)}
 """The types of quantised inputs, with their smallest and largest value."""
-_TYPES = (*_INTEGERS, "FLOAT32")
-_SCORES = ("INT8", "UINT8", "INT16", "INT32", "FLOAT32")
-_MOVING = ("DEQUANTIZE", "QUANTIZE", "RESHAPE")
+_INPUT_TYPES = (*_INTEGERS, "FLOAT32")
+_OUTPUT_TYPES = ("INT8", "UINT8", "INT16", "INT32", "FLOAT32")
+_PASS_THROUGH = ("DEQUANTIZE", "QUANTIZE", "RESHAPE")
 """Operators that may follow a final sigmoid without changing its values."""
 
 
@@ -47,11 +48,11 @@ class Endpoints:
 
     @property
     def range(self) -> tuple[float, float]:
-        """The inferred real values of black and white; (0, 1), as in files of this project, for floats.
+        """The real values of black and white, inferred from the span (low, high): (0, 1), (0, 255) or (-1, 1).
 
-        A span that is nearly non-negative means [0, 1] where its maximum is at most 1.5, and [0, 255] where that is between 64
-        and 320. A span from about -1 to 1 (each limit between 0.5 and 1.5 in magnitude) means [-1, 1]. Integers of 16 bits
-        always have the zero point 0, so only the maximum of their span counts.
+        With low >= -high / 4 it is (0, 1) for a high up to 1.5, and (0, 255) for a high of 64 to 320. Otherwise it is (-1, 1)
+        where both -low and high are in [0.5, 1.5]. For int16 only high counts, since its zero point is always 0. Without a span
+        it is (0, 255) for uint8, and (0, 1), as in files of this project, for floats.
 
         Raises:
             UnknownRangeError: for any other span, with its limits.
@@ -69,7 +70,7 @@ class Endpoints:
         raise UnknownRangeError(f"{low:.4g} to {high:.4g}")
 
     def interface(self, value_range: tuple[float, float] | None = None) -> Interface:
-        """The interface of the file.
+        """The scaling of the input and the meaning of the output. A single output has a threshold: 0.5 for a sigmoid, else 0.
 
         Args:
             value_range: the real values of black and white; None to infer them.
@@ -86,40 +87,47 @@ class Endpoints:
 def read(content: bytes) -> Endpoints:
     """Reads the input and the output of a file.
 
+    Args:
+        content: the file's bytes.
+
     Raises:
-        AuditError: for bytes that are no `.tflite`, several inputs or outputs, and unsupported types.
+        AuditError: for bytes that are not a well-formed `.tflite` file, several inputs or outputs, or an unsupported type.
     """
     with audit.audit_errors():
         file = audit.File(content)
         if len(file.inputs) != 1 or len(file.outputs) != 1:
             raise audit.AuditError(f"expected one input and one output, found {len(file.inputs)} and {len(file.outputs)}")
-        source, target = file.tensors[file.inputs[0]], file.tensors[file.outputs[0]]
+        input_tensor, output_tensor = file.tensors[file.inputs[0]], file.tensors[file.outputs[0]]
         input_type, output_type = file.types[file.inputs[0]], file.types[file.outputs[0]]
-        if input_type not in _TYPES:
-            raise audit.AuditError(f"expected an input of type {', '.join(_TYPES)}, found {input_type}")
-        if output_type not in _SCORES:
-            raise audit.AuditError(f"expected an output of type {', '.join(_SCORES)}, found {output_type}")
-        shape, scores = ([] if tensor.shape is None else tensor.shape for tensor in (source, target))
-        computing = [operator for operator, _, _ in file.operators if operator not in _MOVING]
+        if input_type not in _INPUT_TYPES:
+            raise audit.AuditError(f"expected an input of type {', '.join(_INPUT_TYPES)}, found {input_type}")
+        if output_type not in _OUTPUT_TYPES:
+            raise audit.AuditError(f"expected an output of type {', '.join(_OUTPUT_TYPES)}, found {output_type}")
+        computing = [operator for operator, _, _ in file.operators if operator not in _PASS_THROUGH]
         return Endpoints(
-            shape=tuple(int(length) for length in shape[1:]),
+            shape=_without_batch(input_tensor),
             input_type=input_type,
-            span=_span(input_type, source.quantization),
-            outputs=math.prod(int(length) for length in scores[1:]),
+            span=_span(input_type, input_tensor.quantization),
+            outputs=math.prod(_without_batch(output_tensor)),
             output_type=output_type,
             sigmoid=computing[-1:] == ["LOGISTIC"],
         )
 
 
+def _without_batch(tensor: Any) -> tuple[int, ...]:
+    """The shape of a tensor without its first dimension."""
+    return () if tensor.shape is None else tuple(int(length) for length in tensor.shape[1:])
+
+
 def _span(kind: str, quantization: object) -> tuple[float, float] | None:
-    """The real values of the smallest and the largest integer of a type."""
+    """The real values of the smallest and the largest integer of a type; None where it has no scale."""
     scales = getattr(quantization, "scale", None)
     scale = 0.0 if scales is None or not len(scales) else float(scales[0])
     if kind not in _INTEGERS or not (scale > 0 and math.isfinite(scale)):
         if kind in ("INT8", "INT16"):
             raise audit.AuditError(f"expected an input of type {kind} to have a scale, found none")
         return None
-    points = getattr(quantization, "zeroPoint", None)
-    zero = 0 if points is None or not len(points) else int(points[0])
-    low, high = ((limit - zero) * scale for limit in _INTEGERS[kind])
-    return low, high
+    zero_points = getattr(quantization, "zeroPoint", None)
+    zero_point = 0 if zero_points is None or not len(zero_points) else int(zero_points[0])
+    low, high = _INTEGERS[kind]
+    return (low - zero_point) * scale, (high - zero_point) * scale

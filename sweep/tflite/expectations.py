@@ -1,4 +1,4 @@
-"""Checks that a file shows what its configuration asked for."""
+"""Checks that a file agrees with its configuration: types, bits, zeros, filters, masks and clusters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sweep.tflite.audit import Audit, Kernel
 
 
-_DYNAMIC_MINIMUM = 1024
+_DYNAMIC_MINIMUM = 1024  # elements
 
 
 def expect(
@@ -44,7 +44,7 @@ def expect(
         activations: the bit-width of the input and output of INTEGER.
 
     Raises:
-        AuditError: naming the first tensor that differs, what was expected, and what was found.
+        AuditError: naming the first tensor that differs, with the expected and the actual value.
         ConfigError: for other `layers`.
     """
     boundary = f"INT{activations}" if storage is Storage.INTEGER else "FLOAT32"
@@ -53,8 +53,8 @@ def expect(
     if not audit.kernels:
         raise AuditError("the operators: expected at least one with a stored kernel, found none")
     for kernel in audit.kernels:
-        layer, likely = schema.layer_of(kernel.name), _layer(kernel, bits or {})
-        where = f"the {kernel.operator} kernel {kernel.name!r}{f' of the layer {likely!r}' if likely else ''}"
+        layer, probable_layer = schema.layer_of(kernel.name), _layer(kernel, bits or {})
+        where = f"the {kernel.operator} kernel {kernel.name!r}{f' of the layer {probable_layer!r}' if probable_layer else ''}"
         width = (bits or {}).get(layer or "")
         _require(where, _kernel_types(storage, width, kernel.size), kernel.type)
         if bits and width is None:
@@ -70,7 +70,7 @@ def expect(
 
 
 def expect_weights(content: bytes, masks: Mapping[str, Array], clusters: Mapping[str, Array]) -> None:
-    """Checks that a full-integer file keeps the masks and the clusters.
+    """Checks that the kernels of a full-integer file respect the masks and the clusters.
 
     Args:
         content: the bytes of the file, with the names of its tensors.
@@ -108,11 +108,13 @@ def _layer(kernel: Kernel, layers: Collection[str]) -> str | None:
     own = schema.layer_of(kernel.name)
     if own in layers:
         return own
-    parts = (part.removeprefix("quant_") for name in kernel.beside for path in name.split(";") for part in path.split("/"))
+    paths = (path for name in kernel.related_names for path in name.split(";"))
+    parts = (part.removeprefix("quant_") for path in paths for part in path.split("/"))
     return next((part for part in parts if part in layers), own)
 
 
 def _kernel_types(storage: Storage, bits: int | None, size: int) -> tuple[str, ...]:
+    """The types that a kernel of `size` weights may have."""
     if storage is Storage.FLOAT32 or storage is Storage.FLOAT16:
         return (storage.name,)
     if storage is Storage.DYNAMIC:
@@ -122,6 +124,6 @@ def _kernel_types(storage: Storage, bits: int | None, size: int) -> tuple[str, .
     return (container(bits),)
 
 
-def _require(where: str, expected: tuple[str, ...], found: str) -> None:
-    if found not in expected:
-        raise AuditError(f"{where}: expected {' or '.join(expected)}, found {found}")
+def _require(where: str, expected: tuple[str, ...], actual: str) -> None:
+    if actual not in expected:
+        raise AuditError(f"{where}: expected {' or '.join(expected)}, found {actual}")

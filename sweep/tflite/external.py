@@ -15,7 +15,7 @@ from importlib import metadata
 from sweep.core import process_status
 from sweep.core.errors import shortened
 
-_MAX_LINES = 5  # of stderr in a message
+_STDERR_LINES = 5  # the last lines of stderr in an error message
 
 
 class ProgramError(RuntimeError):
@@ -26,7 +26,7 @@ def installed(module: str) -> bool:
     """Whether a module is installed. Nothing is imported."""
     try:
         return importlib.util.find_spec(module) is not None
-    except ValueError:  # sys.modules has None in its place
+    except ValueError:  # raised where sys.modules[module] is None
         return False
 
 
@@ -52,9 +52,9 @@ def run(name: str, arguments: Sequence[str], seconds: float) -> str:
     Raises:
         ProgramError: with the name of the program, its exit status and its stderr.
     """
-    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # NumPy starts a thread a core otherwise, and needs none here
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # NumPy would start a thread for each core, and needs none here
     try:
-        ended = subprocess.run(
+        completed = subprocess.run(
             [sys.executable, *arguments],
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -64,17 +64,17 @@ def run(name: str, arguments: Sequence[str], seconds: float) -> str:
         )
     except subprocess.TimeoutExpired as error:
         raise ProgramError(f"{name} took more than {seconds:g} s{_shortened_stderr(error.stderr or b'')}") from error
-    if ended.returncode < 0:
-        raise ProgramError(f"{name} died of {process_status.cause(ended.returncode)}{_shortened_stderr(ended.stderr)}")
-    if ended.returncode:
-        raise ProgramError(f"{name} failed{_shortened_stderr(ended.stderr) or f' with exit code {ended.returncode}'}")
-    return (ended.stdout + ended.stderr).decode(errors="replace")
+    if completed.returncode < 0:
+        raise ProgramError(f"{name} died of {process_status.cause(completed.returncode)}{_shortened_stderr(completed.stderr)}")
+    if completed.returncode:
+        raise ProgramError(f"{name} failed{_shortened_stderr(completed.stderr) or f' with exit code {completed.returncode}'}")
+    return (completed.stdout + completed.stderr).decode(errors="replace")
 
 
 def _shortened_stderr(stderr: bytes) -> str:
     """The stderr of a process on one line, without warnings, and with only the last line of a traceback."""
     before, traceback, after = stderr.decode(errors="replace").partition("Traceback (most recent call last):")
-    lines = [line for line in before.splitlines() if line.strip() and not line.startswith("Warning")][-_MAX_LINES:]
+    lines = [line for line in before.splitlines() if line.strip() and not line.startswith("Warning")][-_STDERR_LINES:]
     if traceback:
         lines += after.strip().splitlines()[-1:]
     return f": {shortened('; '.join(line.strip() for line in lines), 400)}" if lines else ""

@@ -1,8 +1,8 @@
-"""Validates the flatbuffer of a `.tflite` file before anything reads it.
+"""Validates the flatbuffer of a `.tflite` file before it is parsed.
 
-The generated reader checks nothing: a wrong offset surfaces as any exception, and overlapping tables make it work for hours.
-Here every table, vector and string on the way to the tensors is followed once, within the file and within a budget. Then the
-indices from operators to tensors and from tensors to buffers are checked.
+The generated reader checks nothing: a wrong offset raises an arbitrary exception, and overlapping tables keep it busy for
+hours. The walk here follows every offset to a table, vector or string, checks that it stays within the file, and has a budget
+of tables and bytes. Then the indices from operators to tensors and from tensors to buffers are checked.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-LARGEST = 2**31 - 1
-"""The most bytes of a flatbuffer."""
-_SHARED = 16  # times the file: equal vectors may be written once, and are read as often as they are used
-_ROOM = 1 << 20
+MAX_BYTES = 2**31 - 1
+"""The maximum size of a flatbuffer."""
+# The budget of vector bytes. Equal vectors may be stored once, and are read at each use: 16 times the size of the file.
+_SHARING_FACTOR = 16
+_MIN_BUDGET = 1 << 20
 _FieldKind = int | str | tuple[str]
 _SCHEMA: Mapping[str, Mapping[int, _FieldKind]] = {
-    # The schema's own field numbers. An integer is the size of a vector's elements in bytes (1 for a string too), a name a
-    # table, a name in a tuple a vector of tables. What is left out are scalars.
+    # Field numbers of the schema. An integer stands for a vector with elements of so many bytes (1 for a string), a name for a
+    # table, a name in a tuple for a vector of tables. Scalars are omitted.
     "Model": {
         1: ("OperatorCode",), 2: ("SubGraph",), 3: 1, 4: ("Buffer",), 5: 4, 6: ("Metadata",), 7: ("SignatureDef",),
         8: ("ExternalBufferGroup",), 9: ("ExternalBuffer",),
@@ -46,16 +47,16 @@ _FIELDS: Mapping[str, int] = {
     "DimensionMetadata": 6, "Operator": 14, "Buffer": 3, "Metadata": 2, "SignatureDef": 5, "TensorMap": 2,
     "VariantSubType": 3, "ExternalBufferGroup": 1, "ExternalBuffer": 5,
 }  # fmt: skip
-"""How many fields the tables have in the schema of the pinned LiteRT; a later one may add some."""
+"""The number of fields of each table in the schema of the pinned LiteRT; a later schema may add fields."""
 
 
 class DamagedError(ValueError):
-    """The bytes are no well-formed `.tflite` file."""
+    """The bytes are not a well-formed `.tflite` file."""
 
 
 @contextmanager
 def damage_errors() -> Iterator[None]:
-    """Turns whatever reading a file raises into a DamagedError: parts may contradict each other in more ways than are checked.
+    """Turns any exception of reading a file into a DamagedError, since not every inconsistency is checked beforehand.
 
     Raises:
         DamagedError: with a message of one line.
@@ -75,7 +76,7 @@ def require_structure(content: bytes) -> None:
         content: the file's bytes.
 
     Raises:
-        DamagedError: for a table, a vector or a string that is not within the file, or more of them than it has room for.
+        DamagedError: for a table, a vector or a string that is not within the file, or more of them than the budget allows.
     """
     if content[4:8] != b"TFL3":
         raise DamagedError(f"expected a .tflite file (TFL3 in bytes 4 to 7), found {content[4:8]!r} among {len(content)} bytes")
@@ -83,23 +84,26 @@ def require_structure(content: bytes) -> None:
 
 
 def unknown_field(content: bytes) -> str:
-    """A field of a table that the schema lacks; an empty string where there is none.
+    """Finds a field that the schema of the pinned LiteRT lacks.
+
+    Returns:
+        The table and the number of the field (`Tensor, 11`); an empty string where all fields are known.
 
     Raises:
-        DamagedError: as `require_structure`.
+        DamagedError: for a table, a vector or a string that is not within the file, or more of them than the budget allows.
     """
     walk = _Walk(content)
     walk.table(0, "Model")
-    return walk.unknown
+    return walk.unknown_field
 
 
 def require_indices(model: Any, operators: Mapping[int, str], types: Mapping[int, str]) -> None:
-    """Checks the indices in a parsed file.
+    """Checks the indices in a parsed file, and replaces missing vectors of its graphs and operators by empty lists, in place.
 
     Args:
-        model: the file as the generated reader parses it.
-        operators: the builtin operators' codes to their names.
-        types: the tensor types' codes to their names.
+        model: a `ModelT`, as the generated reader parses the file.
+        operators: code to name of the builtin operators.
+        types: code to name of the tensor types.
 
     Raises:
         DamagedError: for an index out of range or an unknown type.
@@ -132,30 +136,30 @@ def _list(values: Any) -> Any:
     return [] if values is None else values
 
 
-def _require(what: str, holds: bool, found: object) -> None:
-    if not holds:
-        raise DamagedError(f"the .tflite file is damaged: it names a {what} that is not there ({found})")
+def _require(kind: str, exists: bool, value: object) -> None:
+    if not exists:
+        raise DamagedError(f"the .tflite file is damaged: it refers to a {kind} that does not exist ({value})")
 
 
 class _Walk:
-    """One walk through a file, of limited length.
+    """A depth-first walk through the tables of a file, with a budget.
 
     Attributes:
-        unknown: a table and a field of it that the schema lacks.
+        unknown_field: the table and the number of a field that the schema lacks; empty where there is none.
     """
 
     def __init__(self, content: bytes) -> None:
         self._content = content
-        self._tables = len(content) // 4  # each is pointed to by four bytes of its own
-        self._bytes = _SHARED * len(content) + _ROOM
-        self.unknown = ""
+        self._tables = len(content) // 4  # each has an offset of four bytes that leads to it
+        self._bytes = _SHARING_FACTOR * len(content) + _MIN_BUDGET
+        self.unknown_field = ""
 
-    def table(self, at: int, kind: str) -> None:
-        """Follow the table to which the four bytes at a position point."""
+    def table(self, position: int, kind: str) -> None:
+        """Validates the table that the offset at a position leads to, and all tables and vectors below it."""
         self._tables -= 1
         if self._tables < 0:
-            raise self._damaged(at)
-        start = self._target(at)
+            raise self._damaged(position)
+        start = self._target(position)
         vtable = start - self._number("<i", start)
         size, extent = self._number("<H", vtable), self._number("<H", vtable + 2)
         if size < 4 or size % 2 or vtable + size > len(self._content) or extent < 4 or start + extent > len(self._content):
@@ -165,15 +169,15 @@ class _Walk:
             if offset >= extent:
                 raise self._damaged(vtable + 4 + 2 * slot)
             if offset and slot >= _FIELDS.get(kind, slot + 1):
-                self.unknown = f"{kind}, {slot}"
+                self.unknown_field = f"{kind}, {slot}"
             if offset and (field := _SCHEMA[kind].get(slot)) is not None:
                 self._field(start + offset, field)
 
-    def _field(self, at: int, field: _FieldKind) -> None:
+    def _field(self, position: int, field: _FieldKind) -> None:
         if isinstance(field, str):
-            self.table(at, field)
+            self.table(position, field)
             return
-        start = self._target(at)
+        start = self._target(position)
         count, width = self._number("<I", start), field if isinstance(field, int) else 4
         self._bytes -= count * width
         if start + 4 + count * width > len(self._content) or self._bytes < 0:
@@ -182,13 +186,13 @@ class _Walk:
             for number in range(count):
                 self.table(start + 4 + 4 * number, field[0])
 
-    def _target(self, at: int) -> int:
-        return at + self._number("<I", at)
+    def _target(self, position: int) -> int:
+        return position + self._number("<I", position)
 
-    def _number(self, form: str, at: int) -> int:
-        if not 0 <= at <= len(self._content) - struct.calcsize(form):
-            raise self._damaged(at)
-        return int(struct.unpack_from(form, self._content, at)[0])
+    def _number(self, form: str, position: int) -> int:
+        if not 0 <= position <= len(self._content) - struct.calcsize(form):
+            raise self._damaged(position)
+        return int(struct.unpack_from(form, self._content, position)[0])
 
-    def _damaged(self, at: int) -> DamagedError:
-        return DamagedError(f"the .tflite file is damaged at byte {at} of {len(self._content)}")
+    def _damaged(self, position: int) -> DamagedError:
+        return DamagedError(f"the .tflite file is damaged at byte {position} of {len(self._content)}")

@@ -35,13 +35,14 @@ class Interface:
 
         Args:
             outputs: raw outputs, (n, classes), of the output tensor's type.
-            dequantised: from raw outputs to real values.
+            dequantised: maps raw outputs to real values.
 
         Returns:
-            int64 (n,): of equal outputs the first.
+            int64 (n,); of equal outputs the first counts.
         """
-        above = outputs.argmax(axis=1) if self.threshold is None else dequantised(outputs)[:, 0] > self.threshold
-        return np.asarray(above, np.int64)
+        if self.threshold is None:
+            return np.asarray(outputs.argmax(axis=1), np.int64)
+        return np.asarray(dequantised(outputs)[:, 0] > self.threshold, np.int64)
 
 
 OWN = Interface()

@@ -1,7 +1,7 @@
-"""Runs a `.tflite` file with LiteRT: pixels in, logits out.
+"""Runs a `.tflite` file with LiteRT, from pixels to logits.
 
-Every model that is logged to MLflow carries a copy of this file as its loader. So it needs numpy and LiteRT and imports nothing
-else of the project.
+A copy of this file is the loader of each model that is logged to MLflow. Therefore it imports numpy and LiteRT, and nothing of
+the project.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ class Network:
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1:
             raise ValueError(f"expected one input and one output, found {len(inputs)} and {len(outputs)}")
-        images, *shape = (int(length) for length in inputs[0]["shape"])
-        if images != 1:
+        batch_size, *shape = (int(length) for length in inputs[0]["shape"])
+        if batch_size != 1:
             self._interpreter.resize_tensor_input(inputs[0]["index"], [1, *shape])
             self._interpreter.allocate_tensors()
             inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         self._input, self._output = inputs[0], outputs[0]
         self.shape = (1, *shape)
         self.classes = int(np.prod(self._output["shape"]))
-        self._lock = Lock()  # MLflow's scoring server predicts in several threads, and an interpreter holds one image
+        self._lock = Lock()  # MLflow's scoring server predicts in several threads, and an interpreter has one input buffer
 
     def quantised(self, pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Pixels in the type of the input tensor: unchanged, or quantised with its scale and zero point.
 
         Args:
-            pixels: float32 of any shape: real values, which are in [0, 1] in files of this project.
+            pixels: float32 of any shape, real values: in [0, 1] for files of this project.
 
         Returns:
-            The same shape, of the input tensor's type; integers are rounded half to even and clipped. uint8 without a scale
-            are the values themselves.
+            The same shape, of the input tensor's type. Integers are rounded half to even and clipped. A uint8 input without a
+            scale has a scale of 1.
 
         Raises:
             ValueError: for a signed integer input tensor without a scale.
@@ -82,13 +82,13 @@ class Network:
         return raw.reshape(1, -1)
 
     def dequantised(self, raw: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """Raw outputs as real values, float32: as they are, or with the output tensor's zero point and scale."""
+        """Dequantises raw outputs with the output tensor's scale and zero point, to float32; a float output stays as it is."""
         values, (scale, zero_point) = raw.astype(np.float32), self._output["quantization"]
         integers = np.issubdtype(self._output["dtype"], np.integer)
         return (values - zero_point) * np.float32(scale) if integers and scale > 0 else values
 
     def predict(self, data: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """The logits of images, each run by itself.
+        """The logits of images, which run one at a time.
 
         Args:
             data: float32 (n, height, width, channels), pixels divided by 255.
@@ -115,8 +115,8 @@ def output_ranges(content: bytes, data: npt.NDArray[Any]) -> tuple[npt.NDArray[n
     """The minimum and the maximum of each output of a file over all images.
 
     Args:
-        content: the bytes of a file with one input of one image, and any number of float32 outputs.
-        data: float32 (n, height, width, channels), at least one.
+        content: the bytes of a file with one input, of batch size 1, and any number of float32 outputs.
+        data: float32 (n, height, width, channels), n >= 1.
 
     Returns:
         The minima and the maxima, float32 (outputs,) each.
@@ -125,11 +125,11 @@ def output_ranges(content: bytes, data: npt.NDArray[Any]) -> tuple[npt.NDArray[n
         RuntimeError, ValueError: for a file that LiteRT cannot run on these images.
     """
     interpreter = _interpreter(content)
-    source = interpreter.get_input_details()[0]["index"]
+    input_index = interpreter.get_input_details()[0]["index"]
     outputs = [output["index"] for output in interpreter.get_output_details()]
     lows, highs = np.full(len(outputs), np.inf, np.float32), np.full(len(outputs), -np.inf, np.float32)
     for image in data:
-        interpreter.set_tensor(source, image[np.newaxis])
+        interpreter.set_tensor(input_index, image[np.newaxis])
         interpreter.invoke()
         values = [interpreter.get_tensor(index) for index in outputs]
         np.minimum(lows, [value.min() for value in values], out=lows)
@@ -143,51 +143,51 @@ def random_outputs(content: bytes, count: int, seed: int = 0) -> list[bytes]:
     Args:
         content: the bytes of a file with any inputs and outputs, and any number of signatures.
         count: the number of runs of the main graph, and of each of several signatures.
-        seed: of the inputs.
+        seed: the seed of the inputs.
 
     Returns:
         The SHA-256 of each output, in order.
 
     Raises:
-        RuntimeError, ValueError: for a file that LiteRT cannot run, or whose inputs or outputs are no numbers.
+        RuntimeError, ValueError: for a file that LiteRT cannot run, or with inputs or outputs that are not numeric.
     """
-    interpreter, draws = _interpreter(content), np.random.default_rng(seed)
+    interpreter, generator = _interpreter(content), np.random.default_rng(seed)
     hashes = []
     for _ in range(count):
         for details in interpreter.get_input_details():
-            interpreter.set_tensor(details["index"], random_input(draws, details))
+            interpreter.set_tensor(details["index"], random_input(generator, details))
         interpreter.invoke()
         hashes += [_digest(interpreter.get_tensor(details["index"])) for details in interpreter.get_output_details()]
     signatures = interpreter.get_signature_list()
     for key in sorted(signatures) if len(signatures) > 1 else ():
         runner = interpreter.get_signature_runner(key)
         for _ in range(count):
-            inputs = {name: random_input(draws, details) for name, details in sorted(runner.get_input_details().items())}
+            inputs = {name: random_input(generator, details) for name, details in sorted(runner.get_input_details().items())}
             hashes += [_digest(output) for _, output in sorted(runner(**inputs).items())]
     return hashes
 
 
-def random_input(draws: np.random.Generator, details: dict[str, Any]) -> npt.NDArray[Any]:
+def random_input(generator: np.random.Generator, details: dict[str, Any]) -> npt.NDArray[Any]:
     """Draws a random input: normal floats, uniform integers of 8 or 16 bits, 0 or 1 for wider ones, which may be indices.
 
     Args:
-        draws: the random generator.
+        generator: the random number generator.
         details: the `shape` and the `dtype` of the input, as in the details of an interpreter.
 
     Raises:
         ValueError: for a type that is not numeric.
     """
     shape, dtype = details["shape"], np.dtype(details["dtype"])
-    drawn: npt.NDArray[Any]
+    values: npt.NDArray[Any]
     if dtype.kind == "f":
-        drawn = draws.standard_normal(shape)
+        values = generator.standard_normal(shape)
     elif dtype.kind == "b" or (dtype.kind in "iu" and dtype.itemsize > 2):
-        drawn = draws.integers(0, 2, shape)
+        values = generator.integers(0, 2, shape)
     elif dtype.kind in "iu":
-        drawn = draws.integers(np.iinfo(dtype).min, np.iinfo(dtype).max, shape, endpoint=True)
+        values = generator.integers(np.iinfo(dtype).min, np.iinfo(dtype).max, shape, endpoint=True)
     else:
         raise ValueError(f"expected inputs that are numbers, found {details['dtype']}")
-    return drawn.astype(dtype)
+    return values.astype(dtype)
 
 
 def _digest(output: npt.NDArray[Any]) -> bytes:
@@ -197,7 +197,7 @@ def _digest(output: npt.NDArray[Any]) -> bytes:
 
 
 def _interpreter(content: bytes) -> Any:
-    """An interpreter with one thread, its tensors allocated."""
+    """An interpreter with one thread and allocated tensors."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_content=content, num_threads=1)

@@ -1,6 +1,7 @@
 """Runs a `.tflite` file with TensorFlow Lite for Microcontrollers (TFLM): its arena, and its outputs.
 
-The interpreter is that of the package `tflite-micro`, with its reference kernels. It can abort, so it has a process of its own.
+The interpreter is that of the package `tflite-micro`, with its reference kernels. It may abort its process, so it runs in a
+subprocess.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from sweep.tflite import external, litert, tflm_process
 from sweep.tflite.interface import OWN, Interface
 
 DISTRIBUTION, MODULE = "tflite-micro", "tflite_micro"
-# Bytes that the interpreter may use. What it reports does not depend on it, and memory that it leaves alone costs nothing.
+# Sizes of the arena in bytes. The reported allocations do not depend on the size, and untouched memory costs nothing.
 _ARENAS = (1 << 25, (1 << 31) - 1)
 _TOO_SMALL = re.compile(r"missing: \d+|Failed to allocate|Arena size is too small")
 _ALLOCATED = re.compile(r"Arena allocation (total|head|tail) (\d+) bytes")
@@ -48,6 +49,9 @@ class Arena:
 def arena(content: bytes) -> Arena:
     """Measures the tensor arena of a file.
 
+    Args:
+        content: the file's bytes.
+
     Raises:
         TflmError: for a file that TFLM does not load, with the missing operator or another reason.
     """
@@ -63,27 +67,27 @@ def predict(content: bytes, images: Array, interface: Interface = OWN) -> tuple[
         interface: the scaling of the input and the meaning of the output.
 
     Returns:
-        The arena, and int64 (n,).
+        The arena, and the classes, int64 (n,).
 
     Raises:
-        TflmError: as `arena`; for a file that TFLM does not run.
+        TflmError: for a file that TFLM does not run, or with an output that is NaN.
     """
     network = _network(content)
     measured, outputs = _run(content, network.quantised(interface.pixels).take(images))
     if outputs is None or len(outputs) != len(images) or np.isnan(outputs).any():
-        raise TflmError("TFLM cannot run the file: it answers with NaN")
+        raise TflmError("TFLM cannot run the file: an output is NaN or missing")
     return measured, interface.classes(outputs.reshape(len(images), -1), network.dequantised)
 
 
 def raw_outputs(content: bytes, images: Array) -> Array:
-    """The raw outputs for images.
+    """Runs a file of this project on images.
 
     Args:
         content: the file's bytes.
-        images: uint8 (n, height, width, channels), at least one, scaled by 1/255.
+        images: uint8 (n, height, width, channels), at least one. They are divided by 255 and quantised for the input tensor.
 
     Returns:
-        (n, classes), of the output tensor's type.
+        The raw outputs (n, classes), of the output tensor's type.
 
     Raises:
         TflmError: for a file that TFLM does not run.
@@ -100,7 +104,7 @@ def random_outputs(content: bytes, count: int, seed: int = 0) -> list[bytes]:
     Args:
         content: the bytes of a file with any inputs and outputs.
         count: the number of runs of the main graph.
-        seed: of the inputs.
+        seed: the seed of the inputs.
 
     Returns:
         The bytes of each output, in order.
@@ -116,10 +120,10 @@ def random_outputs(content: bytes, count: int, seed: int = 0) -> list[bytes]:
     graph = runtime.convert_bytearray_to_object(content).subgraphs[0]
     interpreter = runtime.Interpreter.from_bytes(content, arena_size=_ARENAS[-1])
     inputs = [interpreter.get_input_details(index) for index in range(len(graph.inputs))]
-    draws, outputs = np.random.default_rng(seed), []
+    generator, outputs = np.random.default_rng(seed), []
     for _ in range(count):
         for index, details in enumerate(inputs):
-            interpreter.set_input(litert.random_input(draws, details), index)
+            interpreter.set_input(litert.random_input(generator, details), index)
         interpreter.invoke()
         outputs += [interpreter.get_output(index).tobytes() for index in range(len(graph.outputs))]
     return outputs
@@ -137,8 +141,8 @@ def _run(content: bytes, images: Array | None) -> tuple[Arena, Array | None]:
         (folder / "network.tflite").write_bytes(content)
         if images is not None:
             np.save(folder / "images.npy", images)
-        text = _process_output(folder, _LOAD_SECONDS if images is None else _RUN_SECONDS)
-        sizes = {name: int(count) for name, count in _ALLOCATED.findall(text)}
+        log = _process_output(folder, _LOAD_SECONDS if images is None else _RUN_SECONDS)
+        sizes = {name: int(count) for name, count in _ALLOCATED.findall(log)}
         if sizes.keys() != {"total", "head", "tail"}:
             raise TflmError("TFLM did not print its allocations")
         return Arena(**sizes), None if images is None else np.load(folder / "outputs.npy")

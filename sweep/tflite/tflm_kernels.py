@@ -1,6 +1,6 @@
-"""What TensorFlow Lite Micro (TFLM) has kernels for, what a file needs of it, and how much memory it plans with.
+"""The operators of TensorFlow Lite for Microcontrollers (TFLM), and the operators and planning memory that a file requires.
 
-Nothing is run: a kernel may still refuse a file's types, as those for float16 and dynamic-range weights do.
+Nothing is run: a kernel may still refuse a file's types, such as float16 and dynamic-range weights.
 """
 
 from __future__ import annotations
@@ -31,16 +31,20 @@ _IRREGULAR = {
     "PADV2": "PadV2",
     "UNIDIRECTIONAL_SEQUENCE_LSTM": "UnidirectionalSequenceLSTM",
 }
-# Bytes on a 64-bit machine, and no less than on a 32-bit one. What TFLM keeps of a tensor while it plans (AllocationInfo in
-# micro_allocation_info.h) and of a buffer (per_buffer_size in greedy_memory_planner.h); what it keeps of an operator's tensors
-# while it prepares that (TfLiteTensor, TfLiteAffineQuantization, alignment), and of the scratch buffers that it may ask for.
+# TFLM's temporary data, in bytes on a 64-bit machine, an upper bound for a 32-bit one. During memory planning: per tensor
+# (AllocationInfo in micro_allocation_info.h) and per buffer (per_buffer_size in greedy_memory_planner.h). While an operator is
+# prepared: per tensor and channel (TfLiteTensor, TfLiteAffineQuantization, alignment), and for requests of scratch buffers.
 _PLANNED_TENSOR, _PLANNED_BUFFER = 32, 40
 _PREPARED_TENSOR, _PREPARED_CHANNEL, _PREPARED_SCRATCH = 160, 4, 192
 _ALIGNMENT = 16
 
 
 def method(operator: str) -> str:
-    """The method of TFLM's `MicroMutableOpResolver` that adds one of `KERNELS`: `AddArgMax` for `ARG_MAX`."""
+    """The method of TFLM's `MicroMutableOpResolver` that adds an operator: `AddArgMax` for `ARG_MAX`.
+
+    Args:
+        operator: the name of an operator in `KERNELS`.
+    """
     words = (word if word[0].isdigit() else word.capitalize() for word in operator.split("_"))
     return "Add" + _IRREGULAR.get(operator, "".join(words))
 
@@ -50,8 +54,8 @@ class Tensor:
     """An input or an output of a file.
 
     Attributes:
-        type: as the schema names it (`INT8`).
-        elements: how many it has.
+        type: the name of its type in the schema (`INT8`).
+        elements: the number of elements.
     """
 
     type: str
@@ -60,15 +64,15 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a file needs of TFLM.
+    """The requirements of a file on TFLM.
 
     Attributes:
-        operators: the operators that any of its subgraphs uses, each once, by name; `CUSTOM` for one that is no builtin.
-        inputs: of the main subgraph.
-        outputs: of the main subgraph.
-        planning_bytes: at most how much more memory than its activations the main subgraph takes while its operators are
-            prepared and its memory is planned. TFLM does not count it among what it uses, and a network with small activations
-            does not start without it.
+        operators: the names of the operators in all subgraphs, sorted and distinct; `CUSTOM` for a custom operator.
+        inputs: the inputs of the main subgraph.
+        outputs: the outputs of the main subgraph.
+        planning_bytes: an upper bound for the memory, beyond that of the activations, that the main subgraph needs while its
+            operators are prepared and its memory is planned. TFLM does not include it in the reported arena, but a network with
+            small activations does not start without it.
     """
 
     operators: tuple[str, ...]
@@ -83,10 +87,13 @@ class Needs:
 
 
 def needs(content: bytes) -> Needs:
-    """What a file needs of TFLM.
+    """Reads the requirements of a file on TFLM.
+
+    Args:
+        content: the file's bytes.
 
     Raises:
-        DamagedError: for bytes that are no well-formed `.tflite` file.
+        DamagedError: for bytes that are not a well-formed `.tflite` file.
     """
     model, codes, types = schema.parsed(content)
     graph = model.subgraphs[0]
@@ -100,32 +107,37 @@ def needs(content: bytes) -> Needs:
 
 
 def _planning_bytes(model: Any, tensors: list[Tensor]) -> int:
-    """What preparing or planning takes beyond the activations of the operator that has the largest: those are held at once."""
+    """The memory for preparation or planning beyond the largest activations of an operator, which the arena has anyway.
+
+    All activations of an operator are in memory at once.
+    """
     graph = model.subgraphs[0]
     activations = {index for index, tensor in enumerate(graph.tensors) if not len(_listed(model.buffers[tensor.buffer].data))}
-    largest, prepared, touched = 0, 0, set()
+    max_activation_bytes, preparation, used_activations = 0, 0, set()
     for operator in _listed(graph.operators):
-        used = [index for index in (*_listed(operator.inputs), *_listed(operator.outputs)) if index >= 0]
-        channels = sum(_scales(graph.tensors[index]) for index in used)
-        prepared = max(prepared, _PREPARED_SCRATCH + _PREPARED_TENSOR * len(used) + _PREPARED_CHANNEL * channels)
-        held = activations.intersection(used)
-        touched |= held
-        largest = max(largest, sum(_aligned_bytes(tensors[index]) for index in held))
-    planned = _PLANNED_TENSOR * len(tensors) + _PLANNED_BUFFER * len(touched)
-    return max(0, max(prepared, planned) - largest)
+        operands = [index for index in (*_listed(operator.inputs), *_listed(operator.outputs)) if index >= 0]
+        channels = sum(_scales(graph.tensors[index]) for index in operands)
+        operator_bytes = _PREPARED_SCRATCH + _PREPARED_TENSOR * len(operands) + _PREPARED_CHANNEL * channels
+        preparation = max(preparation, operator_bytes)
+        operator_activations = activations.intersection(operands)
+        used_activations |= operator_activations
+        activation_bytes = sum(_aligned_bytes(tensors[index]) for index in operator_activations)
+        max_activation_bytes = max(max_activation_bytes, activation_bytes)
+    planning = _PLANNED_TENSOR * len(tensors) + _PLANNED_BUFFER * len(used_activations)
+    return max(0, max(preparation, planning) - max_activation_bytes)
 
 
 def _scales(tensor: Any) -> int:
-    """How many scales a tensor has: one for each channel where it is quantised by channel."""
+    """The number of a tensor's scales: the number of channels for per-channel quantisation."""
     return 0 if tensor.quantization is None else len(_listed(tensor.quantization.scale))
 
 
 def _aligned_bytes(tensor: Tensor) -> int:
-    """Bytes of a tensor in the arena; 0 for a type that is not counted here, so that the sum stays a lower bound."""
+    """The bytes of a tensor in the arena, rounded down; 0 for an unknown type, so that the sum is a lower bound."""
     bits = TYPES[tensor.type].bits if tensor.type in TYPES else 0
     return tensor.elements * bits // 8 // _ALIGNMENT * _ALIGNMENT
 
 
 def _listed(vector: Any) -> Any:
-    """A vector of a parsed file, which leaves an empty one out."""
+    """A vector of a parsed file; empty where it is absent."""
     return () if vector is None else vector

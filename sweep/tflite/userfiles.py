@@ -1,4 +1,4 @@
-"""Files that a user named."""
+"""Reads `.tflite` files that a user names."""
 
 from __future__ import annotations
 
@@ -10,19 +10,26 @@ from sweep.tflite import flatbuffer
 
 
 def read(path: Path) -> bytes:
-    """The bytes of a file that a user named.
+    """Reads a file that a user names.
+
+    Args:
+        path: the path of the file.
+
+    Returns:
+        Its bytes.
 
     Raises:
-        ConfigError: where there is no file, an empty one, or one that is too large for a flatbuffer.
+        ConfigError: for a file that is missing, empty, unreadable or too large for a flatbuffer.
     """
     expected = "a .tflite file"
     try:
         if not path.is_file():
-            found = "something else" if os.path.lexists(path) else "nothing"
-            raise ConfigError(str(path), expected, "a folder" if path.is_dir() else found)
+            if path.is_dir():
+                raise ConfigError(str(path), expected, "a folder")
+            raise ConfigError(str(path), expected, "something else" if os.path.lexists(path) else "nothing")
         size = path.stat().st_size
-        if not 0 < size <= flatbuffer.LARGEST:
-            raise ConfigError(str(path), f"{expected} of 1 to {flatbuffer.LARGEST} bytes", f"{size} bytes")
+        if not 0 < size <= flatbuffer.MAX_BYTES:
+            raise ConfigError(str(path), f"{expected} of 1 to {flatbuffer.MAX_BYTES} bytes", f"{size} bytes")
         return path.read_bytes()
     except OSError as error:
         raise ConfigError(str(path), f"{expected} that can be read", str(error.strerror)) from error

@@ -1,6 +1,6 @@
-"""Compiles a `.tflite` file for an Arm Ethos-U with Vela (package `ethos-u-vela`), which also estimates what it takes there.
+"""Compiles a `.tflite` file for an Arm Ethos-U with Vela (package `ethos-u-vela`), which also estimates SRAM and time.
 
-Vela is native code that some files kill (a kernel of 4 bits: SIGFPE), so it has a process of its own.
+Vela is native code that crashes on some files (SIGFPE on a kernel of 4 bits), so it runs in a subprocess.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from pathlib import Path
 from sweep.tflite import external
 
 DISTRIBUTION, MODULE = "ethos-u-vela", "ethosu"
-_CONFIG = "Arm/vela.ini"  # in the package
+_CONFIG = "Arm/vela.ini"  # part of the package
 _SECONDS = 300.0
 _COUNTS = re.compile(r"^(CPU|NPU) operators = (\d+)", re.MULTILINE)
 _FALLBACK = re.compile(r"^Warning \(supported operators\) operator: (\w+).*\n\s*(?:Reason|-|\s)*:?\s*(.*)", re.MULTILINE)
 
 
 class VelaError(RuntimeError):
-    """Vela does not compile the file. The message has its exit status and its output, in one line."""
+    """Vela does not compile the file. The message is one line, with the exit status and the end of stderr."""
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """A file for an Ethos-U, and Vela's estimate of what it takes.
+    """A compiled file, with Vela's estimates.
 
     Attributes:
-        content: the file that Vela wrote: the commands and the encoded weights of the NPU, as a custom operator.
-        sram_bytes: the most SRAM that is in use at once.
-        ms: time of one image on the NPU, in milliseconds.
-        npu_operators: how many operators the NPU computes.
-        cpu_operators: how many are left to the processor.
-        fallbacks: the operators that are, each with Vela's reason where it gives one.
+        content: the compiled file: a custom operator with the NPU's command stream and encoded weights.
+        sram_bytes: the peak SRAM usage.
+        ms: the time of an image on the NPU, in milliseconds.
+        npu_operators: the number of operators on the NPU.
+        cpu_operators: the number of operators that stay on the CPU.
+        fallbacks: the operators that stay on the CPU, each with Vela's reason if there is one.
     """
 
     content: bytes
@@ -46,19 +46,19 @@ class Compiled:
 
 
 def compiled(content: bytes, accelerator: str, system_config: str, memory_mode: str) -> Compiled:
-    """The file compiled for an accelerator.
+    """Compiles a file for an accelerator.
 
     Args:
         content: the file's bytes.
-        accelerator: Vela's name for it (`ethos-u55-128`).
-        system_config: a section of Vela's own `vela.ini`: clock, memories and their speed.
-        memory_mode: another: which memory holds weights and activations.
+        accelerator: Vela's name of the accelerator (`ethos-u55-128`).
+        system_config: the section of Vela's `vela.ini` that describes the clock and the memories.
+        memory_mode: the section that assigns weights and activations to memories.
 
     Raises:
-        VelaError: for a file or a choice of sections that Vela does not take, or dies of.
+        VelaError: when Vela rejects the file or the sections, or crashes.
     """
-    with tempfile.TemporaryDirectory(prefix="sweep-vela-") as place:
-        folder = Path(place)
+    with tempfile.TemporaryDirectory(prefix="sweep-vela-") as name:
+        folder = Path(name)
         (folder / "network.tflite").write_bytes(content)
         options = {
             "--accelerator-config": accelerator,
@@ -67,22 +67,22 @@ def compiled(content: bytes, accelerator: str, system_config: str, memory_mode: 
             "--memory-mode": memory_mode,
             "--output-dir": str(folder),
         }
-        words = [word for pair in options.items() for word in pair]
+        arguments = [argument for option in options.items() for argument in option]
         try:
-            text = external.run("Vela", ["-P", "-m", "ethosu.vela", str(folder / "network.tflite"), *words], _SECONDS)
+            log = external.run("Vela", ["-P", "-m", "ethosu.vela", str(folder / "network.tflite"), *arguments], _SECONDS)
         except external.ProgramError as error:
             raise VelaError(str(error)) from error
-        counts = {name: int(count) for name, count in _COUNTS.findall(text)}
-        tables, written = list(folder.glob("*_summary_*.csv")), folder / "network_vela.tflite"
-        if counts.keys() != {"CPU", "NPU"} or len(tables) != 1 or not written.exists():
-            raise VelaError("Vela did not report what it compiled")
-        with tables[0].open(newline="") as table:
-            row = next(csv.DictReader(table))
+        counts = {processor: int(count) for processor, count in _COUNTS.findall(log)}
+        summaries, compiled_file = list(folder.glob("*_summary_*.csv")), folder / "network_vela.tflite"
+        if counts.keys() != {"CPU", "NPU"} or len(summaries) != 1 or not compiled_file.exists():
+            raise VelaError("Vela reports no summary of the compiled file")
+        with summaries[0].open(newline="") as summary:
+            row = next(csv.DictReader(summary))
         return Compiled(
-            content=written.read_bytes(),
+            content=compiled_file.read_bytes(),
             sram_bytes=round(1024 * float(row["sram_memory_used"])),
             ms=1000 * float(row["inference_time"]),
             npu_operators=counts["NPU"],
             cpu_operators=counts["CPU"],
-            fallbacks=tuple(f"{operator}: {reason.strip()}".rstrip(": ") for operator, reason in _FALLBACK.findall(text)),
+            fallbacks=tuple(f"{operator}: {reason.strip()}".rstrip(": ") for operator, reason in _FALLBACK.findall(log)),
         )

@@ -1,4 +1,4 @@
-"""How a `.tflite` file stores the weights of an operator: which inputs hold them, in which type, and how bits are packed."""
+"""How a `.tflite` file stores the weights of an operator: as which inputs, of which type, and how the bits are packed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from sweep.core.types import Array
 
 
 class Operands(NamedTuple):
-    """Positions among the inputs of an operator.
+    """Positions of the constants among the inputs of an operator.
 
     Attributes:
-        kernel: of the kernel.
-        bias: of the bias, which may be absent.
+        kernel: the position of the kernel.
+        bias: the position of the bias, which may be absent.
     """
 
     kernel: int
@@ -28,18 +28,18 @@ OPERANDS: Mapping[str, Operands] = {
     "FULLY_CONNECTED": Operands(1, 2),
     "TRANSPOSE_CONV": Operands(1, 3),
 }
-"""Every operator with a kernel."""
+"""All operators with a kernel."""
 REWRITTEN = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-"""The operators whose kernels are requantised and compressed here."""
-KERNEL, BIAS = OPERANDS["CONV_2D"]  # the same for all of REWRITTEN
+"""The operators whose kernels are requantised and stored sparsely."""
+KERNEL, BIAS = OPERANDS["CONV_2D"]  # the same for all operators of REWRITTEN
 
 
 class TensorType(NamedTuple):
-    """A type of tensor.
+    """The type of a tensor's elements.
 
     Attributes:
-        bits: stored bits of an element.
-        dtype: the numpy type that holds an unpacked element.
+        bits: the bits of a stored element.
+        dtype: the numpy type of an unpacked element.
     """
 
     bits: int
@@ -58,28 +58,33 @@ TYPES: Mapping[str, TensorType] = {
     "INT4": TensorType(4, np.int8),
     "INT2": TensorType(2, np.int8),
 }
-"""Every type of a weight or a bias."""
+"""All types of weights and biases."""
 FEWEST_BITS, MOST_BITS = 2, 8
-"""The bits of a grid that weights may live on."""
+"""The limits of the bits of a weight's grid."""
 
 
 def container(bits: int) -> str:
-    """The type that stores a grid of so many bits: INT4 for 2 to 4, INT8 for 5 to 8."""
+    """The type that stores the integers of a grid: INT4 for 2 to 4 bits, INT8 for 5 to 8."""
     return "INT4" if bits <= TYPES["INT4"].bits else "INT8"
 
 
 def largest(bits: int) -> int:
-    """The largest integer of a symmetric grid of so many bits: 1 for 2 bits, 127 for 8."""
+    """The largest integer of a symmetric grid, 2^(bits - 1) - 1: 1 for 2 bits, 127 for 8."""
     return int(2 ** (bits - 1) - 1)
 
 
 def kernel_bytes(weights: int, bits: int) -> int:
-    """The bytes of so many weights on a grid of so many bits."""
+    """The bytes of a kernel in a file.
+
+    Args:
+        weights: the number of weights.
+        bits: the bits of their grid, 2 to 8.
+    """
     return packed_bytes(weights, TYPES[container(bits)].bits)
 
 
 def packed_bytes(count: int, bits: int) -> int:
-    """The bytes of so many packed values of so many bits; the last byte may be filled in part."""
+    """The bytes of `count` packed values of `bits` bits each, rounded up."""
     return -(-count * bits // 8)
 
 
@@ -88,10 +93,10 @@ def unpack(data: Array, bits: int) -> Array:
 
     Args:
         data: uint8 (bytes,), the lowest bits of a byte first.
-        bits: of each integer: 2, 4 or 8.
+        bits: the bits of an integer: 2, 4 or 8.
 
     Returns:
-        int8 (bytes * 8 // bits,), what fills the last byte included.
+        int8 (bytes * 8 // bits,), including the padding of the last byte.
     """
     fields = data[:, None] >> np.arange(0, 8, bits, dtype=np.uint8)
     return (fields << (8 - bits)).view(np.int8).ravel() >> (8 - bits)
@@ -101,13 +106,13 @@ def pack(values: Array, bits: int) -> Array:
     """Packs signed integers, the inverse of `unpack`.
 
     Args:
-        values: (n,), whole numbers that fit into so many bits.
-        bits: of each integer: 2, 4 or 8.
+        values: (n,), whole numbers in the range of signed integers of `bits` bits.
+        bits: the bits of an integer: 2, 4 or 8.
 
     Returns:
-        uint8 (bytes,); zeros fill the last byte.
+        uint8 (bytes,); the last byte is padded with zeros.
     """
-    each = 8 // bits
-    fields = np.pad(values.astype(np.int8).view(np.uint8), (0, -len(values) % each)).reshape(-1, each) & (2**bits - 1)
+    per_byte = 8 // bits
+    fields = np.pad(values.astype(np.int8).view(np.uint8), (0, -len(values) % per_byte)).reshape(-1, per_byte) & (2**bits - 1)
     packed: Array = np.bitwise_or.reduce(fields << np.arange(0, 8, bits, dtype=np.uint8), axis=1)
     return packed

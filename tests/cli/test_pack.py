@@ -68,7 +68,7 @@ def test_the_command_as_a_user_has_it(file):
     assert (done.returncode, done.stderr) == (0, "")
     packed = file.with_name("model.packed.tflite")
     assert done.stdout.splitlines()[-1] == str(packed)
-    assert "to the bit the answers to 10 random inputs in LiteRT and TFLM" in done.stdout
+    assert "to the bit, the outputs for 10 random inputs in LiteRT and TFLM" in done.stdout
     assert packed.read_bytes() == lossless.packed(tflite(), strip=False)
     assert file.read_bytes() == tflite()
 
@@ -104,18 +104,18 @@ def test_a_file_that_does_not_run_here_is_proved_to_be_the_same(file, capsys):
     assert "mine" in proof
 
 
-def dies_of_both(content: bytes, count: int) -> list[bytes]:
+def crashes(content: bytes, count: int) -> list[bytes]:
     os.kill(os.getpid(), signal.SIGSEGV)
     return []
 
 
-def dies_of_the_packed(content: bytes, count: int) -> list[bytes]:
+def crashes_on_the_packed(content: bytes, count: int) -> list[bytes]:
     if len(content) < len(tflite()):
         os.kill(os.getpid(), signal.SIGSEGV)
     return []
 
 
-def fails_the_packed(content: bytes, count: int) -> list[bytes]:
+def fails_on_the_packed(content: bytes, count: int) -> list[bytes]:
     if len(content) < len(tflite()):
         raise ValueError("expected\nthe whole file")
     return []
@@ -126,7 +126,7 @@ def differs(content: bytes, count: int) -> list[bytes]:
 
 
 def test_native_code_that_crashes_does_not_end_the_command(file, capsys, monkeypatch):
-    monkeypatch.setattr(anyfile, "RUNTIMES", {"LiteRT": litert.random_outputs, "another": dies_of_both})
+    monkeypatch.setattr(anyfile, "RUNTIMES", {"LiteRT": litert.random_outputs, "another": crashes})
     assert pack.main([str(file)]) == 0
     _, (_, proof, _) = printed(capsys)
     assert proof.endswith("random inputs in LiteRT; another could not run it: its process died: signal 11, SIGSEGV")
@@ -135,12 +135,12 @@ def test_native_code_that_crashes_does_not_end_the_command(file, capsys, monkeyp
 @pytest.mark.parametrize(
     ("runtime", "line"),
     [
-        (dies_of_the_packed, "error: it runs the file, but not the packed one: its process died: signal 11, SIGSEGV"),
-        (fails_the_packed, "error: it runs the file, but not the packed one: expected the whole file"),
-        (differs, "error: the packed file would answer otherwise in it"),
+        (crashes_on_the_packed, "error: it runs the file, but not the packed one: its process died: signal 11, SIGSEGV"),
+        (fails_on_the_packed, "error: it runs the file, but not the packed one: expected the whole file"),
+        (differs, "error: the outputs of the packed file differ in it"),
     ],
 )
-def test_a_packed_file_that_answers_otherwise_is_not_written(file, capsys, monkeypatch, runtime, line):
+def test_a_packed_file_whose_outputs_differ_is_not_written(file, capsys, monkeypatch, runtime, line):
     monkeypatch.setattr(anyfile, "RUNTIMES", {"it": runtime})
     assert refused(capsys, 1, file) == line
     assert names(file.parent) == ["model.tflite"]

@@ -61,14 +61,14 @@ REFUSED = {
     ("u55", "dynamic"): "^quant: expected ptq or qat",
     ("u55", "sparse"): "^quant: expected ptq or qat",
     ("u55", "ptq sparse"): r"^quant\.sparse: expected false",
-    ("u55", "ptq 4"): r"^quant\.bits: expected 5 to 8 for every layer: Vela dies of .*; received 4",
+    ("u55", "ptq 4"): r"^quant\.bits: expected 5 to 8 for every layer: Vela crashes on .*; received 4",
     ("u55", "auto"): r"^quant\.per_layer_bits: expected 5 to 8 .*; received auto",
 }
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(("name", "target"), [("litert", LiteRT()), ("tflm", Microcontroller()), ("u55", U55)])
-def test_what_a_form_alone_tells_is_refused(name, target, form):
+def test_an_unsupported_form_is_refused(name, target, form):
     if (told := REFUSED.get((name, form))) is None:
         target.require_form(FORMS[form])
         return
@@ -79,25 +79,25 @@ def test_what_a_form_alone_tells_is_refused(name, target, form):
 @needs_tflm
 @pytest.mark.parametrize("name", ["float32", "int8", "int4"])
 def test_a_microcontroller_measures_memory_and_agreement(name, split):
-    found = Microcontroller(images=20).measured(content(name), split, 1)
-    assert found.keys() == {"arena_bytes", "target_agreement"}
-    assert found["arena_bytes"] == tflm.arena(content(name)).total
-    assert 0.9 <= found["target_agreement"] <= 1
-    assert Microcontroller().rehearsed(content(name)) == {"arena_bytes": found["arena_bytes"]}
+    metrics = Microcontroller(images=20).measured(content(name), split, 1)
+    assert metrics.keys() == {"arena_bytes", "target_agreement"}
+    assert metrics["arena_bytes"] == tflm.arena(content(name)).total
+    assert 0.9 <= metrics["target_agreement"] <= 1
+    assert Microcontroller().rehearsed(content(name)) == {"arena_bytes": metrics["arena_bytes"]}
 
 
 @needs_tflm
-def test_agreement_and_accuracy_are_shares_of_their_images(split, monkeypatch):
+def test_agreement_and_accuracy_are_fractions_of_their_images(split, monkeypatch):
     monkeypatch.setattr(tflm, "predict", lambda content, images, interface: (tflm.Arena(3, 2, 1), np.arange(len(images)) % 3))
     monkeypatch.setattr(
         "sweep.tflite.benchmark.predict", lambda content, images, threads, interface: np.zeros(len(images), int)
     )
-    found = Microcontroller(images=10, accuracy=True).measured(b"", Split(split.images, np.arange(30) % 2), 1)
-    assert found == {"arena_bytes": 3, "target_agreement": 0.4, "tflm_accuracy": 1 / 3}
+    metrics = Microcontroller(images=10, accuracy=True).measured(b"", Split(split.images, np.arange(30) % 2), 1)
+    assert metrics == {"arena_bytes": 3, "target_agreement": 0.4, "tflm_accuracy": 1 / 3}
 
 
 @needs_tflm
-def test_a_microcontroller_says_why_a_file_does_not_run(split):
+def test_the_error_of_a_microcontroller_has_its_reason(split):
     with pytest.raises(Unfit, match="DENSIFY"):
         Microcontroller().rehearsed(content("sparse"))
     with pytest.raises(Unfit, match="DEQUANTIZE"):
@@ -106,10 +106,10 @@ def test_a_microcontroller_says_why_a_file_does_not_run(split):
 
 @needs_vela
 @pytest.mark.parametrize("target", [U55, U65, U85], ids=lambda target: target.name)
-def test_an_ethos_u_measures_what_vela_says(target, split):
-    found = target.measured(content("int8"), split, 1)
+def test_an_ethos_u_measures_the_estimates_of_vela(target, split):
+    metrics = target.measured(content("int8"), split, 1)
     compiled = vela.compiled(content("int8"), target.accelerator, target.system_config, target.memory_mode)
-    assert {name: found[name] for name in found if name != "arena_bytes"} == {
+    assert {name: metrics[name] for name in metrics if name != "arena_bytes"} == {
         "npu_bytes": len(compiled.content),
         "npu_sram_bytes": compiled.sram_bytes,
         "npu_ms": compiled.ms,
@@ -119,14 +119,14 @@ def test_an_ethos_u_measures_what_vela_says(target, split):
 
 
 @needs_vela
-def test_an_ethos_u_names_the_kernel_of_4_bits_and_the_operator_that_it_cannot_take():
-    with pytest.raises(Unfit, match=r"^the kernel '.*' is stored in 4 bits, of which Vela dies: quant\.bits of 5 to 8$"):
+def test_an_ethos_u_names_the_kernel_of_4_bits_and_the_unsupported_operator():
+    with pytest.raises(Unfit, match=r"^the kernel '.*' is stored in 4 bits, on which Vela crashes: set quant\.bits to 5 to 8$"):
         U55.rehearsed(content("int4"))
     with pytest.raises(Unfit, match=r"^Vela leaves every operator to the processor; FULLY_CONNECTED: .+"):
         U55.rehearsed(content("float32"))
 
 
-def test_litert_knows_the_memory_where_tflm_is_installed_and_loads_the_file(split, monkeypatch):
+def test_litert_measures_the_arena_where_tflm_loads_the_file(split, monkeypatch):
     if external.installed(tflm.MODULE):
         assert LiteRT().measured(content("int8"), split, 1) == {"arena_bytes": tflm.arena(content("int8")).total}
         assert LiteRT().measured(content("float16"), split, 1) == {}
@@ -167,8 +167,8 @@ def test_keys_are_checked(make, told):
 def test_the_names_are_those_of_vela():
     from sweep.devices import ethos_u
 
-    said = external.run("Vela", ["-P", "-m", "ethosu.vela", "--list-configs", "Arm/vela.ini"], 60)
-    listed = {line.strip() for line in said.splitlines()[1:]}
+    sections = external.run("Vela", ["-P", "-m", "ethosu.vela", "--list-configs", "Arm/vela.ini"], 60)
+    listed = {line.strip() for line in sections.splitlines()[1:]}
     systems = {f"System_Config.{name}" for names in ethos_u._SYSTEMS.values() for name in names}
     assert systems | {f"Memory_Mode.{name}" for name in ethos_u._MODES} == listed
     offered = external.run("Vela", ["-P", "-m", "ethosu.vela", "--help"], 60)

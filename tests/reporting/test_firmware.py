@@ -41,7 +41,7 @@ def shown(content: bytes) -> Example:
     """An image that a tiny file classifies right."""
     images = np.random.default_rng(3).integers(0, 256, (8, 2, 2, 1), np.uint8)
     found = example.widest(content, Split(images, by_hand(content, images).argmax(axis=1)))
-    number, label = found["place"].tolist()
+    number, label = found["index_and_label"].tolist()
     return Example(number, label, found["input"].tobytes(), found["output"].tobytes())
 
 
@@ -114,7 +114,7 @@ def test_tflm_answers_the_embedded_image_within_the_tolerance(tmp_path, name):
     needs = tflm_kernels.needs(content)
     images = np.random.default_rng(3).integers(0, 256, (8, 4, 4, 1), np.uint8)
     found = example.widest(content, Split(images, by_hand(content, images).argmax(axis=1)))
-    shown = Example(0, int(found["place"][1]), found["input"].tobytes(), found["output"].tobytes())
+    shown = Example(0, int(found["index_and_label"][1]), found["input"].tobytes(), found["output"].tobytes())
     texts = firmware.sources(content, needs, 1840, shown).texts
     arrays = [
         [float(literal.removesuffix("f")) for literal in re.findall(r"[-+.\de]+f?", body)]

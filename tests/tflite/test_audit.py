@@ -1,4 +1,4 @@
-"""The audit against networks whose every number is known by hand, edited files, and damaged ones."""
+"""The audit against networks with known counts, edited files and damaged files."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ LEVELS = tuple(len(np.unique(kernel)) for kernel in KERNELS)
 
 @pytest.fixture(scope="module")
 def quiet() -> Iterator[None]:
-    """TensorFlow and TFMOT warn of their own affairs."""
+    """Ignores the warnings of TensorFlow and TFMOT."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -130,7 +130,7 @@ def edited(content: bytes, change: Callable[[Any], None]) -> bytes:
 
 
 def kernel(model: Any, number: int) -> Any:
-    """The kernel tensor of the compute operator of that number, in an integer or float32 file."""
+    """The kernel tensor of the compute operator at an index, in an integer or float32 file."""
     graph = model.subgraphs[0]
     operators = [op for op, name in zip(graph.operators, OPERATORS, strict=True) if name not in ("ADD", "RESHAPE")]
     return graph.tensors[operators[number].inputs[1]]
@@ -147,7 +147,7 @@ def fill(model: Any, number: int, type_name: str, values: Array, points: list[in
 
 
 @pytest.mark.parametrize("name", STORAGES)
-def test_every_count_is_the_one_done_by_hand(files: dict[str, bytes], name: str) -> None:
+def test_every_count_equals_the_count_by_hand(files: dict[str, bytes], name: str) -> None:
     seen = audit.read(files[name])
     types = {
         "float32": ["FLOAT32"] * 4,
@@ -183,9 +183,9 @@ def test_sparsity_is_of_the_targeted_kernels_only(files: dict[str, bytes]) -> No
 
 @pytest.mark.parametrize("name", STORAGES)
 def test_an_independent_reader_sees_the_same_weights(files: dict[str, bytes], name: str) -> None:
-    theirs = INDEPENDENT["weights"](files[name])
+    independent = INDEPENDENT["weights"](files[name])
     ours = audit.read(files[name]).kernels
-    assert [(w["name"], w["operator"], w["type"], tuple(w["shape"]), w["zeros"]) for w in theirs] == [
+    assert [(w["name"], w["operator"], w["type"], tuple(w["shape"]), w["zeros"]) for w in independent] == [
         (k.name, k.operator, k.type, k.shape, k.zeros) for k in ours
     ]
 
@@ -227,15 +227,15 @@ def by_offset(content: bytes) -> bytes:
 
     model = flatbuffer_utils.read_model_from_bytearray(content)
     data = [None if buffer.data is None else bytes(buffer.data) for buffer in model.buffers]
-    for buffer, held in zip(model.buffers, data, strict=True):
-        if held is not None:
-            buffer.data, buffer.offset, buffer.size = None, 2, len(held)
+    for buffer, stored in zip(model.buffers, data, strict=True):
+        if stored is not None:
+            buffer.data, buffer.offset, buffer.size = None, 2, len(stored)
     made = bytearray(flatbuffer_utils.convert_object_to_bytearray(model))
-    for number, held in sorted(enumerate(data), key=lambda item: len(item[1] or b"")):  # the dense kernel last
-        if held is not None:
+    for number, stored in sorted(enumerate(data), key=lambda item: len(item[1] or b"")):  # the dense kernel last
+        if stored is not None:
             made += bytes(-len(made) % 16)
             flatbuffer_utils.update_packed_buffer(flatbuffer_utils.Model.GetRootAs(made).Buffers(number), offset=len(made))
-            made += held
+            made += stored
     return bytes(made)
 
 
@@ -257,7 +257,7 @@ def test_stripped_names_become_numbers(files: dict[str, bytes]) -> None:
 
 
 @pytest.mark.parametrize("name", STORAGES)
-def test_a_file_that_is_as_asked_passes(files: dict[str, bytes], name: str) -> None:
+def test_a_file_that_matches_its_configuration_passes(files: dict[str, bytes], name: str) -> None:
     expectations.expect(
         audit.read(files[name]),
         storage=STORAGES[name],
@@ -302,7 +302,7 @@ def test_a_file_that_is_as_asked_passes(files: dict[str, bytes], name: str) -> N
         ("dynamic", {"storage": Storage.DYNAMIC, "zeros": 601, "layers": "dense"}, "expected at least 601 zeros, found 600"),
     ],
 )
-def test_a_file_that_is_not_as_asked_is_refused(
+def test_a_file_that_differs_from_its_configuration_is_refused(
     files: dict[str, bytes], name: str, asked: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(AuditError, match=message):
@@ -310,7 +310,7 @@ def test_a_file_that_is_not_as_asked_is_refused(
 
 
 def retyped(content: bytes, pick: Callable[[Any], int]) -> Audit:
-    """What is read after the tensor that `pick` finds in the main subgraph has been declared float32."""
+    """The audit after the type of the tensor that `pick` selects is changed to float32."""
 
     def change(model: Any) -> None:
         model.subgraphs[0].tensors[pick(model.subgraphs[0])].type = 0
@@ -318,10 +318,10 @@ def retyped(content: bytes, pick: Callable[[Any], int]) -> Audit:
     return audit.read(edited(content, change))
 
 
-def test_one_tensor_that_differs_is_enough(files: dict[str, bytes]) -> None:
-    left = edited(files["int4"], lambda model: fill(model, 1, "INT8", np.ones(27, np.int8), [0, 0, 0]))
+def test_a_single_tensor_that_differs_is_refused(files: dict[str, bytes]) -> None:
+    changed = edited(files["int4"], lambda model: fill(model, 1, "INT8", np.ones(27, np.int8), [0, 0, 0]))
     with pytest.raises(AuditError, match=r"the DEPTHWISE_CONV_2D kernel '.*d1.*': expected INT4, found INT8"):
-        expectations.expect(audit.read(left), storage=Storage.INTEGER, bits=all_at(4))
+        expectations.expect(audit.read(changed), storage=Storage.INTEGER, bits=all_at(4))
     with pytest.raises(AuditError, match=r"kernel '.*logits.*': expected a layer out of c0, d1, c2, found logits"):
         expectations.expect(audit.read(files["int4"]), storage=Storage.INTEGER, bits={"c0": 4, "d1": 4, "c2": 4})
     with pytest.raises(AuditError, match="the output tensor: expected INT8, found FLOAT32"):
@@ -334,19 +334,19 @@ def test_one_tensor_that_differs_is_enough(files: dict[str, bytes]) -> None:
         expectations.expect(replace(audit.read(files["int8"]), kernels=()), storage=Storage.INTEGER, bits=all_at(8))
 
 
-def test_a_kernel_without_a_name_of_its_own_is_told_by_its_layer(files: dict[str, bytes]) -> None:
+def test_the_error_for_a_merged_kernel_names_its_layer(files: dict[str, bytes]) -> None:
     def unnamed(model: Any) -> None:
         kernel(model, 2).name = b"tfl.dequantize"
 
-    left = audit.read(edited(files["int8"], unnamed))
+    audited = audit.read(edited(files["int8"], unnamed))
     with pytest.raises(AuditError, match=r"kernel 'tfl.dequantize' of the layer 'c2': expected a layer out of .*, found none"):
-        expectations.expect(left, storage=Storage.INTEGER, bits=all_at(8))
-    floating = replace(left.kernels[2], type="FLOAT32")
+        expectations.expect(audited, storage=Storage.INTEGER, bits=all_at(8))
+    floating = replace(audited.kernels[2], type="FLOAT32")
     with pytest.raises(AuditError, match=r"kernel 'tfl.dequantize' of the layer 'c2': expected INT4 or INT8, found FLOAT32"):
-        expectations.expect(replace(left, kernels=(floating,)), storage=Storage.INTEGER, bits=all_at(8))
+        expectations.expect(replace(audited, kernels=(floating,)), storage=Storage.INTEGER, bits=all_at(8))
 
 
-def test_what_contradicts_itself_is_refused(files: dict[str, bytes]) -> None:
+def test_an_inconsistent_file_is_refused(files: dict[str, bytes]) -> None:
     def longer(model: Any) -> None:
         kernel(model, 0).shape = [3, 3, 3, 2]
 

@@ -1,4 +1,4 @@
-"""Running files: against a reader that shares no code, on real digits, and against answers known beforehand."""
+"""Predictions and latency: against an independent reader on real digits, and against known outputs."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def files() -> dict[str, bytes]:
         for name, bits in (("int8", 8), ("int4", 4)):
             scheme = n_bit.DefaultNBitQuantizeScheme(num_bits_weight=bits, num_bits_activation=8)
             fake = quantize.quantize_apply(quantize.quantize_annotate_model(model), scheme)
-            for _ in range(3):  # activation ranges creep towards the data's, weight ranges jump to it
+            for _ in range(3):  # activation ranges approach the data's range slowly, weight ranges at once
                 fake(images[:256], training=True)
             made[name] = convert(fake, Storage.INTEGER)
         return made
@@ -97,10 +97,10 @@ def constant(logits: Callable[[int], float]) -> Callable[[Any], None]:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_accuracy_is_what_an_independent_reader_finds(files: dict[str, bytes], digits: Split, name: str) -> None:
-    found = accuracy(files[name], digits)
-    assert 0.8 < found < 1, "a network that always or never errs tests little"
-    assert found == INDEPENDENT["accuracy"](files[name], digits.images, digits.labels)
+def test_accuracy_equals_that_of_an_independent_reader(files: dict[str, bytes], digits: Split, name: str) -> None:
+    measured = accuracy(files[name], digits)
+    assert 0.8 < measured < 1, "a network that always or never errs tests little"
+    assert measured == INDEPENDENT["accuracy"](files[name], digits.images, digits.labels)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -121,10 +121,12 @@ def test_an_integer_input_uses_the_parameters_of_its_own_tensor(files: dict[str,
         quantization.zeroPoint = quantization.zeroPoint + 3
 
     changed = edited(files["int8"], change)
-    found = benchmark.predict(changed, digits.images)
-    right = INDEPENDENT["accuracy"](changed, digits.images, found)
+    predictions = benchmark.predict(changed, digits.images)
+    right = INDEPENDENT["accuracy"](changed, digits.images, predictions)
     assert right == 1
-    assert found.tolist() != benchmark.predict(files["int8"], digits.images).tolist(), "the change is too small to be seen"
+    assert predictions.tolist() != benchmark.predict(files["int8"], digits.images).tolist(), (
+        "the change is too small to be seen"
+    )
 
 
 def test_the_first_of_equal_outputs_wins(files: dict[str, bytes], digits: Split) -> None:
@@ -140,8 +142,8 @@ def test_accuracy_is_an_exact_count(files: dict[str, bytes], digits: Split) -> N
     images = digits.images[:7]
     labels = benchmark.predict(files["float32"], images)
     for right in range(8):
-        given = np.where(np.arange(7) < right, labels, labels + 1)
-        assert Predictions(labels, given, 10).accuracy == right / 7
+        predicted = np.where(np.arange(7) < right, labels, labels + 1)
+        assert Predictions(labels, predicted, 10).accuracy == right / 7
     assert benchmark.predict(files["float32"], images[:0], threads=2).shape == (0,)
 
 
@@ -159,7 +161,7 @@ def refuses(content: bytes, images: Array, reason: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_what_the_interpreter_refuses_is_an_error_with_its_reason(files: dict[str, bytes], digits: Split) -> None:
+def test_an_error_of_the_interpreter_has_its_reason(files: dict[str, bytes], digits: Split) -> None:
     def unknown(model: Any) -> None:
         model.operatorCodes[0].deprecatedBuiltinCode = model.operatorCodes[0].builtinCode = 32
         model.operatorCodes[0].customCode = b"Nonesuch"
@@ -195,7 +197,7 @@ print("refused")
 
 
 def test_a_file_cut_short_is_refused(files: dict[str, bytes], tmp_path: Path) -> None:
-    """In a process of its own: nobody promises that native code survives this."""
+    """In a subprocess, since native code may crash."""
     (tmp_path / "model.tflite").write_bytes(files["int4"])
     root = str(SCRIPT.parents[1])
     command = [sys.executable, "-c", CUTS, str(tmp_path / "model.tflite")]
@@ -206,9 +208,9 @@ def test_a_file_cut_short_is_refused(files: dict[str, bytes], tmp_path: Path) ->
 @pytest.mark.parametrize("name", KINDS)
 def test_latency_is_ordered_positive_and_bounded(files: dict[str, bytes], name: str) -> None:
     start = time.perf_counter()
-    found = benchmark.latency(files[name], repeats=10**9)
+    latency = benchmark.latency(files[name], repeats=10**9)
     assert time.perf_counter() - start < 3  # half a second, on a machine that may be busy
-    assert 0 < found.p10_ms <= found.median_ms <= found.p90_ms < 100
+    assert 0 < latency.p10_ms <= latency.median_ms <= latency.p90_ms < 100
     once = benchmark.latency(files[name], repeats=1)
     assert once.p10_ms == once.median_ms == once.p90_ms
 

@@ -23,13 +23,13 @@ def residual():
     return model, convert.convert(model, Storage.FLOAT32), draws.integers(0, 256, (40, 8, 8, 3), np.uint8)
 
 
-def noted(content):
+def stored_ranges(content):
     """Tensor name to its (minimum, maximum), where the file has them."""
     tensors = schema.parsed(content)[0].subgraphs[0].tensors
     return {
-        one.name.decode(): (float(one.quantization.min[0]), float(one.quantization.max[0]))
-        for one in tensors
-        if one.quantization is not None and one.quantization.min is not None
+        tensor.name.decode(): (float(tensor.quantization.min[0]), float(tensor.quantization.max[0]))
+        for tensor in tensors
+        if tensor.quantization is not None and tensor.quantization.min is not None
     }
 
 
@@ -37,7 +37,7 @@ def test_ranges_are_those_of_keras_and_the_input_has_that_of_pixels(residual):
     import tf_keras as keras
 
     model, content, images = residual
-    ranges = noted(calibrate.with_ranges(content, images // 2))
+    ranges = stored_ranges(calibrate.with_ranges(content, images // 2))
     assert ranges.pop("image") == (0.0, 1.0)
     assert len(ranges) == 14  # nine convolutions, three additions, the pooling, the logits
     layers = {layer.name: layer for layer in model.layers}
@@ -53,21 +53,21 @@ def test_nothing_else_of_the_file_changes(residual):
     _, content, images = residual
     ranged = calibrate.with_ranges(content, images)
     np.testing.assert_array_equal(benchmark.predict(ranged, images), benchmark.predict(content, images))
-    before, after = (schema.parsed(one)[0] for one in (content, ranged))
+    before, after = (schema.parsed(file)[0] for file in (content, ranged))
     assert list(after.subgraphs[0].outputs) == list(before.subgraphs[0].outputs)
 
 
 def test_each_image_counts(residual):
     _, content, images = residual
-    every = noted(calibrate.with_ranges(content, images))
-    one_by_one = [noted(calibrate.with_ranges(content, image[None])) for image in images]
-    for tensor, (low, high) in every.items():
-        assert low == min(one[tensor][0] for one in one_by_one)
-        assert high == max(one[tensor][1] for one in one_by_one)
+    all_ranges = stored_ranges(calibrate.with_ranges(content, images))
+    one_by_one = [stored_ranges(calibrate.with_ranges(content, image[None])) for image in images]
+    for tensor, (low, high) in all_ranges.items():
+        assert low == min(ranges[tensor][0] for ranges in one_by_one)
+        assert high == max(ranges[tensor][1] for ranges in one_by_one)
 
 
 @pytest.mark.parametrize("activations", [8, 16])
-def test_layers_that_answer_nothing_have_a_range_too(activations):
+def test_layers_whose_activations_are_all_zero_have_a_range(activations):
     checkpoints.fresh(0)
     model = families.ResNet(blocks=1, width=0.25).build((8, 8, 1), 10)
     for name in ("s1b1a_bn", "s2b1b_bn"):
@@ -81,13 +81,13 @@ def test_layers_that_answer_nothing_have_a_range_too(activations):
     calibration = requantize.Calibration(images, kernels, activations)
     content = convert.quantise(convert.convert(model, Storage.FLOAT32), calibration)
     expected = model(images / np.float32(255), training=False).numpy()
-    found = litert.Network(content).predict(images / np.float32(255))
-    assert np.abs(found - expected).max() < 0.05 * np.ptp(expected)
+    logits = litert.Network(content).predict(images / np.float32(255))
+    assert np.abs(logits - expected).max() < 0.05 * np.ptp(expected)
 
 
 @pytest.mark.parametrize("activations", [8, 16])
 def test_activations_that_overflow_are_refused_by_name(activations):
-    """The quantiser of TensorFlow 2.21 takes the process down for an infinite range."""
+    """The quantiser of TensorFlow 2.21 crashes the process on an infinite range."""
     checkpoints.fresh(0)
     model = families.CNN(filters=(4, 4), units=()).build((8, 8, 1), 10)
     for name in ("conv1", "conv2"):

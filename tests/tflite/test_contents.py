@@ -1,4 +1,4 @@
-"""Where a file's bytes are: they add up, and are those that a reader without our code counts."""
+"""The bytes of a file by kind: they add up, and equal the counts of an independent reader."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ WHOLE = [path for path in corpus("tflite") if path.stem != "cut"]
 
 
 def counted(content: bytes) -> dict[str, int]:
-    """Scales, zero points and the names of tensors, by hand; what several tables share once."""
+    """Scales, zero points and the names of tensors, counted directly; shared vectors count once."""
     model = TABLE(content, struct.unpack_from("<I", content, 0)[0])
-    found: dict[str, dict[int, int]] = {"scales": {}, "zero points": {}, "names": {}}
+    sizes: dict[str, dict[int, int]] = {"scales": {}, "zero points": {}, "names": {}}
 
     def note(kind: str, table: Any, field: int, code: str) -> None:
         if (where := table.where(field)) is not None:
             start = where + struct.unpack_from("<I", content, where)[0]
-            found[kind][start] = len(table.vector(field, code)) * struct.calcsize(code) + (kind == "names")
+            sizes[kind][start] = len(table.vector(field, code)) * struct.calcsize(code) + (kind == "names")
 
     for graph in model.tables(2):
         note("names", graph, 4, "B")
@@ -43,11 +43,11 @@ def counted(content: bytes) -> dict[str, int]:
         note("names", signature, 2, "B")
         for entry in (*signature.tables(0), *signature.tables(1)):
             note("names", entry, 0, "B")
-    return {kind: sum(places.values()) for kind, places in found.items()}
+    return {kind: sum(positions.values()) for kind, positions in sizes.items()}
 
 
 @pytest.mark.parametrize("path", WHOLE, ids=lambda path: path.stem)
-def test_the_bytes_add_up_and_are_those_that_another_reader_counts(path):
+def test_the_bytes_add_up_and_equal_the_counts_of_an_independent_reader(path):
     content = path.read_bytes()
     for file in (content, *(lossless.packed(content, strip=strip) for strip in (False, True))):
         kinds = contents.bytes_by_kind(file)
@@ -86,7 +86,7 @@ def test_every_kind_is_counted():
     }
 
 
-def test_sparse_kernels_count_with_what_says_where_their_weights_are():
+def test_sparse_kernels_count_with_their_indices():
     content = next(path for path in WHOLE if path.stem == "sparse").read_bytes()
     model = flatbuffer_utils.read_model_from_bytearray(content)
     expected = 0

@@ -1,4 +1,4 @@
-"""TFLM and Vela in processes of their own, on real files: what they say, and how their deaths are told."""
+"""TFLM and Vela in subprocesses, on real files: their results, and the errors of failed and crashed processes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def content(name: str) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("code", "message"),
     [
         ("import os, signal; os.kill(os.getpid(), signal.SIGFPE)", "X died of signal 8, SIGFPE"),
         (
@@ -48,17 +48,17 @@ def content(name: str) -> bytes:
         ),
     ],
 )
-def test_how_a_process_ends_is_one_line(code, told):
+def test_the_error_of_a_process_is_one_line(code, message):
     with pytest.raises(external.ProgramError) as refusal:
         external.run("X", ["-c", code], 1)
-    assert str(refusal.value) == told
+    assert str(refusal.value) == message
 
 
-def test_what_a_process_writes_is_returned():
+def test_the_output_of_a_process_is_returned():
     assert external.run("X", ["-c", "import sys; print('out'); print('err', file=sys.stderr)"], 10) == "out\nerr\n"
 
 
-def test_a_module_with_none_in_its_place_is_not_installed(monkeypatch):
+def test_a_module_that_is_none_in_sys_modules_is_not_installed(monkeypatch):
     assert external.installed("json")
     monkeypatch.setitem(sys.modules, "json", None)
     assert not external.installed("json")
@@ -68,7 +68,7 @@ def test_a_module_with_none_in_its_place_is_not_installed(monkeypatch):
 
 @needs_tflm
 @pytest.mark.parametrize("name", ["float32", "int8", "int4"])
-def test_the_arena_is_what_print_allocations_says(name):
+def test_the_arena_equals_the_output_of_print_allocations(name):
     process = subprocess.run(
         [sys.executable, "-c", PRINTED, str(FILES / f"{name}.tflite")], capture_output=True, text=True, check=True
     )
@@ -90,22 +90,22 @@ def test_the_arena_grows_where_it_is_too_small(monkeypatch):
 
 @needs_tflm
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("float16", r"^TFLM failed: .*Node DEQUANTIZE \(number 0\) failed to prepare.*failed to allocate tensors$"),
         ("sparse", r"^TFLM failed: Didn't find op for builtin opcode 'DENSIFY'.*failed to allocate tensors$"),
         ("cut", "^TFLM (failed|died)"),
     ],
 )
-def test_what_tflm_lacks_is_named_in_one_line(name, told):
-    with pytest.raises(tflm.TflmError, match=told) as refusal:
+def test_the_error_of_tflm_is_one_line(name, message):
+    with pytest.raises(tflm.TflmError, match=message) as refusal:
         tflm.arena(content(name))
     assert "\n" not in str(refusal.value)
 
 
 @needs_tflm
 @pytest.mark.parametrize("kind", ["FLOAT32", "INT8"])
-def test_the_answers_are_those_of_the_file(kind):
+def test_tflm_predicts_the_classes_of_litert(kind):
     images = np.random.default_rng(0).integers(0, 256, (40, 2, 2, 1), np.uint8)
     arena, classes = tflm.predict(tiny(kind), images)
     expected = by_hand(tiny(kind), images).argmax(axis=1)
@@ -116,7 +116,7 @@ def test_the_answers_are_those_of_the_file(kind):
 
 @needs_tflm
 @pytest.mark.parametrize("kind", ["FLOAT32", "INT8"])
-def test_raw_outputs_have_the_output_tensors_type_and_are_litert_s(kind):
+def test_raw_outputs_have_the_output_type_and_equal_those_of_litert(kind):
     images = np.random.default_rng(0).integers(0, 256, (40, 2, 2, 1), np.uint8)
     network, outputs = litert.Network(tiny(kind)), tflm.raw_outputs(tiny(kind), images)
     assert (outputs.shape, outputs.dtype.name.upper()) == ((40, 3), kind)
@@ -124,11 +124,11 @@ def test_raw_outputs_have_the_output_tensors_type_and_are_litert_s(kind):
 
 
 @needs_tflm
-def test_random_inputs_go_into_every_input_and_come_out_of_every_output():
-    def doubled(graph):
+def test_random_outputs_use_every_input_and_output():
+    def two_inputs_and_outputs(graph):
         graph.inputs, graph.outputs = [0, 2], [3, 3]  # the bias becomes an input
 
-    file = edited(tiny("INT8"), doubled)
+    file = edited(tiny("INT8"), two_inputs_and_outputs)
     outputs = tflm.random_outputs(file, 5)
     assert outputs[::2] == outputs[1::2]
     assert len(set(outputs)) > 1
@@ -137,7 +137,7 @@ def test_random_inputs_go_into_every_input_and_come_out_of_every_output():
     assert tflm.random_outputs(tiny("INT8"), 5) != outputs[::2]
 
 
-def test_without_tflm_a_random_input_is_refused_in_words(monkeypatch):
+def test_random_outputs_without_tflm_are_an_error(monkeypatch):
     monkeypatch.setattr(tflm, "MODULE", "no_such_module")
     with pytest.raises(tflm.TflmError, match="the package tflite-micro is not installed"):
         tflm.random_outputs(tiny("INT8"), 1)
@@ -157,31 +157,32 @@ def test_the_process_imports_neither_this_project_nor_tensorflow():
 
 @needs_vela
 def test_vela_compiles_an_integer_file():
-    found = vela.compiled(content("int8"), *HIGH_END)
-    assert found.content[4:8] == b"TFL3"
-    assert found.content != content("int8")
-    assert (found.npu_operators, found.cpu_operators, found.fallbacks) == (4, 0, ())
-    assert found.sram_bytes > 0
-    assert 0 < found.ms < 1
-    assert found == vela.compiled(content("int8"), *HIGH_END)
+    compiled = vela.compiled(content("int8"), *HIGH_END)
+    assert compiled.content[4:8] == b"TFL3"
+    assert compiled.content != content("int8")
+    assert (compiled.npu_operators, compiled.cpu_operators, compiled.fallbacks) == (4, 0, ())
+    assert compiled.sram_bytes > 0
+    assert 0 < compiled.ms < 1
+    assert compiled == vela.compiled(content("int8"), *HIGH_END)
 
 
 @needs_vela
-def test_vela_says_what_it_leaves_to_the_processor():
-    found = vela.compiled(content("float16"), *HIGH_END)
-    assert (found.npu_operators, found.cpu_operators) == (0, 8)
-    assert "DEQUANTIZE: Unsupported opType" in found.fallbacks
-    assert any(line.startswith("DEPTHWISE_CONV_2D: Operation has tensor with unsupported DataType") for line in found.fallbacks)
+def test_vela_lists_the_operators_on_the_cpu():
+    compiled = vela.compiled(content("float16"), *HIGH_END)
+    assert (compiled.npu_operators, compiled.cpu_operators) == (0, 8)
+    assert "DEQUANTIZE: Unsupported opType" in compiled.fallbacks
+    unsupported = "DEPTHWISE_CONV_2D: Operation has tensor with unsupported DataType"
+    assert any(line.startswith(unsupported) for line in compiled.fallbacks)
 
 
 @needs_vela
 @pytest.mark.parametrize(
-    ("name", "mode", "told"),
+    ("name", "mode", "message"),
     [
         ("int4", "Shared_Sram", "Vela died of signal 8, SIGFPE"),
         ("int8", "Dedicated_Sram", "Vela failed: .*Invalid configuration of arena_mem_area=OffChipFlash"),
     ],
 )
-def test_how_vela_ends_is_one_line(name, mode, told):
-    with pytest.raises(vela.VelaError, match=told):
+def test_the_error_of_vela_is_one_line(name, mode, message):
+    with pytest.raises(vela.VelaError, match=message):
         vela.compiled(content(name), *HIGH_END[:2], mode)

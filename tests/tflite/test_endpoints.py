@@ -1,4 +1,4 @@
-"""What a file's tensors say about its input and its output, and that such a file is run accordingly."""
+"""The input and output of files, inferred from their tensors, and predictions with the inferred interface."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INTEGERS = {"INT8": (-128, 127), "UINT8": (0, 255), "INT16": (-32768, 32767)}
 IMAGES = np.random.default_rng(1).integers(0, 256, (40, 2, 2, 1), np.uint8)
 
 
-def of_raw_pixels() -> bytes:
+def for_unscaled_pixels() -> bytes:
     """The tiny int8 file, its network one of pixels from 0 to 255: input values 255 times as large, weights as much smaller."""
 
     def change(graph: Any) -> None:
@@ -31,7 +31,7 @@ def of_raw_pixels() -> bytes:
     ("kind", "scale", "zero", "expected"),
     [
         ("INT8", 1 / 255, -128, (0, 1)),
-        ("INT8", 0.94 / 255, -128, (0, 1)),  # calibrated on images that are nowhere white
+        ("INT8", 0.94 / 255, -128, (0, 1)),  # calibrated on images without white pixels
         ("INT8", 0.2 / 255, -128, (0, 1)),
         ("INT8", 1.0, -128, (0, 255)),
         ("INT8", 0.99, -126, (0, 255)),
@@ -40,38 +40,38 @@ def of_raw_pixels() -> bytes:
         ("INT8", 2 / 255, 0, (-1, 1)),
         ("INT8", 2 / 255, -1, (-1, 1)),
         ("UINT8", 0.0078125, 128, (-1, 1)),
-        ("INT16", 1 / 32767, 0, (0, 1)),  # whatever it takes, its zero point is 0
+        ("INT16", 1 / 32767, 0, (0, 1)),  # the zero point of int16 is always 0
         ("INT16", 255 / 32767, 0, (0, 255)),
     ],
 )
-def test_the_range_is_told_by_what_scale_and_zero_point_span(kind, scale, zero, expected):
-    span = tuple((end - zero) * scale for end in INTEGERS[kind])
+def test_the_pixel_range_follows_from_scale_and_zero_point(kind, scale, zero, expected):
+    span = tuple((limit - zero) * scale for limit in INTEGERS[kind])
     assert Endpoints((2, 2, 1), kind, span, 3, kind, sigmoid=False).range == expected
 
 
 @pytest.mark.parametrize("span", [(-2.1, 2.6), (0, 8), (-75.0, 75.0), (-128.0, 127.0), (0.0, 1000.0), (-1.0, 3.0)])
-def test_another_span_tells_nothing(span):
+def test_another_span_has_no_pixel_range(span):
     with pytest.raises(UnknownRangeError, match=f"^{span[0]:.4g} to {span[1]:.4g}$"):
         _ = Endpoints((2, 2, 1), "INT8", span, 3, "INT8", sigmoid=False).range
 
 
-def test_floats_are_given_what_files_of_this_project_take():
-    found = endpoints.read(tiny("FLOAT32"))
-    assert (found.shape, found.input_type, found.span, found.outputs) == ((2, 2, 1), "FLOAT32", None, 3)
-    assert found.interface() == OWN
-    assert found.interface((0.0, 255.0)) == Interface(0.0, 255.0)
+def test_a_float_input_has_the_range_of_this_project():
+    io = endpoints.read(tiny("FLOAT32"))
+    assert (io.shape, io.input_type, io.span, io.outputs) == ((2, 2, 1), "FLOAT32", None, 3)
+    assert io.interface() == OWN
+    assert io.interface((0.0, 255.0)) == Interface(0.0, 255.0)
     assert (OWN.pixels == np.arange(256, dtype=np.float32) / np.float32(255)).all()
     assert (Interface(0.0, 255.0).pixels == np.arange(256)).all()
 
 
-def test_an_integer_file_is_read():
-    found = endpoints.read(tiny("INT8"))
-    assert found.span == pytest.approx((0, 1))
-    assert (found.input_type, found.output_type, found.sigmoid) == ("INT8", "INT8", False)
+def test_the_endpoints_of_an_integer_file():
+    io = endpoints.read(tiny("INT8"))
+    assert io.span == pytest.approx((0, 1))
+    assert (io.input_type, io.output_type, io.sigmoid) == ("INT8", "INT8", False)
 
 
-def test_a_file_of_raw_pixels_answers_as_the_same_file_of_scaled_ones():
-    raw = of_raw_pixels()
+def test_a_file_of_unscaled_pixels_predicts_as_the_same_file_of_scaled_pixels():
+    raw = for_unscaled_pixels()
     interface = endpoints.read(raw).interface()
     assert (interface.low, interface.high) == (0, 255)
     expected = by_hand(tiny("INT8"), IMAGES).argmax(axis=1)
@@ -80,30 +80,30 @@ def test_a_file_of_raw_pixels_answers_as_the_same_file_of_scaled_ones():
     assert benchmark.predict(raw, IMAGES).tolist() != expected.tolist(), "as [0, 1] every pixel would be black"
 
 
-def test_a_file_of_bytes_without_a_scale_takes_them_as_they_are():
+def test_a_uint8_input_without_a_scale_takes_unscaled_pixels():
     def change(graph: Any) -> None:
         graph.tensors[graph.inputs[0]].type = schema.TensorType.UINT8
         graph.tensors[graph.inputs[0]].quantization = None
 
-    found = endpoints.read(edited(tiny("INT8"), change))
-    assert (found.span, found.range) == (None, (0, 255))
+    io = endpoints.read(edited(tiny("INT8"), change))
+    assert (io.span, io.range) == (None, (0, 255))
 
 
-def test_a_file_for_several_images_gets_one_at_a_time():
+def test_a_file_with_a_larger_batch_size_runs_single_images():
     def change(graph: Any) -> None:
         graph.tensors[graph.inputs[0]].shape = [4, 2, 2, 1]
         graph.tensors[graph.outputs[0]].shape = [4, 3]
 
     several = edited(tiny("FLOAT32"), change)
-    found = endpoints.read(several)
-    assert (found.shape, found.outputs) == ((2, 2, 1), 3)
+    io = endpoints.read(several)
+    assert (io.shape, io.outputs) == ((2, 2, 1), 3)
     assert litert.Network(several).shape == (1, 2, 2, 1)
     assert benchmark.predict(several, IMAGES).tolist() == by_hand(tiny("FLOAT32"), IMAGES).argmax(axis=1).tolist()
     assert audit.read(several).macs == audit.read(tiny("FLOAT32")).macs
 
 
 def one_output(sigmoid: bool) -> bytes:
-    """The tiny float file with the first of its outputs alone, through a sigmoid if asked for."""
+    """The tiny float file with only the first of its outputs, followed by a sigmoid where `sigmoid` is set."""
     from ai_edge_litert.tools import flatbuffer_utils
 
     model = flatbuffer_utils.read_model_from_bytearray(tiny("FLOAT32"))
@@ -127,13 +127,13 @@ def one_output(sigmoid: bool) -> bytes:
 
 
 @pytest.mark.parametrize("sigmoid", [False, True])
-def test_a_single_output_says_which_of_two_classes(sigmoid):
+def test_a_single_output_has_a_threshold(sigmoid):
     content = one_output(sigmoid)
-    found = endpoints.read(content)
-    assert (found.outputs, found.sigmoid, found.interface().threshold) == (1, sigmoid, 0.5 if sigmoid else 0.0)
+    io = endpoints.read(content)
+    assert (io.outputs, io.sigmoid, io.interface().threshold) == (1, sigmoid, 0.5 if sigmoid else 0.0)
     expected = (by_hand(tiny("FLOAT32"), IMAGES)[:, 0] > 0).astype(int)
     assert 0 < expected.sum() < len(IMAGES)
-    assert benchmark.predict(content, IMAGES, interface=found.interface()).tolist() == expected.tolist()
+    assert benchmark.predict(content, IMAGES, interface=io.interface()).tolist() == expected.tolist()
 
 
 def refused(change: Any, kind: str = "INT8") -> str:
@@ -142,22 +142,22 @@ def refused(change: Any, kind: str = "INT8") -> str:
     return str(raised.value)
 
 
-def test_what_is_no_file_of_images_is_refused():
+def test_unsupported_inputs_and_outputs_are_refused():
     def two_inputs(graph: Any) -> None:
         graph.inputs = [0, 2]
 
-    def text(graph: Any) -> None:
+    def string(graph: Any) -> None:
         graph.tensors[graph.inputs[0]].type = schema.TensorType.STRING
 
-    def yes_or_no(graph: Any) -> None:
+    def boolean(graph: Any) -> None:
         graph.tensors[graph.outputs[0]].type = schema.TensorType.BOOL
 
     def no_scale(graph: Any) -> None:
         graph.tensors[graph.inputs[0]].quantization = None
 
     assert refused(two_inputs) == "expected one input and one output, found 2 and 1"
-    assert refused(text) == "expected an input of type INT8, UINT8, INT16, FLOAT32, found STRING"
-    assert refused(yes_or_no) == "expected an output of type INT8, UINT8, INT16, INT32, FLOAT32, found BOOL"
+    assert refused(string) == "expected an input of type INT8, UINT8, INT16, FLOAT32, found STRING"
+    assert refused(boolean) == "expected an output of type INT8, UINT8, INT16, INT32, FLOAT32, found BOOL"
     assert refused(no_scale) == "expected an input of type INT8 to have a scale, found none"
     with pytest.raises(audit.AuditError):
         endpoints.read(b"not a model")

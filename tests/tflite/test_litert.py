@@ -1,4 +1,4 @@
-"""Networks as MLflow serves them: against LiteRT driven by hand, and against what `measure` finds."""
+"""The network that MLflow serves: against LiteRT called directly, and against `benchmark`."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def pixels(images: Array) -> Array:
 
 
 def agrees(content: bytes, images: Array) -> None:
-    """Assert that the served logits are the file's bit for bit, in every batch, and the classes those that were measured."""
+    """Asserts that the logits equal those of LiteRT bit for bit, in any batch, and the classes those of `benchmark`."""
     network = litert.Network(content)
     assert network.shape == (1, *images.shape[1:])
     logits = network.predict(pixels(images))
     assert logits.dtype == np.float32
-    assert len({row.tobytes() for row in logits}) > len(images) / 2, "answers that hardly differ test little"
+    assert len({row.tobytes() for row in logits}) > len(images) / 2, "the logits of the images differ"
     assert logits.tobytes() == by_hand(content, images).tobytes()
     assert logits.argmax(axis=1).tolist() == benchmark.predict(content, images).tolist()
     sizes = (1, 0, 3, len(images) - 4)
     batches = np.split(pixels(images), np.cumsum(sizes)[:-1])
     assert [len(batch) for batch in batches] == list(sizes)
-    answers = [network.predict(batch) for batch in batches]
-    assert [answer.shape for answer in answers] == [(size, network.classes) for size in sizes]
-    assert np.concatenate(answers).tobytes() == logits.tobytes()
+    outputs = [network.predict(batch) for batch in batches]
+    assert [output.shape for output in outputs] == [(size, network.classes) for size in sizes]
+    assert np.concatenate(outputs).tobytes() == logits.tobytes()
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_logits_are_those_of_a_converted_file(converted: dict[Storage, bytes], s
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("value", [255.0, 1.001, -0.001, float("nan"), float("inf")])
-def test_what_is_no_pixel_is_refused(kind: str, value: float) -> None:
+def test_values_outside_the_unit_range_are_refused(kind: str, value: float) -> None:
     batch = np.full((2, 2, 2, 1), 0.5, np.float32)
     batch[1, 1, 0, 0] = value
     with pytest.raises(ValueError, match=r"^expected pixels in \[0, 1\]; received "):
@@ -87,7 +87,7 @@ def test_what_is_no_pixel_is_refused(kind: str, value: float) -> None:
 
 @pytest.fixture
 def hasty_threads() -> Iterator[None]:
-    """Threads that take turns as often as they can."""
+    """Threads that switch as often as possible."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -95,16 +95,16 @@ def hasty_threads() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("hasty_threads")
-def test_threads_that_share_a_network_get_their_own_answers() -> None:
+def test_threads_that_share_a_network_get_their_own_outputs() -> None:
     network = litert.Network(tiny("FLOAT32"))
     batches = pixels(np.random.default_rng(3).integers(0, 256, (4, 2000, 2, 2, 1), np.uint8))
     alone = [network.predict(batch) for batch in batches]
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(network.predict, batches))
-    assert [answer.tobytes() for answer in together] == [answer.tobytes() for answer in alone]
+    assert [output.tobytes() for output in together] == [output.tobytes() for output in alone]
 
 
-def test_a_file_that_is_no_network_of_one_image_is_refused() -> None:
+def test_a_file_with_another_interface_is_refused() -> None:
     def two_inputs(graph: Any) -> None:
         graph.inputs = [0, 2]
 
@@ -115,12 +115,12 @@ def test_a_file_that_is_no_network_of_one_image_is_refused() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_any_file_answers_random_inputs_the_same_each_time(kind):
+def test_random_outputs_are_reproducible(kind):
     content = tiny(kind)
-    answers = litert.random_outputs(content, 20)
-    assert litert.random_outputs(content, 20) == answers
-    assert len(set(answers)) > 10
-    assert litert.random_outputs(content, 20, seed=1) != answers
+    outputs = litert.random_outputs(content, 20)
+    assert litert.random_outputs(content, 20) == outputs
+    assert len(set(outputs)) > 10
+    assert litert.random_outputs(content, 20, seed=1) != outputs
 
 
 @pytest.mark.parametrize(
@@ -137,12 +137,12 @@ def test_any_file_answers_random_inputs_the_same_each_time(kind):
     ],
 )
 def test_random_inputs_are_of_the_type_and_use_its_range(dtype, values):
-    drawn = litert.random_input(np.random.default_rng(0), {"shape": np.array([40, 50]), "dtype": dtype})
-    assert (drawn.shape, drawn.dtype) == ((40, 50), dtype)
+    tensor = litert.random_input(np.random.default_rng(0), {"shape": np.array([40, 50]), "dtype": dtype})
+    assert (tensor.shape, tensor.dtype) == ((40, 50), dtype)
     if values is None:
-        assert abs(drawn.astype(float).std() - 1) < 0.1
+        assert abs(tensor.astype(float).std() - 1) < 0.1
     else:
-        assert values[0] <= drawn.min() < drawn.max() <= values[-1]
-        assert drawn.max() / values[-1] > 0.99
+        assert values[0] <= tensor.min() < tensor.max() <= values[-1]
+        assert tensor.max() / values[-1] > 0.99
     with pytest.raises(ValueError, match=r"expected inputs that are numbers, found <class 'numpy\.bytes_'>"):
         litert.random_input(np.random.default_rng(0), {"shape": np.array([2]), "dtype": np.bytes_})

@@ -1,4 +1,4 @@
-"""What a file needs of TensorFlow Lite Micro, against the symbols and the interpreter of the pinned package."""
+"""The requirements of a file on TFLM, against the symbols and the interpreter of the pinned package."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ import sys
 import numpy as np
 from tflite_micro.python.tflite_micro import runtime
 interpreter = runtime.Interpreter.from_bytes(open(sys.argv[1], "rb").read(), arena_size=int(sys.argv[2]))
-taken = interpreter.get_input_details(0)
-interpreter.set_input(np.zeros(taken["shape"], taken["dtype"]), 0)
+details = interpreter.get_input_details(0)
+interpreter.set_input(np.zeros(details["shape"], details["dtype"]), 0)
 interpreter.invoke()
 interpreter.print_allocations()
 """
@@ -49,7 +49,7 @@ def test_every_method_has_the_name_that_the_resolver_declares():
     assert {tflm_kernels.method(operator) for operator in tflm_kernels.KERNELS} == {f"Add{name}" for name in declared}
 
 
-def test_the_operators_the_tensors_and_what_is_missing():
+def test_the_operators_the_tensors_and_the_missing_operators():
     needs = tflm_kernels.needs(tiny("INT8"))
     assert needs.operators == ("FULLY_CONNECTED",)
     assert (needs.inputs, needs.outputs) == ((tflm_kernels.Tensor("INT8", 4),), (tflm_kernels.Tensor("INT8", 3),))
@@ -67,13 +67,13 @@ def run(path: Path, arena: int) -> tuple[int, str]:
 
 @pytest.mark.parametrize("name", ["int8", "float32", "int4", "tiny"])
 def test_a_file_runs_in_the_arena_that_an_export_gives_it(tmp_path, name):
-    """The network with small activations does not run in what TFLM says that it used: planning takes more."""
+    """A network with small activations does not run in the reported arena, since planning needs more."""
     runtime()
     content = tflite() if name == "tiny" else (CORPUS[0].parent / f"{name}.tflite").read_bytes()
     (tmp_path / "model.tflite").write_bytes(content)
-    code, told = run(tmp_path / "model.tflite", 1_000_000)
-    assert code == 0, told
-    used = int(re.findall(r"Arena allocation total (\d+) bytes", told)[0])
+    code, output = run(tmp_path / "model.tflite", 1_000_000)
+    assert code == 0, output
+    used = int(re.findall(r"Arena allocation total (\d+) bytes", output)[0])
     arena = Arena.of(used, tflm_kernels.needs(content))
     assert arena.size % 16 == 0
     assert 256 <= arena.margin <= 1280

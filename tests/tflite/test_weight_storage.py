@@ -33,13 +33,13 @@ def test_values_are_packed_lowest_bits_first(values, bits, data):
         lambda bits: st.tuples(st.just(bits), st.lists(st.integers(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)))
     )
 )
-def test_what_is_packed_is_unpacked(case):
+def test_unpack_inverts_pack(case):
     bits, values = case
     packed = weight_storage.pack(np.array(values, float), bits)
-    found = weight_storage.unpack(packed, bits)
+    unpacked = weight_storage.unpack(packed, bits)
     assert len(packed) == weight_storage.packed_bytes(len(values), bits)
-    assert found.dtype == np.int8
-    assert found.tolist() == values + [0] * (len(found) - len(values))
+    assert unpacked.dtype == np.int8
+    assert unpacked.tolist() == values + [0] * (len(unpacked) - len(values))
 
 
 def test_a_grid_is_stored_in_the_smallest_type_that_runs():
@@ -50,6 +50,6 @@ def test_a_grid_is_stored_in_the_smallest_type_that_runs():
         assert weight_storage.largest(bits) <= weight_storage.largest(weight_storage.TYPES[weight_storage.container(bits)].bits)
 
 
-def test_every_operator_that_is_rewritten_has_its_kernel_and_bias_at_the_same_inputs():
+def test_every_rewritten_operator_has_its_kernel_and_bias_at_the_same_inputs():
     for operator in weight_storage.REWRITTEN:
         assert weight_storage.OPERANDS[operator] == (weight_storage.KERNEL, weight_storage.BIAS)

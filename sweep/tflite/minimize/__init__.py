@@ -1,7 +1,7 @@
-"""Makes a `.tflite` file smaller without changing what it computes.
+"""Makes a `.tflite` file smaller without changing what it computes. Start with `smallest` or `anyfile`.
 
-- `smallest`: the entry for a file that was made here; `anyfile`: for a file from anywhere, which may not even run here.
-- `lossless`: one file made of what a file needs, proved to be the same by `difference`. `redundant`, `names` leave things out,
-  `parts` finds what is equal, `serialise` writes it.
-- `sparse`: kernels stored by their nonzero weights, on request.
+- `smallest`: minimises a file of this project and compares its outputs. `anyfile`: does so for a file of any origin.
+- `lossless`: rewrites a file in fewer bytes, which `difference` verifies. `redundant` and `names` remove unused content,
+  `parts` merges equal tables and vectors, `serialise` lays them out.
+- `sparse`: stores kernels as sparse tensors, on request.
 """

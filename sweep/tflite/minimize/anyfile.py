@@ -50,10 +50,11 @@ def packed(content: bytes, *, strip: bool) -> tuple[bytes, str]:
         strip: whether names are left out.
 
     Returns:
-        The bytes, equal to `content` where they cannot be fewer, and a line about the checks.
+        The bytes of the new file, equal to `content` where it would not be smaller, and a line about the checks.
 
     Raises:
-        DamagedError, NotPackedError: as `lossless.packed`.
+        DamagedError: for bytes that are not a well-formed `.tflite` file.
+        NotPackedError: for a file that is too large, depends on its own layout, or has fields of a newer schema.
         OutputMismatchError: where an output differs.
     """
     smaller = lossless.packed(content, strip=strip)
@@ -71,9 +72,9 @@ def packed(content: bytes, *, strip: bool) -> tuple[bytes, str]:
         except isolated.FailedError as error:
             raise OutputMismatchError(f"{name} runs the file, but not the packed one: {error}") from error
         if outputs != expected:
-            raise OutputMismatchError(f"the packed file would answer otherwise in {name}")
+            raise OutputMismatchError(f"the outputs of the packed file differ in {name}")
         ran.append(name)
     proof = "all operators, tensors and values are the same"
     if ran:
-        proof += f", and to the bit the answers to {_INPUTS} random inputs in {' and '.join(ran)}"
+        proof += f", as are, to the bit, the outputs for {_INPUTS} random inputs in {' and '.join(ran)}"
     return smaller, "; ".join([proof, *failed])

@@ -1,7 +1,8 @@
-"""Proves that two `.tflite` files describe the same computation, without running either.
+"""Verifies that two `.tflite` files describe the same computation, without running them.
 
-Tensors, buffers and operator codes may be numbered otherwise, so each is compared where it is used: an operator with its code,
-its options and the whole of its tensors, in order. Nothing here is shared with what leaves things out.
+The indices of tensors, buffers and operator codes may differ, so each is compared where it is used: an operator with its code,
+its options and all properties of its tensors, in order. As an independent check, this shares no code with the modules that
+remove content.
 """
 
 from __future__ import annotations
@@ -24,16 +25,22 @@ def difference(first: bytes, second: bytes, *, names: bool) -> str:
     Args:
         first: the bytes of a file.
         second: the bytes of another file.
-        names: whether the names of tensors, graphs and signatures count.
+        names: whether the names of tensors, graphs and signatures are compared.
+
+    Returns:
+        The first part of the file that differs, such as `graph 0, operator 3`.
 
     Raises:
-        DamagedError: for bytes that are no such file.
+        DamagedError: for bytes that are not a well-formed `.tflite` file.
     """
     with flatbuffer.damage_errors():
-        left, right = _Description(first, names).facts(), _Description(second, names).facts()
-    if len(left) != len(right):
-        return f"{len(left)} parts and {len(right)}"
-    return next((before[0] for before, after in zip(left, right, strict=True) if before != after), "")
+        first_facts, second_facts = _Description(first, names).facts(), _Description(second, names).facts()
+    if len(first_facts) != len(second_facts):
+        return f"{len(first_facts)} parts and {len(second_facts)}"
+    for before, after in zip(first_facts, second_facts, strict=True):
+        if before != after:
+            return before[0]
+    return ""
 
 
 class _Description:
@@ -42,10 +49,10 @@ class _Description:
     def __init__(self, content: bytes, names: bool) -> None:
         self._model, _, _ = parsed(content)
         self._names = names
-        self._order: dict[int, int] = {}  # the tensors of a graph by their first use
+        self._order: dict[int, int] = {}  # the tensors of the current graph, index to rank by first use
 
     def facts(self) -> list[tuple[str, Any]]:
-        """Each part of the file with where it is."""
+        """(location, value) of each part of the file."""
         model = self._model
         facts = [("the version", model.version), ("the external buffers", _plain(model.externalBuffers))]
         facts.append(("the groups of external buffers", _plain(model.externalBufferGroups)))
@@ -53,7 +60,8 @@ class _Description:
             self._order = {}
             where = f"graph {number}"
             facts.append((f"{where}, its name", graph.name if self._names else None))
-            facts += [(f"{where}, its {end}", self._tensors(graph, getattr(graph, end))) for end in ("inputs", "outputs")]
+            facts.append((f"{where}, its inputs", self._tensors(graph, graph.inputs)))
+            facts.append((f"{where}, its outputs", self._tensors(graph, graph.outputs)))
             for position, operator in enumerate(graph.operators):
                 facts.append((f"{where}, operator {position}", self._operator(graph, operator)))
             if self._names or len(model.signatureDefs or []) > 1:
@@ -63,51 +71,51 @@ class _Description:
 
     def _operator(self, graph: Any, operator: Any) -> Any:
         code = self._model.operatorCodes[operator.opcodeIndex]
-        tensors = [self._tensors(graph, getattr(operator, ends)) for ends in ("inputs", "outputs", "intermediates")]
-        rest = {name: value for name, value in vars(operator).items() if name not in ("inputs", "outputs", "intermediates")}
-        rest["customOptions"] = None if operator.customOptions is None else bytes(operator.customOptions)
-        return _plain(code), tensors, _plain(rest)
+        tensor_lists = ("inputs", "outputs", "intermediates")
+        tensors = [self._tensors(graph, getattr(operator, name)) for name in tensor_lists]
+        other_fields = {name: value for name, value in vars(operator).items() if name not in tensor_lists}
+        other_fields["customOptions"] = None if operator.customOptions is None else bytes(operator.customOptions)
+        return _plain(code), tensors, _plain(other_fields)
 
     def _signature(self, graph: Any, signature: Any) -> Any:
-        ends = [
-            [(entry.name, self._tensors(graph, [entry.tensorIndex])) for entry in end or []]
-            for end in (signature.inputs, signature.outputs)
-        ]
-        return signature.signatureKey, ends
+        inputs = [(entry.name, self._tensors(graph, [entry.tensorIndex])) for entry in signature.inputs or []]
+        outputs = [(entry.name, self._tensors(graph, [entry.tensorIndex])) for entry in signature.outputs or []]
+        return signature.signatureKey, [inputs, outputs]
 
     def _tensors(self, graph: Any, indices: Any) -> list[Any]:
         return [None if index < 0 else self._tensor(graph, int(index)) for index in ([] if indices is None else indices)]
 
     def _tensor(self, graph: Any, index: int) -> Any:
-        """The tensor's number in the order of use, and at its first use all of it."""
+        """The tensor's rank in the order of first use; at its first use also all of its properties."""
         if index in self._order:
             return self._order[index]
         self._order[index] = len(self._order)
         tensor = graph.tensors[index]
         data = self._model.buffers[tensor.buffer].data
         shape = [] if tensor.shape is None else list(tensor.shape)
-        left_out = {"quantization"} if self._names else {"quantization", "name"}
-        rest = {name: value for name, value in vars(tensor).items() if name not in left_out}
+        excluded = {"quantization"} if self._names else {"quantization", "name"}
+        other_fields = {name: value for name, value in vars(tensor).items() if name not in excluded}
         return (
             self._order[index],
             b"" if data is None else bytes(data),
             shape if tensor.shapeSignature is None else list(tensor.shapeSignature),
-            _plain(rest),
+            _plain(other_fields),
             self._quantization(graph, tensor.quantization),
         )
 
     def _quantization(self, graph: Any, quantization: Any) -> Any:
         if quantization is None:
             return None
-        facts, details = _plain(quantization), quantization.details
-        if not (facts["scale"] or facts["zeroPoint"] or details):
+        fields, details = _plain(quantization), quantization.details
+        if not (fields["scale"] or fields["zeroPoint"] or details):
             return None
-        numbers = [getattr(details, name) for name in ("scales", "zeroPoints") if hasattr(details, name)]  # of blocks
-        return facts, self._tensors(graph, numbers)
+        # Blockwise quantisation refers to its scales and zero points by the indices of tensors.
+        indices = [getattr(details, name) for name in ("scales", "zeroPoints") if hasattr(details, name)]
+        return fields, self._tensors(graph, indices)
 
 
 def _plain(value: Any) -> Any:
-    """A value of the schema as plain Python, to the bit; None for an empty vector."""
+    """A value of the schema as built-in types, arrays as bytes; None for an empty vector."""
     if isinstance(value, np.ndarray):
         return value.tobytes() or None
     if isinstance(value, (list, tuple)):

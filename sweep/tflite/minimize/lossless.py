@@ -1,4 +1,4 @@
-"""Writes a `.tflite` file anew with everything once and nothing that is redundant: fewer bytes, the same computation."""
+"""Rewrites a `.tflite` file in fewer bytes with the same computation: without duplicate and redundant content."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from sweep.tflite.minimize.difference import difference
 from sweep.tflite.minimize.serialise import serialised
 from sweep.tflite.schema import parsed
 
-_BY_PLACE = (b"COMPRESSION_METADATA", b"DISPATCH_OP")
-"""TFLM's compression, which names buffers by their numbers, and LiteRT's compiled code, which lies at a place in the file."""
+_REFERS_TO_LAYOUT = (b"COMPRESSION_METADATA", b"DISPATCH_OP")
+"""TFLM's compression refers to buffers by index, and LiteRT's compiled code to an offset in the file."""
 
 
 class NotPackedError(ValueError):
-    """The file is none that can be written anew without a loss."""
+    """The file cannot be rewritten without loss."""
 
 
 def packed(content: bytes, *, strip: bool) -> bytes:
-    """The file in fewer bytes.
+    """Rewrites a file in fewer bytes.
 
-    Equal vectors, strings, tables and buffers are written once. Left out are ranges, metadata, the description, signatures that
-    are the shape, and the tensors, buffers and operator codes that nothing uses.
+    Equal vectors, strings, tables and buffers are written once. Ranges, metadata, the description, shape signatures that equal
+    the shape, and unused tensors, buffers and operator codes are removed.
 
     Args:
         content: the bytes of a `.tflite`.
-        strip: whether the names and the signature are left out too.
+        strip: whether the names and the signature are removed too.
 
     Returns:
-        The file's bytes; those of `content` where they are no more.
+        The bytes of the new file; `content` itself where the new file is not smaller.
 
     Raises:
-        DamagedError: for bytes that are no such file.
-        NotPackedError: for a file that is too large, refers to places in itself, or is of a newer schema.
+        DamagedError: for bytes that are not a well-formed `.tflite` file.
+        NotPackedError: for a file that is too large, depends on its own layout, or has fields of a newer schema.
     """
-    if len(content) > flatbuffer.LARGEST:
-        raise NotPackedError(f"expected at most {flatbuffer.LARGEST} bytes, found {len(content)}")
+    if len(content) > flatbuffer.MAX_BYTES:
+        raise NotPackedError(f"expected at most {flatbuffer.MAX_BYTES} bytes, found {len(content)}")
     model, _, _ = parsed(content)
-    if reason := _reason_against(content, model):
+    if reason := _unsupported(content, model):
         raise NotPackedError(reason)
     with flatbuffer.damage_errors():
-        redundant.leave_out(model)
+        redundant.remove(model)
         if strip:
             names.strip(model)
         smaller = serialised(model)
@@ -52,13 +52,14 @@ def packed(content: bytes, *, strip: bool) -> bytes:
     return smaller
 
 
-def _reason_against(content: bytes, model: Any) -> str:
-    """Why a file would not be the same if it were written anew; an empty string where it would."""
+def _unsupported(content: bytes, model: Any) -> str:
+    """The reason why a file cannot be rewritten without loss; an empty string where it can."""
     if field := flatbuffer.unknown_field(content):
         return f"expected the fields of the schema, found another ({field})"
-    named = [*(entry.name for entry in model.metadata or []), *(code.customCode for code in model.operatorCodes or [])]
-    if places := [name for name in named if name in _BY_PLACE]:
-        return f"expected nothing that refers to places in the file, found {places[0].decode()}"
+    names = [*(entry.name for entry in model.metadata or []), *(code.customCode for code in model.operatorCodes or [])]
+    for name in names:
+        if name in _REFERS_TO_LAYOUT:
+            return f"expected nothing that refers to places in the file, found {name.decode()}"
     for operator in (operator for graph in model.subgraphs for operator in graph.operators):
         for kind, options in (
             (operator.builtinOptionsType, operator.builtinOptions),

@@ -1,4 +1,4 @@
-"""Leaves out the names in a `.tflite` file, which an interpreter does not need."""
+"""Removes the names from a `.tflite` file; an interpreter does not need them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 
 def strip(model: Any) -> None:
-    """Leaves out the names of tensors and graphs and the signature.
+    """Removes the names of tensors and graphs, and the signature.
 
-    Of several signatures all stay: they are the only way to the graphs behind the first.
+    Several signatures are kept, since they are the entry points of the graphs after the first.
 
     Args:
         model: a `ModelT`, changed in place.

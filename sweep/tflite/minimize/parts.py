@@ -1,9 +1,9 @@
-"""What a flatbuffer consists of, each part once: equal vectors, strings and tables are one part.
+"""The parts of a flatbuffer (vectors, strings and tables), with equal parts merged.
 
-The generated `Pack` methods of the schema drive a `flatbuffers.Builder`. The one here writes nothing: it notes each part and
-returns the number of an equal one where there is one already. Parts are compared from the leaves up: two tables are equal if
-their scalars are, and if what they point to is the same part. A reader cannot tell: it follows offsets, and any number of them
-may lead to the same place.
+The generated `Pack` methods of the schema drive a `flatbuffers.Builder`. The builder here writes nothing: it records each part,
+and returns the number of an equal part if there is one already. Parts are merged bottom-up: two tables are equal if their
+scalars are equal and their offsets lead to the same parts. Readers are not affected: they follow offsets, and several offsets
+may lead to the same position.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ class Scalars(NamedTuple):
     """A vector of scalars, or a string.
 
     Attributes:
-        length: the elements, as a reader is told.
-        payload: their bytes; the zero that ends a string included.
+        length: the number of elements; without the terminating zero of a string.
+        payload: the bytes of the elements; with the terminating zero of a string.
     """
 
     length: int
@@ -31,17 +31,17 @@ class Offsets(NamedTuple):
     """A vector of tables.
 
     Attributes:
-        targets: the numbers of the parts.
+        targets: the numbers of the tables.
     """
 
     targets: tuple[int, ...]
 
 
 class Field(NamedTuple):
-    """A field of a table that has another value than its default.
+    """A field of a table whose value is not the default.
 
     Attributes:
-        slot: its number in the schema.
+        slot: the number of the field in the schema.
         payload: the bytes of a scalar; empty for an offset.
         target: the number of the part that an offset leads to; 0 for a scalar.
     """
@@ -52,7 +52,7 @@ class Field(NamedTuple):
 
     @property
     def width(self) -> int:
-        """Its bytes within the table."""
+        """The bytes of the field within the table."""
         return len(self.payload) or 4
 
 
@@ -60,7 +60,7 @@ class Table(NamedTuple):
     """A table.
 
     Attributes:
-        fields: by their slots.
+        fields: the fields, in the order of their slots.
     """
 
     fields: tuple[Field, ...]
@@ -70,22 +70,22 @@ Part = Scalars | Offsets | Table
 
 
 def targets(part: Part) -> tuple[int, ...]:
-    """The numbers of the parts that a part leads to."""
+    """The numbers of the parts that the offsets of a part lead to."""
     match part:
         case Scalars():
             return ()
-        case Offsets(leads):
-            return leads
+        case Offsets(numbers):
+            return numbers
         case Table(fields):
             return tuple(field.target for field in fields if field.target)
 
 
 class Recorder(flatbuffers.Builder):  # type: ignore[misc]  # the library has no types
-    """Notes the parts that `Pack` builds, in place of the offsets of what it would write.
+    """A builder that records the parts that `Pack` creates. Its methods return numbers of parts instead of offsets.
 
     Attributes:
-        parts: number to part; 0 is none. What a part leads to has smaller numbers than itself.
-        alignments: number of a part to the bytes that its contents, which follow its first four bytes, are aligned to.
+        parts: number to part; 0 stands for no part. A part leads only to parts with smaller numbers.
+        alignments: number of a part to the alignment, in bytes, of its contents, which follow its first four bytes.
     """
 
     __slots__ = ("_alignment", "_elements", "_fields", "_length", "_numbers", "_targets", "alignments", "parts")
@@ -105,17 +105,17 @@ class Recorder(flatbuffers.Builder):  # type: ignore[misc]  # the library has no
         self._fields = []
 
     def PrependSlot(self, flags: Any, o: int, x: Any, d: Any) -> None:
-        """Notes a scalar field of the table, unless it has its default value."""
+        """Records a scalar field of the table, unless it has its default value."""
         if x != d:
             self._fields.append(Field(o, flags.packer_type.pack(x), 0))
 
     def PrependUOffsetTRelativeSlot(self, o: int, x: int, d: int) -> None:
-        """Notes an offset of the table."""
+        """Records an offset field of the table."""
         if x != d:
             self._fields.append(Field(o, b"", x))
 
     def EndObject(self) -> int:
-        """The table's number."""
+        """Ends a table; returns its number."""
         widest = max((field.width for field in self._fields), default=4)
         return self._number(Table(tuple(sorted(self._fields))), widest)
 
@@ -125,25 +125,25 @@ class Recorder(flatbuffers.Builder):  # type: ignore[misc]  # the library has no
         self._length, self._alignment = numElems, max(elemSize, alignment)
 
     def Prepend(self, flags: Any, off: Any) -> None:
-        """Notes an element of the vector; the last comes first."""
+        """Records an element of the vector; the elements arrive in reverse order."""
         self._elements.append(flags.packer_type.pack(off))
 
     def PrependUOffsetTRelative(self, off: int) -> None:
-        """Notes an offset in the vector; the last comes first."""
+        """Records an offset in the vector; the offsets arrive in reverse order."""
         self._targets.append(off)
 
     def EndVector(self) -> int:
-        """The vector's number."""
+        """Ends a vector; returns its number."""
         if self._targets:
             return self._number(Offsets(tuple(reversed(self._targets))), 4)
         return self._number(Scalars(self._length, b"".join(reversed(self._elements))), self._alignment)
 
     def CreateNumpyVector(self, x: Array) -> int:
-        """The number of a vector of an array's elements."""
+        """Records a vector of an array's elements; returns its number."""
         return self._number(Scalars(x.size, x.astype(x.dtype.newbyteorder("<")).tobytes()), x.itemsize)
 
     def CreateString(self, s: bytes | str) -> int:
-        """The number of a string."""
+        """Records a string; returns its number."""
         text = s.encode() if isinstance(s, str) else s
         return self._number(Scalars(len(text), text + b"\0"), 1)
 

@@ -1,7 +1,7 @@
-"""Writes a parsed `.tflite` file in as few bytes as its parts take: each once, with next to no padding.
+"""Serialises a parsed `.tflite` file with equal parts merged and nearly no padding.
 
-An offset leads onwards alone, so a part goes behind all that point to it. The data of buffers are aligned to 16 bytes, and
-smaller parts go into the gaps between them. Only the layout of a table (its vtable) may lie anywhere.
+Offsets are unsigned, so a part is placed after all parts that refer to it. The data of buffers are aligned to 16 bytes, and
+smaller parts fill the gaps between them. Only a vtable, to which the offset is signed, may lie anywhere.
 """
 
 from __future__ import annotations
@@ -20,10 +20,13 @@ _DATA_ALIGNMENT = 16  # of a buffer, in TensorFlow's schema.fbs
 
 
 def serialised(model: Any) -> bytes:
-    """The bytes of a parsed file: the same for the same file.
+    """Serialises a parsed file. The result is deterministic.
 
     Args:
         model: a `ModelT` of the schema, of less than 2 GiB.
+
+    Returns:
+        The file's bytes.
     """
     recorder = Recorder()
     root = model.Pack(recorder)
@@ -36,48 +39,48 @@ def serialised(model: Any) -> bytes:
 
 
 def _written(parts: Sequence[Part], alignments: Sequence[int], root: int) -> bytes:
-    """The file of these parts."""
-    space, places, after = _Space(_HEADER), [0] * len(parts), [0] * len(parts)
-    for number in sorted(range(1, len(parts)), key=_order(parts, alignments)):
-        places[number] = space.take(_size(parts[number]), alignments[number], after=after[number])
+    """Lays out the parts and writes them to a file."""
+    free_space, positions, minima = _FreeSpace(_HEADER), [0] * len(parts), [0] * len(parts)
+    for number in sorted(range(1, len(parts)), key=_placement_order(parts, alignments)):
+        positions[number] = free_space.allocate(_size(parts[number]), alignments[number], after=minima[number])
         for target in targets(parts[number]):
-            after[target] = max(after[target], places[number])
+            minima[target] = max(minima[target], positions[number])
     layouts = sorted({_vtable(part) for part in parts if isinstance(part, Table)}, key=lambda vtable: (-len(vtable), vtable))
-    vtables = {vtable: space.take(len(vtable), 2, head=0) for vtable in layouts}
-    content = bytearray(space.end)
-    struct.pack_into("<I4s", content, 0, places[root], b"TFL3")
-    for vtable, place in vtables.items():
-        content[place : place + len(vtable)] = vtable
-    for part, place in zip(parts[1:], places[1:], strict=True):
+    vtables = {vtable: free_space.allocate(len(vtable), 2, head=0) for vtable in layouts}
+    content = bytearray(free_space.end)
+    struct.pack_into("<I4s", content, 0, positions[root], b"TFL3")
+    for vtable, position in vtables.items():
+        content[position : position + len(vtable)] = vtable
+    for part, position in zip(parts[1:], positions[1:], strict=True):
         match part:
             case Scalars(length, payload):
-                content[place : place + 4 + len(payload)] = struct.pack("<I", length) + payload
-            case Offsets(leads):
-                offsets = [places[target] - place - 4 * at for at, target in enumerate(leads, 1)]
-                struct.pack_into(f"<{1 + len(offsets)}I", content, place, len(offsets), *offsets)
+                content[position : position + 4 + len(payload)] = struct.pack("<I", length) + payload
+            case Offsets(numbers):
+                offsets = [positions[target] - position - 4 * index for index, target in enumerate(numbers, 1)]
+                struct.pack_into(f"<{1 + len(offsets)}I", content, position, len(offsets), *offsets)
             case Table():
-                struct.pack_into("<i", content, place, place - vtables[_vtable(part)])
+                struct.pack_into("<i", content, position, position - vtables[_vtable(part)])
                 for field, offset in _arranged(part):
-                    at = place + offset
-                    content[at : at + field.width] = field.payload or struct.pack("<I", places[field.target] - at)
+                    start = position + offset
+                    content[start : start + field.width] = field.payload or struct.pack("<I", positions[field.target] - start)
     return bytes(content)
 
 
-def _order(parts: Sequence[Part], alignments: Sequence[int]) -> Callable[[int], tuple[int, ...]]:
-    """The order in which the parts take their places, the first those that others depend on: a key to sort their numbers by.
+def _placement_order(parts: Sequence[Part], alignments: Sequence[int]) -> Callable[[int], tuple[int, ...]]:
+    """The sort key, of the number of a part, for the order in which parts are placed.
 
-    First what leads to tables or to aligned data, then those data, then the other tables into the gaps between them, then the
-    rest. The largest is the hardest to place and goes first.
+    Parts that lead to tables or to aligned data are placed first, so that all other parts come after them. Then the aligned
+    data, then the other tables, which fill the gaps between them, then all other parts. Within these groups the largest part,
+    which is the hardest to place, comes first.
     """
 
     def key(number: int) -> tuple[int, ...]:
-        part, large = parts[number], (-alignments[number], -_size(parts[number]), number)
+        part, by_size = parts[number], (-alignments[number], -_size(parts[number]), number)
         if isinstance(part, Scalars):
-            return 1 if alignments[number] == _DATA_ALIGNMENT else 3, *large
-        leads = targets(part)
-        if any(not isinstance(parts[target], Scalars) or alignments[target] == _DATA_ALIGNMENT for target in leads):
+            return 1 if alignments[number] == _DATA_ALIGNMENT else 3, *by_size
+        if any(not isinstance(parts[target], Scalars) or alignments[target] == _DATA_ALIGNMENT for target in targets(part)):
             return 0, -number
-        return 2, *large
+        return 2, *by_size
 
     return key
 
@@ -87,34 +90,34 @@ def _size(part: Part) -> int:
     match part:
         case Scalars(payload=payload):
             return 4 + len(payload)
-        case Offsets(leads):
-            return 4 + 4 * len(leads)
+        case Offsets(numbers):
+            return 4 + 4 * len(numbers)
         case Table(fields):
             return 4 + sum(field.width for field in fields)
 
 
 def _arranged(table: Table) -> list[tuple[Field, int]]:
-    """The fields and where they lie within the table: the widest first, so that nothing lies between them."""
-    fields, at = [], 4
+    """The fields with their offsets within the table: the widest first, so that no padding is needed."""
+    fields, offset = [], 4
     for field in sorted(table.fields, key=lambda field: (-field.width, field.slot)):
-        fields.append((field, at))
-        at += field.width
+        fields.append((field, offset))
+        offset += field.width
     return fields
 
 
 def _vtable(table: Table) -> bytes:
-    """The layout of a table: its own size, the table's, and where each field is, 0 where it is left out."""
+    """The vtable of a table: its own size, the table's size, and the offset of each field, 0 for a field that is absent."""
     offsets = [0] * (1 + max((field.slot for field in table.fields), default=-1))
-    for field, at in _arranged(table):
-        offsets[field.slot] = at
+    for field, offset in _arranged(table):
+        offsets[field.slot] = offset
     return struct.pack(f"<{2 + len(offsets)}H", 4 + 2 * len(offsets), _size(table), *offsets)
 
 
-class _Space:
-    """The bytes of a file as they are given out.
+class _FreeSpace:
+    """The free ranges of a file that is laid out.
 
     Args:
-        start: the first byte that is free.
+        start: the first free byte.
     """
 
     def __init__(self, start: int) -> None:
@@ -122,17 +125,29 @@ class _Space:
 
     @property
     def end(self) -> int:
-        """The end of what was given out."""
+        """The end of the last allocated range."""
         return max(start for _, start in self._gaps)
 
-    def take(self, size: int, alignment: int, *, head: int = 4, after: int = 0) -> int:
-        """A place in the tightest gap, `head` bytes before a multiple of the alignment, and not before `after`."""
+    def allocate(self, size: int, alignment: int, *, head: int = 4, after: int = 0) -> int:
+        """Allocates a range in the smallest gap that fits.
+
+        Args:
+            size: the bytes of the range.
+            alignment: the alignment of the byte at `head`, relative to the start of the range.
+            head: the bytes before the aligned contents.
+            after: the range starts behind this position.
+
+        Returns:
+            The start of the range.
+        """
         fitting = []
         for stop, start in self._gaps:
-            place = start + (-start - head) % alignment
-            if place + size <= stop and place > after:
-                fitting.append((stop - start, place, start, stop))
-        _, place, start, stop = min(fitting)
+            position = start + (-start - head) % alignment
+            if position + size <= stop and position > after:
+                fitting.append((stop - start, position, start, stop))
+        _, position, start, stop = min(fitting)
         self._gaps.remove((stop, start))
-        self._gaps += [(end, begin) for begin, end in ((start, place), (place + size, stop)) if end - begin >= _SMALLEST]
-        return place
+        for gap_start, gap_end in ((start, position), (position + size, stop)):
+            if gap_end - gap_start >= _SMALLEST:
+                self._gaps.append((gap_end, gap_start))
+        return position

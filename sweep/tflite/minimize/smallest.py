@@ -14,10 +14,10 @@ from sweep.tflite.minimize import lossless, sparse
 
 _log = logging.getLogger(__name__)
 
-_TFLM_IMAGES = 2  # its reference kernels take a tenth of a second for a large network
+_TFLM_IMAGES = 2  # TFLM's reference kernels take a tenth of a second for an image of a large network
 Runtime = Callable[[bytes, Array], Array]
-"""Runs a file on images, uint8 (n, height, width, channels), and returns its outputs. It raises a RuntimeError or a ValueError
-for a file that it cannot run."""
+"""Runs a file on images, uint8 (n, height, width, channels), and returns its outputs; raises a RuntimeError or a ValueError for
+a file that it cannot run."""
 
 
 def with_litert(content: bytes, images: Array) -> Array:
@@ -31,7 +31,7 @@ def with_tflm(content: bytes, images: Array) -> Array:
 
 
 def smallest(
-    content: bytes, images: Array, *, sparsely: bool, strip: bool, runtimes: Sequence[Runtime] = (with_litert,)
+    content: bytes, images: Array, *, allow_sparse: bool, strip: bool, runtimes: Sequence[Runtime] = (with_litert,)
 ) -> bytes:
     """Minimises a file, with dense and with sparse kernels, and returns the smallest one whose outputs are unchanged.
 
@@ -40,39 +40,39 @@ def smallest(
     Args:
         content: the bytes of a `.tflite`.
         images: uint8 (n, height, width, channels), on which the outputs are compared.
-        sparsely: whether kernels may be stored as sparse tensors.
-        strip: whether names are left out.
-        runtimes: the runtimes in which the outputs are compared, if they run `content`; LiteRT alone for sparse kernels.
+        allow_sparse: whether kernels may be stored as sparse tensors.
+        strip: whether names are removed.
+        runtimes: the runtimes in which the outputs are compared, if they run `content`; only LiteRT for sparse kernels.
 
     Returns:
         The bytes of the file; `content`, after a warning, where no smaller file has the same outputs.
     """
-    storages = [(content, runtimes)]
-    if sparsely:
-        storages.append((sparse.stored_sparsely(content), (with_litert,)))  # TFLM runs no file with sparse kernels
+    variants = [(content, runtimes)]
+    if allow_sparse:
+        variants.append((sparse.compress(content), (with_litert,)))  # TFLM has no DENSIFY
     candidates = []
-    for kernels, compared in storages:
+    for variant, variant_runtimes in variants:
         try:
-            candidates.append((lossless.packed(kernels, strip=strip), compared))
+            candidates.append((lossless.packed(variant, strip=strip), variant_runtimes))
         except (flatbuffer.DamagedError, lossless.NotPackedError) as error:
-            _log.warning("a packed file was not taken: %s", error)
-    for candidate, compared in sorted(candidates, key=lambda pair: len(pair[0])):
+            _log.warning("a packed file is discarded: %s", error)
+    for candidate, candidate_runtimes in sorted(candidates, key=lambda pair: len(pair[0])):
         if len(candidate) >= len(content):
             break
-        if same_outputs(content, candidate, images, compared):
+        if same_outputs(content, candidate, images, candidate_runtimes):
             return candidate
-        _log.warning("a packed file was not taken: it would not answer as before")
+        _log.warning("a packed file is discarded: its outputs differ")
     return content
 
 
 def same_outputs(original: bytes, candidate: bytes, images: Array, runtimes: Sequence[Runtime] = (with_litert,)) -> bool:
-    """Whether the outputs of two files are equal to the bit.
+    """Whether the outputs of two files are bit-identical.
 
     Args:
         original: the bytes of a file.
         candidate: the bytes of another file, which may not run.
         images: uint8 (n, height, width, channels).
-        runtimes: the runtimes to compare in; one that does not run `original` is left out.
+        runtimes: the runtimes in which the outputs are compared; a runtime that does not run `original` is skipped.
     """
     with native.caught():
         for runtime in runtimes:

@@ -1,4 +1,4 @@
-"""Files written anew: what may go is gone, what counts is there, and a difference of any kind is seen."""
+"""Rewritten files: redundant content is removed, everything else is unchanged, and every difference is found."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def signature(key: bytes, graph: int) -> Any:
 
 
 def rich(model: Any) -> None:
-    """Two graphs with a signature each, and all that may be left out."""
+    """Two graphs with a signature each, and all kinds of redundant content."""
     graph = model.subgraphs[0]
     other = parsed(tflite(seed=0)).subgraphs[0]
     other.name = b"other"
@@ -79,7 +79,7 @@ def rich(model: Any) -> None:
 RICH = changed(tflite(), rich)
 
 
-def test_what_nothing_reads_is_gone_and_equal_parts_are_there_once():
+def test_unused_content_is_removed_and_equal_parts_are_merged():
     model = parsed(lossless.packed(RICH, strip=False))
     assert (model.description, model.metadata, model.metadataBuffer) == (None, None, None)
     assert len(model.operatorCodes) == 1
@@ -95,7 +95,7 @@ def test_what_nothing_reads_is_gone_and_equal_parts_are_there_once():
     assert second.name == b"other"
 
 
-def test_every_signature_answers_as_before():
+def test_the_outputs_of_every_signature_are_unchanged():
     packed = lossless.packed(RICH, strip=False)
     assert len(litert.random_outputs(RICH, 5)) == 15
     for strip in (False, True):
@@ -103,7 +103,7 @@ def test_every_signature_answers_as_before():
     assert sorted(Interpreter(model_content=packed).get_signature_list()) == ["one", "two"]
 
 
-def test_stripped_of_names_it_keeps_several_signatures_and_not_a_single_one():
+def test_strip_removes_a_single_signature_and_keeps_several():
     model = parsed(lossless.packed(RICH, strip=True))
     assert [tensor.name for graph in model.subgraphs for tensor in graph.tensors] == [None] * 8
     assert [graph.name for graph in model.subgraphs] == [None, None]
@@ -115,7 +115,7 @@ def test_stripped_of_names_it_keeps_several_signatures_and_not_a_single_one():
 
 @pytest.mark.parametrize("strip", [False, True])
 @pytest.mark.parametrize("content", [RICH, tflite(), *(path.read_bytes() for path in WHOLE)])
-def test_a_file_is_smaller_once_and_the_same_each_time(content, strip):
+def test_packing_is_idempotent_and_deterministic(content, strip):
     packed = lossless.packed(content, strip=strip)
     assert len(packed) < len(content)
     assert lossless.packed(content, strip=strip) == packed
@@ -124,14 +124,14 @@ def test_a_file_is_smaller_once_and_the_same_each_time(content, strip):
 
 
 @pytest.mark.parametrize("path", WHOLE, ids=lambda path: path.stem)
-def test_the_counts_are_those_of_the_file_before(path):
+def test_the_counts_are_unchanged(path):
     content = path.read_bytes()
     assert audit.read(lossless.packed(content, strip=False)) == audit.read(content)
     assert audit.same(audit.read(lossless.packed(content, strip=True)), audit.read(content))
 
 
 @pytest.mark.parametrize("content", [RICH, *(path.read_bytes() for path in WHOLE)])
-def test_data_are_aligned_as_the_schema_has_it(content):
+def test_data_are_aligned_as_the_schema_requires(content):
     packed = lossless.packed(content, strip=False)
     table = INDEPENDENT["Table"]
     model = table(packed, struct.unpack_from("<I", packed, 0)[0])
@@ -151,7 +151,7 @@ def test_data_are_aligned_as_the_schema_has_it(content):
             assert (start(quantization, 2) % 4, start(quantization, 3) % 8) == (0, 0)
 
 
-def test_equal_vectors_lie_at_one_place():
+def test_equal_vectors_share_a_position():
     def alike(model: Any) -> None:
         for tensor in model.subgraphs[0].tensors[1:3]:
             tensor.quantization.scale = np.linspace(1, 2, 50, dtype=np.float32)
@@ -171,7 +171,7 @@ def custom(model: Any) -> None:
     operator.customOptions = np.frombuffer(b"12345", np.uint8)
 
 
-def test_a_custom_operator_keeps_its_code_its_options_and_the_numbers_of_the_tensors():
+def test_a_custom_operator_keeps_its_code_its_options_and_the_tensor_indices():
     content = changed(changed(tflite(), rich), custom)
     model = parsed(lossless.packed(content, strip=True))
     assert {code.customCode for code in model.operatorCodes} == {b"mine", None}
@@ -180,7 +180,7 @@ def test_a_custom_operator_keeps_its_code_its_options_and_the_numbers_of_the_ten
 
 
 def behind(content: bytes) -> bytes:
-    """The same file with the data of its buffers behind the flatbuffer, where they are found by their place."""
+    """The same file with the data of its buffers behind the flatbuffer, where offsets lead to them."""
     model, data = parsed(content), b""
     for buffer in model.buffers[1:]:
         buffer.offset, buffer.size = len(data) + 2, len(buffer.data)  # placeholders, of the final width
@@ -194,7 +194,7 @@ def behind(content: bytes) -> bytes:
     return bytes(flat + data)
 
 
-def test_data_behind_the_flatbuffer_come_into_it():
+def test_data_behind_the_flatbuffer_are_moved_into_it():
     content = behind(tflite())
     assert litert.random_outputs(content, 5) == litert.random_outputs(tflite(), 5)
     packed = lossless.packed(content, strip=False)
@@ -202,7 +202,7 @@ def test_data_behind_the_flatbuffer_come_into_it():
     assert litert.random_outputs(packed, 5) == litert.random_outputs(content, 5)
 
 
-def test_variables_are_no_constants():
+def test_variables_are_not_treated_as_constants():
     def stateful(model: Any) -> None:
         graph = model.subgraphs[0]
         graph.tensors[0].isVariable = True
@@ -214,7 +214,7 @@ def test_variables_are_no_constants():
     assert (len(model.buffers), model.subgraphs[0].tensors[0].buffer) == (3, 0)
 
 
-def test_what_an_interpreter_reads_at_run_time_stays():
+def test_metadata_that_changes_execution_stays():
     def placed(model: Any) -> None:
         rich(model)
         model.metadata.append(made(schema.MetadataT, name=b"OfflineMemoryAllocation", buffer=2))
@@ -223,10 +223,10 @@ def test_what_an_interpreter_reads_at_run_time_stays():
     [entry] = model.metadata
     assert entry.name == b"OfflineMemoryAllocation"
     assert len(model.buffers[entry.buffer].data) == 12
-    assert len(model.subgraphs[0].tensors) == 5, "it names tensors by their numbers"
+    assert len(model.subgraphs[0].tensors) == 5, "the metadata refers to tensors by index"
 
 
-def test_blockwise_scales_are_tensors_that_are_named_by_their_numbers():
+def test_the_tensors_of_blockwise_scales_stay():
     def blocks(model: Any) -> None:
         rich(model)
         kernel = model.subgraphs[0].tensors[2]
@@ -246,8 +246,8 @@ def test_blockwise_scales_are_tensors_that_are_named_by_their_numbers():
     assert difference(content, changed(packed, other_scales), names=True) == "graph 0, operator 0"
 
 
-def test_a_large_file_is_left_alone(monkeypatch):
-    monkeypatch.setattr(flatbuffer, "LARGEST", 1000)
+def test_a_file_of_more_than_the_maximum_size_is_refused(monkeypatch):
+    monkeypatch.setattr(flatbuffer, "MAX_BYTES", 1000)
     with pytest.raises(lossless.NotPackedError, match="expected at most 1000 bytes, found"):
         lossless.packed(RICH, strip=False)
 
@@ -259,14 +259,14 @@ def test_a_large_file_is_left_alone(monkeypatch):
         lambda model: (custom(model), setattr(model.operatorCodes[0], "customCode", b"DISPATCH_OP")),
     ],
 )
-def test_a_file_that_refers_to_places_in_itself_is_left_alone(change):
+def test_a_file_that_depends_on_its_layout_is_refused(change):
     with pytest.raises(
         lossless.NotPackedError, match=r"refers to places in the file, found (COMPRESSION_METADATA|DISPATCH_OP)"
     ):
         lossless.packed(changed(tflite(), change), strip=False)
 
 
-def test_a_field_of_a_newer_schema_is_not_dropped():
+def test_a_field_of_a_newer_schema_is_refused():
     class Builder(flatbuffers.Builder):
         """Writes a field 6 into each graph, whose table ends at 5."""
 
@@ -284,7 +284,7 @@ def test_a_field_of_a_newer_schema_is_not_dropped():
         lossless.packed(bytes(builder.Output()), strip=False)
 
 
-def test_options_of_an_unknown_kind_are_not_dropped():
+def test_options_of_an_unknown_kind_are_refused():
     content = changed(tflite(), lambda model: setattr(model.subgraphs[0].operators[0], "builtinOptions", None))
     with pytest.raises(lossless.NotPackedError, match="expected the operators of the schema, found one with options"):
         lossless.packed(content, strip=False)
@@ -296,7 +296,7 @@ def test_a_damaged_file_is_refused(content):
         lossless.packed(content, strip=False)
 
 
-def test_a_file_whose_copy_differs_is_left_alone(monkeypatch):
+def test_a_file_whose_copy_differs_is_refused(monkeypatch):
     monkeypatch.setattr(lossless, "difference", lambda *_, names: "graph 0, operator 3")
     with pytest.raises(lossless.NotPackedError, match="the packed file would differ in graph 0, operator 3"):
         lossless.packed(RICH, strip=False)
@@ -307,9 +307,10 @@ def kernel(model: Any) -> Any:
 
 
 def data(values: Any) -> Any:
-    found = np.array(values)
-    found[-1] += 1
-    return found
+    """The values with another last element."""
+    changed_values = np.array(values)
+    changed_values[-1] += 1
+    return changed_values
 
 
 CHANGES = {
@@ -343,17 +344,17 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_difference_is_seen(name):
+def test_a_difference_is_found(name):
     content = tflite()
     assert difference(content, changed(content, lambda model: None), names=True) == ""
-    found = difference(content, changed(content, CHANGES[name]), names=True)
-    assert found
-    assert "\n" not in found
+    location = difference(content, changed(content, CHANGES[name]), names=True)
+    assert location
+    assert "\n" not in location
     named = name in ("a name", "a graph's name", "a signature")
     assert bool(difference(content, changed(content, CHANGES[name]), names=False)) is not named
 
 
-def test_a_difference_in_a_second_signature_is_seen_without_names_too():
+def test_a_difference_in_a_second_signature_is_found_without_names():
     def rename(model: Any) -> None:
         model.signatureDefs[1].outputs[0].name = b"z"
 

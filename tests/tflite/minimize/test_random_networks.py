@@ -1,4 +1,4 @@
-"""Random small networks of every operator, in every form: smaller, and equal to the bit in every interpreter."""
+"""Random small networks of every operator, in every format: packed files are smaller, with bit-identical outputs."""
 
 from __future__ import annotations
 
@@ -139,14 +139,14 @@ def read(content: bytes) -> audit.Audit | str:
 
 
 def check(content: bytes, form: str) -> None:
-    """All that holds of a packed file."""
-    answers = litert.random_outputs(content, 8)
+    """Asserts every property of a packed file."""
+    outputs = litert.random_outputs(content, 8)
     try:
-        on_a_microcontroller = isolated.call(tflm.random_outputs, content, 8, seconds=120)
+        tflm_outputs = isolated.call(tflm.random_outputs, content, 8, seconds=120)
     except isolated.FailedError:
-        on_a_microcontroller = None
+        tflm_outputs = None
         assert form not in ("float32 plain", "int8 plain")
-    candidates = {content: "dense", sparse.stored_sparsely(content): "sparse"}
+    candidates = {content: "dense", sparse.compress(content): "sparse"}
     for kernels, storage in candidates.items():
         for strip in (False, True):
             packed = lossless.packed(kernels, strip=strip)
@@ -154,38 +154,38 @@ def check(content: bytes, form: str) -> None:
             assert lossless.packed(kernels, strip=strip) == packed
             assert lossless.packed(packed, strip=strip) == packed
             assert difference(kernels, packed, names=not strip) == ""
-            assert litert.random_outputs(packed, 8) == answers
+            assert litert.random_outputs(packed, 8) == outputs
             assert sum(contents.bytes_by_kind(packed).values()) == len(packed)
             before, after = read(kernels), read(packed)
             if strip and isinstance(before, audit.Audit) and isinstance(after, audit.Audit):
                 assert audit.same(before, after)
             elif not strip:
                 assert before == after
-            if on_a_microcontroller is not None and storage == "dense":
-                assert isolated.call(tflm.random_outputs, packed, 8, seconds=120) == on_a_microcontroller
+            if tflm_outputs is not None and storage == "dense":
+                assert isolated.call(tflm.random_outputs, packed, 8, seconds=120) == tflm_outputs
 
 
-def some(kinds: tuple[str, ...]) -> Any:
+def layers_of(kinds: tuple[str, ...]) -> Any:
     return st.lists(st.sampled_from(kinds), min_size=1, max_size=5)
 
 
-def drawn(examples: int) -> Any:
+def draws(examples: int) -> Any:
     return settings(
         max_examples=examples,
         deadline=None,
         derandomize=True,
-        phases=(Phase.explicit, Phase.generate),  # a smaller network takes as long
+        phases=(Phase.explicit, Phase.generate),  # shrinking does not make an example faster
         suppress_health_check=list(HealthCheck),
     )
 
 
-ENDS = st.sampled_from(["average", "flatten"])
+HEADS = st.sampled_from(["average", "flatten"])
 SEEDS = st.integers(0, 2**16)
 
 
 @pytest.mark.parametrize("form", ["float32", "float16", "dynamic", "int8", "int16"])
-@drawn(8)
-@given(kinds=some(EVERY), end=ENDS, seed=SEEDS)
+@draws(8)
+@given(kinds=layers_of(EVERY), end=HEADS, seed=SEEDS)
 def test_networks_of_every_operator_as_the_converter_writes_them(form, kinds, end, seed):
     model = network(kinds, end, seed)
     if form in ("int8", "int16"):
@@ -205,13 +205,13 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-@drawn(6)
-@given(kinds=some(QUANTISED), end=ENDS, seed=SEEDS)
+@draws(6)
+@given(kinds=layers_of(QUANTISED), end=HEADS, seed=SEEDS)
 def test_networks_as_they_are_quantised_here(form, kinds, end, seed):
     check(as_configured(network(kinds, end, seed), FORMS[form]), form)
 
 
-def test_each_operator_is_tried():
-    """Whatever the draws: one network a kind."""
+def test_a_network_of_each_operator():
+    """Independent of the random draws: a network of each kind."""
     for number, kind in enumerate(EVERY):
         check(convert.convert(network([kind], "average", number), Storage.FLOAT32), kind)

@@ -1,4 +1,4 @@
-"""Parts of any shape come back from the bytes that they were written to, in no more of them than they need."""
+"""Random graphs of parts are read back from the serialised bytes, and the size has an upper bound."""
 
 from __future__ import annotations
 
@@ -38,63 +38,63 @@ def graphs(draw: st.DrawFn) -> tuple[list[Part], list[int]]:
     return parts, [*alignments, 4]
 
 
-def read(content: bytes, place: int, number: int, parts: list[Part], places: dict[int, int]) -> None:
-    """Reads a part at a place and all that it leads to, and asserts that each is what was written, once."""
-    if number in places:
-        assert places[number] == place
+def read(content: bytes, position: int, number: int, parts: list[Part], positions: dict[int, int]) -> None:
+    """Reads the part at a position and all parts below it, and asserts that each equals the original, at a single position."""
+    if number in positions:
+        assert positions[number] == position
         return
-    places[number] = place
-    assert place % 2 == 0
+    positions[number] = position
+    assert position % 2 == 0
     match parts[number]:
         case Scalars(length, payload):
-            assert struct.unpack_from("<I", content, place) == (length,)
-            assert content[place + 4 : place + 4 + len(payload)] == payload
+            assert struct.unpack_from("<I", content, position) == (length,)
+            assert content[position + 4 : position + 4 + len(payload)] == payload
         case Offsets(leads):
-            count, *offsets = struct.unpack_from(f"<{1 + len(leads)}I", content, place)
+            count, *offsets = struct.unpack_from(f"<{1 + len(leads)}I", content, position)
             assert count == len(leads)
             for at, (offset, target) in enumerate(zip(offsets, leads, strict=True), 1):
                 assert offset > 0
-                read(content, place + 4 * at + offset, target, parts, places)
+                read(content, position + 4 * at + offset, target, parts, positions)
         case Table(fields):
-            vtable = place - struct.unpack_from("<i", content, place)[0]
+            vtable = position - struct.unpack_from("<i", content, position)[0]
             assert vtable % 2 == 0
             size, extent = struct.unpack_from("<HH", content, vtable)
             slots = struct.unpack_from(f"<{(size - 4) // 2}H", content, vtable + 4)
             assert {slot for slot, offset in enumerate(slots) if offset} == {field.slot for field in fields}
             for field in fields:
-                at = place + slots[field.slot]
+                at = position + slots[field.slot]
                 assert slots[field.slot] + field.width <= extent
                 assert at % field.width == 0, "a scalar is aligned to its own size"
                 if field.payload:
                     assert content[at : at + field.width] == field.payload
                 else:
-                    read(content, at + struct.unpack_from("<I", content, at)[0], field.target, parts, places)
+                    read(content, at + struct.unpack_from("<I", content, at)[0], field.target, parts, positions)
 
 
 @settings(deadline=None, max_examples=200)
 @given(graphs())
-def test_what_is_written_is_read(graph):
+def test_a_reader_finds_all_parts(graph):
     parts, alignments = graph
     content = serialise._written(parts, alignments, len(parts) - 1)
     assert content == serialise._written(parts, alignments, len(parts) - 1)
     assert content[4:8] == b"TFL3"
-    places: dict[int, int] = {}
-    read(content, struct.unpack_from("<I", content, 0)[0], len(parts) - 1, parts, places)
-    assert set(places) == set(range(1, len(parts)))
-    assert all((place + 4) % alignments[number] == 0 for number, place in places.items())
-    assert all(places[target] > places[number] for number in places for target in targets(parts[number]))
+    positions: dict[int, int] = {}
+    read(content, struct.unpack_from("<I", content, 0)[0], len(parts) - 1, parts, positions)
+    assert set(positions) == set(range(1, len(parts)))
+    assert all((position + 4) % alignments[number] == 0 for number, position in positions.items())
+    assert all(positions[target] > positions[number] for number in positions for target in targets(parts[number]))
     vtables = {serialise._vtable(part) for part in parts if isinstance(part, Table)}
-    least = 8 + sum(serialise._size(part) for part in parts[1:]) + sum(map(len, vtables))
-    ends = sorted((place, place + serialise._size(parts[number])) for number, place in places.items())
+    min_size = 8 + sum(serialise._size(part) for part in parts[1:]) + sum(map(len, vtables))
+    ends = sorted((position, position + serialise._size(parts[number])) for number, position in positions.items())
     assert all(end <= start for (_, end), (start, _) in pairwise(ends)), "no two parts overlap"
-    assert least <= len(content) <= least + 16 * len(parts)
+    assert min_size <= len(content) <= min_size + 16 * len(parts)
 
 
-def test_a_small_part_goes_where_alignment_left_a_gap():
-    space = serialise._Space(8)
-    assert space.take(20, 16) == 12  # its contents begin at 16
-    assert space.take(4, 4) == 8
-    assert space.take(20, 16) == 44
-    assert space.take(6, 2, head=0, after=40) == 64
-    assert (space.take(6, 2, head=0), space.take(6, 2, head=0)) == (32, 38)
+def test_a_small_part_fills_the_gap_of_an_alignment():
+    space = serialise._FreeSpace(8)
+    assert space.allocate(20, 16) == 12  # its contents begin at 16
+    assert space.allocate(4, 4) == 8
+    assert space.allocate(20, 16) == 44
+    assert space.allocate(6, 2, head=0, after=40) == 64
+    assert (space.allocate(6, 2, head=0), space.allocate(6, 2, head=0)) == (32, 38)
     assert space.end == 70

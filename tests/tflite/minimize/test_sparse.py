@@ -1,4 +1,4 @@
-"""Kernels that are stored by their nonzero weights, in real files and in closed form."""
+"""Kernels as sparse tensors, in real files and in closed form."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ INDEPENDENT = runpy.run_path(str(Path(__file__).parents[2] / "independent.py"))
 @given(
     hnp.arrays(np.int8, hnp.array_shapes(min_dims=2, max_dims=4, max_side=6), elements=st.sampled_from([0, 0, 0, 1, -5, 127]))
 )
-def test_what_is_compressed_comes_back(values):
-    sparsity, stored = sparse._compressed(schema, values)
+def test_dense_inverts_the_compression(values):
+    sparsity, stored = sparse._to_csr(schema, values)
     assert len(stored) == np.count_nonzero(values)
     np.testing.assert_array_equal(sparse.dense(stored.view(np.int8), sparsity, values.shape), values)
 
 
-def test_numbers_take_the_smallest_vector_that_holds_them():
+def test_numbers_are_stored_in_the_smallest_type():
     for largest, name in ((255, "Uint8Vector"), (256, "Uint16Vector"), (65535, "Uint16Vector"), (65536, "Int32Vector")):
         kind, vector = sparse._vector(schema, np.array([0, largest]))
         assert kind == getattr(schema.SparseIndexVector, name)
         assert vector.values.tolist() == [0, largest]
 
 
-def test_another_kind_of_sparse_storage_is_refused():
-    sparsity, stored = sparse._compressed(schema, np.eye(3, dtype=np.int8))
+def test_another_sparse_format_is_refused():
+    sparsity, stored = sparse._to_csr(schema, np.eye(3, dtype=np.int8))
     for change in ({"blockMap": [0]}, {"traversalOrder": [1, 0]}, {"dimMetadata": sparsity.dimMetadata[::-1]}):
         with pytest.raises(ValueError, match="compressed along the last dimension"):
             sparse.dense(stored.view(np.int8), SimpleNamespace(**{**vars(sparsity), **change}), (3, 3))
@@ -89,20 +89,20 @@ def network_name(made):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FORMS)
-def test_a_sparse_file_is_smaller_and_answers_the_same(pruned, name):
+def test_a_sparse_file_is_smaller_and_its_outputs_are_unchanged(pruned, name):
     network, made = pruned
     form = FORMS[name]
     network = form.apply(network, made).network
     _, content = written(form, network, made)
-    packed = sparse.stored_sparsely(content)
+    packed = sparse.compress(content)
     if packed == content:
         assert (network_name(made), name) not in PAYS
         return
     images = made.data.validation.images[:50]
-    kept = smallest.smallest(content, images, sparsely=True, strip=False)
-    assert kept == lossless.packed(packed, strip=False)
-    assert len(kept) < len(smallest.smallest(content, images, sparsely=False, strip=False))
-    assert smallest.same_outputs(content, kept, images)
+    smaller = smallest.smallest(content, images, allow_sparse=True, strip=False)
+    assert smaller == lossless.packed(packed, strip=False)
+    assert len(smaller) < len(smallest.smallest(content, images, allow_sparse=False, strip=False))
+    assert smallest.same_outputs(content, smaller, images)
     assert name != "int4"
     assert len(packed) < (0.8 if form.storage in (Storage.FLOAT32, Storage.FLOAT16) else 1.0) * len(content)
     assert smallest.same_outputs(content, packed, images)
@@ -110,11 +110,13 @@ def test_a_sparse_file_is_smaller_and_answers_the_same(pruned, name):
     assert audit.same(before, after)
     assert after.zeros("all") == before.zeros("all") == network.zeros
     assert after.weight_bits < before.weight_bits
-    theirs = INDEPENDENT["weights"](packed)
-    assert [(one["zeros"], one["values"]) for one in theirs] == [(kernel.zeros, kernel.levels) for kernel in after.kernels]
+    independent = INDEPENDENT["weights"](packed)
+    assert [(kernel["zeros"], kernel["values"]) for kernel in independent] == [
+        (kernel.zeros, kernel.levels) for kernel in after.kernels
+    ]
 
 
-def test_a_dense_network_stays_as_it_is(context):
+def test_a_dense_network_is_unchanged(context):
     checkpoints.fresh(0)
     content = convert.convert(families.LeNet5().build((8, 8, 1), 10), Storage.FLOAT32)
-    assert sparse.stored_sparsely(content) == content
+    assert sparse.compress(content) == content
