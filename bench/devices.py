@@ -219,7 +219,7 @@ def measured(folder: Path, rows: Sequence[Row]) -> tuple[Files, dict[str, str], 
     for row in rows:
         variant = BY_POINT[point_of(row)]
         content = (trial(folder, row) / "model.tflite").read_bytes()
-        sparse = smallest(content, images, sparsely=True, strip=False)
+        sparse = smallest(content, images, allow_sparse=True, strip=False)
         faults += [f"{row['number']}: {fault}" for fault in sparse_faults(variant, content, sparse)]
         numbers, reason = on_the_npu(content)
         if reason:
