@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 
 from sweep.core import isolated
 from sweep.core.errors import ConfigError
+from sweep.tflite import external
 
 _MODULE_SECONDS = 120.0
 _GIB = 1 << 30
@@ -90,7 +91,7 @@ def packages() -> Iterator[Finding]:
     """The required packages: missing ones, those of another version than the one that is pinned, and the others in one line."""
     wrong = False
     for requirement in _requirements()[""]:
-        installed, mend = _installed(requirement.name), f"pip install '{requirement}'"
+        installed, mend = external.version(requirement.name), f"pip install '{requirement}'"
         if not installed:
             wrong = True
             yield Finding(Level.BAD, requirement.name, "not installed", mend)
@@ -101,7 +102,7 @@ def packages() -> Iterator[Finding]:
             )
     if not wrong:
         named = ("tensorflow", "tf-keras", "ai-edge-litert", "mlflow", "optuna", "hydra-core")
-        text = ", ".join(f"{name} {_installed(name)}" for name in ("sweep", *named))
+        text = ", ".join(f"{name} {external.version(name)}" for name in ("sweep", *named))
         yield Finding(Level.GOOD, "packages", text)
 
 
@@ -114,17 +115,19 @@ def extras() -> Iterator[Finding]:
             yield Finding(Level.GOOD, extra, f"nothing of this extra exists for {sys.platform} on {platform.machine()}")
             continue
         missing = [
-            f"{requirement.name} {_installed(requirement.name)}".strip()
+            f"{requirement.name} {external.version(requirement.name)}".strip()
             for requirement in needed
-            if not _installed(requirement.name)
-            or not requirement.specifier.contains(_installed(requirement.name), prereleases=True)
+            if not external.version(requirement.name)
+            or not requirement.specifier.contains(external.version(requirement.name), prereleases=True)
         ]
         if missing:
             text = f"not installed as pinned ({', '.join(missing)}): {purpose}"
             yield Finding(Level.WARNING, extra, text, f"pip install 'sweep[{extra}]', where it is needed")
         else:
             yield Finding(
-                Level.GOOD, extra, ", ".join(f"{requirement.name} {_installed(requirement.name)}" for requirement in needed)
+                Level.GOOD,
+                extra,
+                ", ".join(f"{requirement.name} {external.version(requirement.name)}" for requirement in needed),
             )
 
 
@@ -285,14 +288,6 @@ def _requirements() -> dict[str, list[Requirement]]:
                 found[extra].append(requirement)
                 break
     return found
-
-
-def _installed(name: str) -> str:
-    """The version of a distribution; empty where it is not installed."""
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def _cpu() -> tuple[str, frozenset[str]]:

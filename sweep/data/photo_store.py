@@ -82,7 +82,7 @@ class Photos:
 
 def facts(folder: Path, listing: Listing, cache: Path) -> list[Fact]:
     """What is known of each photo of the listing, in its order. Files that did not change since the last time are not read."""
-    index = cache / f"{hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]}.index.json"
+    index = cache / f"{_root(folder)}.index.json"
     known = _read_index(index)
     paths = [photo.path for photo in listing.photos]
     status = [(folder / path).stat() for path in paths]
@@ -121,15 +121,24 @@ def read(folder: Path, listing: Listing, known: Sequence[Fact], shape: photos.Sh
         for photo, fact in zip(listing.photos, known, strict=True)
     ]
     text = json.dumps([_VERSION, PIL.__version__, vars(shape), described])
-    key = hashlib.sha256(text.encode()).hexdigest()
+    series = hashlib.sha256(f"{_root(folder)} {vars(shape)}".encode()).hexdigest()[:16]
+    place = cache / f"{series}-{hashlib.sha256(text.encode()).hexdigest()}"
     with locks.locked(cache):
-        found = _kept(cache, key, shape)
+        found = _cached(place, shape)
         if found is None:
-            _write(folder, listing, known, shape, cache / key)
-            found = _kept(cache, key, shape)
+            _write(folder, listing, known, shape, place)
+            found = _cached(place, shape)
+            for stale in cache.glob(f"{series}-*"):  # of the folder as it was before
+                if not stale.name.startswith(place.name):
+                    stale.unlink()
     if found is None:
         raise ConfigError("path", "photos that stay as they are while they are read", f"{folder}, which changes")
     return found
+
+
+def _root(folder: Path) -> str:
+    """A short name of a folder."""
+    return hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
 
 
 def _read_index(path: Path) -> dict[str, Fact]:
@@ -152,11 +161,11 @@ def _fact(file: Path) -> Fact:
     return replace(fact, height=header.height, width=header.width, is_grey=header.is_grey)
 
 
-def _kept(cache: Path, key: str, shape: photos.Shape) -> Photos | None:
-    """The array of a key; None where it is absent or not what was written."""
+def _cached(place: Path, shape: photos.Shape) -> Photos | None:
+    """Reads the array at a path without suffix; None where it is absent or damaged."""
     try:
-        record = jsonfiles.read(cache / f"{key}.json")
-        images: Array = np.load(cache / f"{key}.npy", mmap_mode="r")
+        record = jsonfiles.read(place.with_suffix(".json"))
+        images: Array = np.load(place.with_suffix(".npy"), mmap_mode="r")
         labels = np.array(record["labels"], np.int64)
         whole = images.dtype == np.uint8 and images.shape == (len(labels), shape.height, shape.width, shape.channels)
         if not whole or hash_arrays({"images": images, "labels": labels}) != record["digest"]:
@@ -189,6 +198,8 @@ def _write(folder: Path, listing: Listing, known: Sequence[Fact], shape: photos.
             faults = list(_shown("reading", decode, range(len(pairs))))
         broken |= {str(photo.path): fault for (photo, _), fault in zip(pairs, faults, strict=True) if fault}
         whole = np.array([number for number, fault in enumerate(faults) if not fault], np.int64)
+        if not len(whole):
+            raise ConfigError("path", "photos that can be read", f"{folder}, without one")
         splits = np.array([pairs[number][0].split for number in whole], str)
         words = np.array([int(pairs[number][1].sha256[:16], 16) for number in whole], np.uint64)
         pixels = image_hashes(images)[whole]

@@ -172,12 +172,23 @@ def test_a_damaged_cache_is_made_again(tmp_path, cache, damage):
     assert second.content_hash == digest
 
 
-def test_a_changed_photo_is_read_again(tmp_path):
+def test_a_changed_photo_is_read_again_and_the_old_array_goes(tmp_path, cache):
     root = folder_of(tmp_path / "photos")
     dataset(root).load()
+    dataset(root, channels=1).load()
+    assert len(list(cache.glob("*.npy"))) == 2
     datasets._load.cache_clear()
     save(root / "ants" / "000.png", noise(77_777))
     assert noise(77_777).tobytes() in split_of(dataset(root).load())
+    assert len(list(cache.glob("*.npy"))) == len(list(cache.glob("*-*.json"))) == 2
+
+
+def test_a_folder_whose_photos_are_all_damaged_is_refused(tmp_path):
+    root = tmp_path / "photos"
+    for number, name in enumerate(CLASSES):
+        file = save(root / name / "a.bmp", noise(number, 40, 40))
+        file.write_bytes(file.read_bytes()[:200])  # the header is whole
+    assert refused(root, max_broken=9).endswith(f"expected photos that can be read; received {root}, without one")
 
 
 def test_equal_photos_stay_together_and_are_named(tmp_path, caplog):
